@@ -1,0 +1,112 @@
+//! The command line: one file per verb.
+//!
+//! Standard output is data, standard error is for people. Exit status: 0 fine, 1 run-time failure, 2 configuration or
+//! usage.
+
+mod check;
+mod demo;
+mod replay;
+mod run;
+mod schema;
+
+use crate::config::Config;
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Alarm daemon for MQTT gateways.
+#[derive(Debug, Parser)]
+#[command(name = "annunciator", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon
+    Run(run::Args),
+    /// Check a configuration and show every problem with its place
+    Check(check::Args),
+    /// Play a recording through the engine and print the events it causes
+    Replay(replay::Args),
+    /// Watch the three example alarms live, on a broker and things of its own
+    Demo(demo::Args),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+}
+
+/// Where the configuration is, for every verb that needs one.
+#[derive(Debug, clap::Args)]
+struct ConfigArg {
+    /// The configuration; conf.d/*.toml beside it is read too
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/annunciator/annunciator.toml")]
+    config: PathBuf,
+}
+
+/// How a verb can fail.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration or the usage; what is wrong has been said.
+    Config,
+    /// Anything else, to be said now.
+    Run(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Run(error.into())
+    }
+}
+
+/// Parses the arguments, does what they say, and gives the exit status.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Schema => schema::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config) => ExitCode::from(2),
+        // Whoever reads our output has had enough.
+        Err(Failure::Run(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Run(error)) => {
+            say(&format!("annunciator: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Says something to people.
+#[expect(clippy::print_stderr, reason = "the one place that talks to people")]
+fn say(text: &str) {
+    eprintln!("{}", text.trim_end());
+}
+
+fn people_watch() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Loads the configuration and says what is wrong with it.
+fn load(arg: &ConfigArg) -> Result<Config, Failure> {
+    match Config::load(&arg.config) {
+        Ok((config, warnings)) => {
+            if !warnings.is_empty() {
+                say(&warnings.to_text());
+            }
+            Ok(config)
+        }
+        Err(problems) => {
+            say(&problems.to_text());
+            Err(Failure::Config)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The configuration: from TOML files to an immutable [`Config`], with every problem found in one go.
+//!
+//! Four steps, each in its own room: `syntax` takes out what is no TOML, so that the rest can be checked all the same;
+//! `document` and `reader` look at sections and tables and say where something is not as [`keys`] declares it;
+//! `alarms`, `sources` and `connection` compile sections into the types that the program works with; [`report`] shows
+//! problems to people and to editors. The same declarations give the JSON Schema ([`schema`]).
+
+mod alarms;
+mod connection;
+mod document;
+mod duration;
+pub mod keys;
+mod reader;
+pub mod report;
+pub mod schema;
+mod secret;
+mod sources;
+mod syntax;
+
+pub use connection::{Credentials, MqttSettings, Tls};
+pub use duration::parse as parse_duration;
+pub use secret::Secret;
+
+use crate::model::Model;
+use crate::source::Source;
+use crate::time::Span;
+use crate::wire::topics::Topics;
+use document::Document;
+use reader::Table;
+use report::{Problem, Problems};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use syntax::Mended;
+
+/// Everything that the configuration says, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[gateway]`.
+    pub gateway: Gateway,
+    /// `[mqtt]`.
+    pub mqtt: MqttSettings,
+    /// `[[source]]`, in order.
+    pub sources: Arc<[Source]>,
+    /// `[[alarm]]`, in order.
+    pub model: Arc<Model>,
+}
+
+/// Who this daemon is and how it keeps house.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// Its name in events and topics.
+    pub id: String,
+    /// The topics under its base.
+    pub topics: Topics,
+    /// The base itself.
+    pub base: String,
+    /// Where its state is kept.
+    pub state_dir: PathBuf,
+    /// How often what changes with values is written, at most.
+    pub checkpoint: Span,
+    /// Bytes that a payload may have.
+    pub max_payload: usize,
+    /// How often metrics are published.
+    pub metrics_interval: Span,
+    /// Events that may wait for the broker.
+    pub outbox_max: usize,
+}
+
+impl Config {
+    /// Reads the file and the `conf.d` beside it.
+    ///
+    /// # Errors
+    /// All problems, each with its place. Warnings alone are no error; they are returned beside the configuration.
+    pub fn load(path: &Path) -> Result<(Config, Problems), Problems> {
+        let mut problems = Problems::default();
+        let Some(main) = read(path, &mut problems) else { return Err(problems) };
+        let mut texts = vec![(path.to_owned(), main)];
+        for extra in conf_d(path, &mut problems) {
+            texts.extend(read(&extra, &mut problems).map(|text| (extra, text)));
+        }
+        Config::compile(texts, problems)
+    }
+
+    /// Compiles the text of one file, as if it stood at `path`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<(Config, Problems), Problems> {
+        Config::compile(vec![(path.to_owned(), text.to_owned())], Problems::default())
+    }
+
+    fn compile(texts: Vec<(PathBuf, String)>, mut problems: Problems) -> Result<(Config, Problems), Problems> {
+        let files: Vec<(usize, Mended)> = texts
+            .iter()
+            .map(|(path, text)| {
+                let file = problems.add_file(path, text);
+                (file, syntax::mend(file, text, &mut problems))
+            })
+            .collect();
+        let documents: Vec<Document<'_>> = files.iter().map(|(file, mended)| Document::parse(*file, mended)).collect();
+        let (main, extra) = match documents.split_first() {
+            Some((main, extra)) => (main, extra),
+            None => return Err(problems),
+        };
+        main.check_sections(&keys::SECTIONS, "", &mut problems);
+        for document in extra {
+            document.check_sections(
+                &[&keys::ALARM],
+                "files in conf.d add alarms; everything else belongs into the main file",
+                &mut problems,
+            );
+        }
+        let gateway_table = main.table(&keys::GATEWAY, &mut problems);
+        let gateway = gateway(&gateway_table, &mut problems);
+        let max_things = gateway_table.integer("max_things", &mut problems);
+        let mqtt = connection::compile(&main.table(&keys::MQTT, &mut problems), &gateway.id, &mut problems);
+        let source_tables = main.tables(&keys::SOURCE, &mut problems);
+        let sources = sources::compile(&source_tables, &mut problems);
+        let alarm_tables: Vec<Table<'_, '_>> =
+            documents.iter().flat_map(|document| document.tables(&keys::ALARM, &mut problems)).collect();
+        let are_sources_known = main.is_whole() && sources.len() == source_tables.len() && !sources.is_empty();
+        let definitions = alarms::compile(&alarm_tables, are_sources_known.then_some(&sources), &mut problems);
+        if let (true, [], Some(alarm)) = (main.is_whole(), source_tables.as_slice(), alarm_tables.first()) {
+            problems.add(Problem::error(
+                alarm.header(),
+                "there are alarms, but no [[source]] that says where values come from",
+                "add [[source]] with topic = \"things/{thing}/properties/{property}\", or as your devices publish",
+            ));
+        }
+        if problems.has_errors() {
+            return Err(problems.sorted());
+        }
+        let model = Arc::new(Model { definitions, max_things });
+        Ok((Config { gateway, mqtt, sources: sources.into(), model }, problems.sorted()))
+    }
+}
+
+/// The text of a file.
+fn read(path: &Path, problems: &mut Problems) -> Option<String> {
+    let bytes = std::fs::read(path).map_err(|error| problems.add_unreadable(path, &error)).ok()?;
+    String::from_utf8(bytes).map_err(|error| problems.add_undecodable(path, error.as_bytes(), error.utf8_error())).ok()
+}
+
+/// The files beside the main one that add to it, by name.
+fn conf_d(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new(".")).join("conf.d");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            problems.add_unreadable(&folder, &error);
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|file| file.extension().is_some_and(|extension| extension == "toml"))
+        // Editors keep their own files under such names.
+        .filter(|file| !file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")))
+        .collect();
+    files.sort();
+    files
+}
+
+fn gateway(table: &Table<'_, '_>, problems: &mut Problems) -> Gateway {
+    let id = match table.text("id", problems) {
+        Some(id) => {
+            if id.is_empty() || id.contains(['/', '+', '#', '%']) || id.contains(char::is_control) {
+                problems.add(Problem::error(
+                    table.place("id"),
+                    format!("{id:?} cannot be a gateway id: it is one level of a topic"),
+                    "letters, digits, dots, dashes and underscores are safe",
+                ));
+            }
+            id
+        }
+        None => host_name(),
+    };
+    let base = table.text("base", problems).unwrap_or_else(|| format!("annunciator/{id}"));
+    let is_topic = !base.is_empty() && !base.ends_with('/') && !base.contains(['+', '#']);
+    if table.has("base") && (!is_topic || base.starts_with('$') || base.contains(char::is_control)) {
+        problems.add(Problem::error(
+            table.place("base"),
+            format!("{base:?} cannot be the base of topics"),
+            "no wildcards, no $ at the beginning, no slash at the end: \"annunciator/gw-01\"",
+        ));
+    }
+    Gateway {
+        topics: Topics::new(&base),
+        base,
+        id,
+        state_dir: table.path("state_dir", problems).unwrap_or_default(),
+        checkpoint: table.duration_within("checkpoint", Span::from_millis(100), Span::from_secs(3_600), problems),
+        max_payload: table.integer("max_payload", problems),
+        metrics_interval: table.duration_within(
+            "metrics_interval",
+            Span::from_secs(1),
+            Span::from_secs(86_400),
+            problems,
+        ),
+        outbox_max: table.integer("outbox_max", problems),
+    }
+}
+
+/// The name of this machine, as one topic level.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect();
+    if name.is_empty() { "gateway".to_owned() } else { name }
+}

@@ -1,0 +1,52 @@
+//! Secrets: where they are, never what they are.
+//!
+//! The configuration names a file, an environment variable or a systemd credential. It is read at the moment of use,
+//! and what was read is neither printed nor kept.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// In a file; a newline at its end does not belong to it.
+    File(PathBuf),
+    /// In an environment variable.
+    Env(String),
+    /// In a credential that systemd hands to the service (`LoadCredential=`).
+    Credential(String),
+}
+
+impl Secret {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Why it cannot be read, without a word of its content.
+    pub fn read(&self) -> Result<String, String> {
+        let from_file = |path: &std::path::Path| {
+            std::fs::read_to_string(path)
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                .map_err(|error| format!("cannot read the secret in {}: {error}", path.display()))
+        };
+        match self {
+            Secret::File(path) => from_file(path),
+            Secret::Env(name) => std::env::var(name).map_err(|_| format!("environment variable {name} is not set")),
+            Secret::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+                Some(folder) => from_file(&PathBuf::from(folder).join(name)),
+                None => Err(format!(
+                    "there is no credential {name:?}: systemd sets CREDENTIALS_DIRECTORY where the unit has LoadCredential={name}:…"
+                )),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::File(path) => write!(f, "file {}", path.display()),
+            Secret::Env(name) => write!(f, "environment variable {name}"),
+            Secret::Credential(name) => write!(f, "credential {name}"),
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The daemon: a loop that listens, decides, writes and speaks, in this order.
+//!
+//! A turn of the loop takes everything that is waiting. What it decided (states, sequence numbers, letters for the
+//! broker) is one write to the store; only when that is on disk does anything of it leave, and only then are the
+//! messages of the turn acknowledged. A turn that changed nothing writes nothing.
+//!
+//! One thread runs the loop and the connection, side by side; another one has the disk. So a message costs no change of
+//! threads, and a slow disk holds up the turn but not the listening.
+
+mod ear;
+mod farewell;
+mod faults;
+mod hearing;
+mod journal;
+mod pulse;
+mod repeats;
+mod signals;
+
+pub(crate) use repeats::Packet;
+pub use signals::Stop;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::{Engine, Step};
+use crate::intake::Intake;
+use crate::mqtt::{self, Heard, Link, Outbound, Receipt};
+use crate::outbox::{Send, Token};
+use crate::source::subscriptions;
+use crate::time::{Moment, Now, Span};
+use crate::wire::state;
+use crate::wire::status::{self, Metrics, Status};
+use ear::Ear;
+use faults::FaultLog;
+use journal::{Journal, Occasion};
+use pulse::Pulse;
+use std::rc::Rc;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
+
+/// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
+/// the broker send again.
+const TURN: usize = 4_096;
+/// The status topic follows changes, but no faster than this.
+const STATUS_PAUSE: Span = Span::from_secs(1);
+/// What the broker has taken leaves the disk with the next write, or after this time: a crash before repeats it.
+const TIDY_PAUSE: Span = Span::from_secs(1);
+/// Reports of faults come at most this often.
+const FAULTS_PAUSE: Span = Span::from_secs(1);
+/// The loop wakes at least this often, so that the watchdog sees turns.
+const IDLE_TURN: Span = Span::from_secs(5);
+
+/// Runs the daemon until `stop` says so.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move { Daemon::start(config)?.run(stop).await })
+}
+
+/// The configuration names something that cannot be used: a certificate, a key, a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+struct Daemon {
+    config: Config,
+    clock: Rc<Clock>,
+    engine: Engine,
+    intake: Intake,
+    link: Link,
+    heard: Receiver<Heard>,
+    journal: Journal,
+    ear: Ear,
+    pulse: Rc<Pulse>,
+    faults: FaultLog,
+    step: Step,
+    status: Status,
+    published_status: Option<Status>,
+    metrics: Metrics,
+    /// Messages of this turn that are to be acknowledged.
+    receipts: Vec<Receipt>,
+    /// Answers to commands of this turn.
+    replies: Vec<Vec<u8>>,
+    /// Alarms whose retained topic exists; later ones are new.
+    alarms_known: usize,
+    /// Why there is a gap, while there is one.
+    gap_cause: String,
+    due: Due,
+}
+
+/// When things that recur are due.
+struct Due {
+    checkpoint: Moment,
+    tidy: Moment,
+    status: Moment,
+    faults: Moment,
+    metrics: Moment,
+    watchdog: Moment,
+}
+
+impl Daemon {
+    fn start(config: Config) -> anyhow::Result<Daemon> {
+        let mut step = Step::default();
+        let (journal, clock, engine) = Journal::open(&config, &mut step)?;
+        let clock = Rc::new(clock);
+        let gateway = &config.gateway;
+        let of_sources = config.sources.iter().flat_map(|source| source.filters().map(|filter| (filter, source.qos)));
+        let filters = subscriptions(of_sources.chain([(gateway.topics.commands(), 1), (gateway.topics.probe(), 1)]));
+        let will = Outbound {
+            topic: gateway.topics.status(),
+            payload: status::offline(&gateway.id).into(),
+            confirmed: true,
+            retain: true,
+        };
+        let (link, heard) = mqtt::connect(&config.mqtt, filters, will, clock.clone()).map_err(Unusable)?;
+        let pulse = Pulse::start(clock.clone());
+        let now = clock.now();
+        let soon = |span: Span| now.at + span;
+        Ok(Daemon {
+            intake: Intake::new(config.sources.clone(), gateway.max_payload),
+            due: Due {
+                checkpoint: soon(gateway.checkpoint),
+                tidy: now.at,
+                status: now.at,
+                faults: now.at,
+                metrics: now.at,
+                watchdog: now.at,
+            },
+            status: Status {
+                since: now.wall,
+                alarms: 0,
+                active: 0,
+                durable: true,
+                problems: Vec::new(),
+                last_gap: None,
+            },
+            alarms_known: engine.len(),
+            gap_cause: "the daemon was not running".to_owned(),
+            config,
+            clock,
+            engine,
+            link,
+            heard,
+            journal,
+            ear: Ear::new(now.at),
+            pulse,
+            faults: FaultLog::default(),
+            step,
+            published_status: None,
+            metrics: Metrics::default(),
+            receipts: Vec::new(),
+            replies: Vec::new(),
+        })
+    }
+
+    async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            gateway = self.config.gateway.id,
+            alarms = self.engine.len(),
+            "started"
+        );
+        // What the changed configuration has decided is written before anything else happens.
+        self.finish_turn().await;
+        signals::ready();
+        loop {
+            // 1. Wait for something to happen, for a deadline, or for the end.
+            let wake_at = self.wake_at();
+            let first = tokio::select! {
+                biased;
+                () = stop.requested() => break,
+                heard = self.heard.recv() => Some(heard.ok_or_else(|| anyhow::anyhow!("the connection's task has ended"))?),
+                () = tokio::time::sleep_until(self.clock.instant(wake_at).into()) => None,
+            };
+            // 2. A timer may be late. What the socket holds came before it was: let that be read first.
+            if first.is_none() {
+                tokio::task::yield_now().await;
+            }
+            // 3. Take everything that is waiting. If the process did not run for a while, that was a gap, after what was
+            //    received before it.
+            let mut stopped = self.pulse.take_stop();
+            let mut next = first;
+            for _ in 0..TURN {
+                let heard = match next.take() {
+                    Some(heard) => heard,
+                    None => match self.heard.try_recv() {
+                        Ok(heard) => heard,
+                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                    },
+                };
+                if let Some(since) = stopped.take_if(|since| heard.at > *since) {
+                    self.stalled(since, heard.at);
+                }
+                self.hear(heard);
+            }
+            if let Some(since) = stopped {
+                self.stalled(since, self.clock.at());
+            }
+            // 4. Fire what is due, as far as it is proven that nothing else has come.
+            self.advance();
+            // 5. Write, then speak.
+            self.finish_turn().await;
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// When the loop has to wake if nothing happens before.
+    fn wake_at(&mut self) -> Moment {
+        let mut wake = self.due.watchdog;
+        if self.can_speak() {
+            wake = wake.min(self.ear.wake_at());
+            // A deadline is due when it has strictly passed. While a probe is on its way, its return wakes us.
+            if let Some(deadline) = self.engine.next_deadline()
+                && self.ear.silent_since().is_none()
+            {
+                wake = wake.min(deadline + Span::from_micros(1));
+            }
+        }
+        match self.journal.retry_at() {
+            Some(retry) => wake = wake.min(retry),
+            None => {
+                if self.journal.wants_checkpoint(&mut self.engine) {
+                    wake = wake.min(self.due.checkpoint);
+                }
+                if self.journal.has_deletions() {
+                    wake = wake.min(self.due.tidy);
+                }
+            }
+        }
+        if self.can_speak() {
+            wake = wake.min(self.due.metrics);
+            if !self.faults.is_empty() {
+                wake = wake.min(self.due.faults);
+            }
+            if self.published_status.as_ref() != Some(&self.status) {
+                wake = wake.min(self.due.status);
+            }
+        }
+        wake
+    }
+
+    /// Writes what the turn has decided, and then lets it be seen.
+    async fn finish_turn(&mut self) {
+        let now = self.clock.now();
+        let checkpoint = now.at >= self.due.checkpoint && self.journal.wants_checkpoint(&mut self.engine);
+        if checkpoint {
+            self.due.checkpoint = now.at + self.config.gateway.checkpoint;
+        }
+        let tidy = now.at >= self.due.tidy && self.journal.has_deletions();
+        if tidy {
+            self.due.tidy = now.at + TIDY_PAUSE;
+        }
+        self.metrics.events += self.step.events.len() as u64;
+        self.announce_changes();
+        self.journal.write(&mut self.engine, &mut self.step, &self.clock, Occasion { checkpoint, tidy }).await;
+        // From here on everything that was decided is on disk, or the status says that it is not.
+        for receipt in self.receipts.drain(..) {
+            self.link.acknowledge(receipt);
+        }
+        for reply in std::mem::take(&mut self.replies) {
+            self.publish(self.config.gateway.topics.replies(), reply, true, false);
+        }
+        self.send_waiting().await;
+        self.housekeeping(now);
+    }
+
+    /// Alarms whose retained topics are not right any more.
+    fn announce_changes(&mut self) {
+        for event in &self.step.events {
+            if let Some(alarm) = self.engine.find(event.alarm.id.as_str()) {
+                self.journal.outbox.state_changed(alarm);
+            }
+        }
+        for alarm in self.engine.alarms_from(self.alarms_known) {
+            self.journal.outbox.state_changed(alarm);
+        }
+        self.alarms_known = self.engine.len();
+    }
+
+    /// Hands over what has room in the window.
+    async fn send_waiting(&mut self) {
+        loop {
+            self.journal.load_waiting().await;
+            let Some(send) = self.journal.outbox.next_to_send() else { return };
+            let (outbound, token) = match send {
+                Send::Letter(number, letter) => (
+                    Outbound {
+                        topic: letter.topic.to_string(),
+                        payload: letter.payload,
+                        confirmed: true,
+                        retain: letter.retain,
+                    },
+                    Token::Letter(number),
+                ),
+                Send::State(alarm) => {
+                    let view = self.engine.view(alarm);
+                    let topic = self.config.gateway.topics.alarm(&view.facts().id);
+                    let payload = state::render(view, &self.config.gateway.id).into();
+                    (Outbound { topic, payload, confirmed: true, retain: true }, Token::State(alarm))
+                }
+            };
+            // If the link has just gone, its Down event is in the queue: all of this will be sent again.
+            if !self.link.send(outbound, token) {
+                return;
+            }
+        }
+    }
+
+    /// What recurs: status, faults, metrics, the watchdog.
+    fn housekeeping(&mut self, now: Now) {
+        self.status.alarms = self.engine.len();
+        self.status.active = self.engine.active();
+        self.status.durable = self.journal.is_durable();
+        self.status.problems.retain(|problem| !problem.starts_with(STORE));
+        self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        let is_up = self.can_speak();
+        if is_up && now.at >= self.due.status && self.published_status.as_ref() != Some(&self.status) {
+            self.due.status = now.at + STATUS_PAUSE;
+            let payload = status::online(&self.status, &self.config.gateway.id);
+            if self.publish(self.config.gateway.topics.status(), payload, true, true) {
+                self.published_status = Some(self.status.clone());
+            }
+        }
+        if is_up && now.at >= self.due.faults && !self.faults.is_empty() {
+            self.due.faults = now.at + FAULTS_PAUSE;
+            let payload = self.faults.report();
+            self.publish(self.config.gateway.topics.faults(), payload, false, false);
+        }
+        if is_up && now.at >= self.due.metrics {
+            self.due.metrics = now.at + self.config.gateway.metrics_interval;
+            let payload = self.current_metrics().render();
+            self.publish(self.config.gateway.topics.metrics(), payload, false, true);
+        }
+        if now.at >= self.due.watchdog {
+            self.due.watchdog = now.at + IDLE_TURN;
+            signals::turn_completed();
+        }
+    }
+
+    /// Whether there is somebody to tell.
+    fn can_speak(&self) -> bool {
+        self.link.is_up() && self.engine.link().is_up()
+    }
+
+    fn current_metrics(&self) -> Metrics {
+        let outbox = &self.journal.outbox;
+        Metrics {
+            overflow: self.link.overflow(),
+            outbox: outbox.waiting() as u64,
+            outbox_dropped: outbox.dropped(),
+            alarms: self.engine.len() as u64,
+            active: self.engine.active() as u64,
+            commits: self.journal.commits(),
+            stored_bytes: self.journal.stored_bytes(),
+            seq: self.engine.next_seq() - 1,
+            ..self.metrics.clone()
+        }
+    }
+
+    /// Publishes something of which only the newest matters.
+    fn publish(&self, topic: String, payload: Vec<u8>, confirmed: bool, retain: bool) -> bool {
+        self.link.send(Outbound { topic, payload: payload.into(), confirmed, retain }, Token::Passing)
+    }
+}
+
+/// Problems of one kind begin with the same words, so that they can be found and taken back.
+const SUBSCRIPTION: &str = "subscription ";
+const STORE: &str = "store: ";
+const PROBE: &str = "probe ";

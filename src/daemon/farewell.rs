@@ -1,0 +1,85 @@
+//! A clean stop: what was running has run until now, everything is written, the broker hears what is left and that we
+//! have gone. Each step has a bound: what the broker does not take in time it gets after the next start.
+
+use super::{Daemon, signals};
+use crate::mqtt::{Heard, LinkEvent, Outbound};
+use crate::outbox::Token;
+use crate::wire::status;
+use std::time::Duration;
+
+/// How long a clean stop waits for the last proof that it could hear.
+const LAST_PROOF: Duration = Duration::from_secs(1);
+/// How long it may take to tell the broker what is left to tell.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+impl Daemon {
+    /// A clean stop: everything is written, the broker hears what is left and that we have gone.
+    pub(super) async fn stop(&mut self) {
+        tracing::info!("stopping");
+        signals::stopping();
+        self.prove_once_more().await;
+        self.due.checkpoint = self.clock.at();
+        self.due.tidy = self.clock.at();
+        self.finish_turn().await;
+        if !self.link.is_up() {
+            return;
+        }
+        let farewell = async {
+            let mut said = false;
+            loop {
+                // First what is waiting, then the last word.
+                if self.journal.outbox.is_idle() && !said {
+                    said = true;
+                    self.say_offline();
+                }
+                let Some(Heard { event, .. }) = self.heard.recv().await else { return };
+                match event {
+                    LinkEvent::Taken { token: Token::Farewell, .. } | LinkEvent::Down { .. } => return,
+                    LinkEvent::Taken { token, acknowledged } => {
+                        self.taken(token, acknowledged);
+                        self.send_waiting().await;
+                    }
+                    // Not evaluated and not acknowledged: the broker keeps it for the next start.
+                    LinkEvent::Message(_) | LinkEvent::Up { .. } | LinkEvent::Subscribed { .. } => {}
+                }
+            }
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("the broker did not confirm everything in time; it will be sent after the next start");
+            self.say_offline();
+        }
+        self.link.close();
+        // The polling task has to run once more to send the DISCONNECT, and ends then.
+        let closed = async { while self.heard.recv().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, closed).await.is_err() {
+            tracing::debug!("the connection did not close in time");
+        }
+        // What the broker has taken in the meantime need not be sent again.
+        self.due.tidy = self.clock.at();
+        self.finish_turn().await;
+    }
+
+    /// Up to the end silence was silence, if that can be shown quickly: what is running has run until now.
+    pub(super) async fn prove_once_more(&mut self) {
+        if !self.can_speak() {
+            return;
+        }
+        self.ask_for_proof();
+        let proof = async {
+            while self.ear.silent_since().is_some() {
+                let Some(heard) = self.heard.recv().await else { return };
+                self.hear(heard);
+            }
+        };
+        if tokio::time::timeout(LAST_PROOF, proof).await.is_ok() {
+            self.advance();
+        }
+    }
+
+    pub(super) fn say_offline(&self) {
+        let gateway = &self.config.gateway;
+        let payload = status::offline(&gateway.id).into();
+        let last_word = Outbound { topic: gateway.topics.status(), payload, confirmed: true, retain: true };
+        self.link.send(last_word, Token::Farewell);
+    }
+}

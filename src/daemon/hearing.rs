@@ -1,0 +1,168 @@
+//! What comes from the link: messages, confirmations, the beginning and the end of gaps, and the proof that there is none.
+
+use super::ear::Doubt;
+use super::repeats::Repeats;
+use super::{Daemon, PROBE, SUBSCRIPTION};
+use crate::engine::{Input, Link as Hearing};
+use crate::intake::Message;
+use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
+use crate::outbox::Token;
+use crate::time::{Moment, Now};
+use crate::wire::command;
+use crate::wire::status::Gap;
+
+impl Daemon {
+    /// The process was stopped, or the machine had no time for it: what came meanwhile was received late, so none of
+    /// that time is evidence.
+    pub(super) fn stalled(&mut self, since: Moment, resumed: Moment) {
+        if !self.engine.link().is_up() {
+            return;
+        }
+        let since = since.max(self.ear.proven());
+        let (from, to) = (self.clock.now().moved_to(since), self.clock.now().moved_to(resumed.max(since)));
+        self.engine.handle(Input::LinkDown, from, &mut self.step);
+        "the daemon was stopped, or the machine had no time for it".clone_into(&mut self.gap_cause);
+        self.end_gap(to);
+        self.ear.heard(to.at);
+    }
+
+    /// The engine can hear again.
+    pub(super) fn end_gap(&mut self, now: Now) {
+        if let Hearing::Down { since } = self.engine.link() {
+            let length = now.at - since;
+            let cause = std::mem::take(&mut self.gap_cause);
+            tracing::info!(seconds = length.as_secs_f64(), cause, "gap in observation has ended");
+            self.status.last_gap = Some(Gap { from: now.stamp(since), to: now.wall, length, cause });
+        }
+        self.engine.handle(Input::LinkUp, now, &mut self.step);
+    }
+
+    /// One thing that happened on the link.
+    pub(super) fn hear(&mut self, Heard { at, event }: Heard) {
+        let now = self.clock.now().moved_to(at);
+        match event {
+            LinkEvent::Message(inbound) => self.message(&inbound, now),
+            LinkEvent::Taken { token, acknowledged } => self.taken(token, acknowledged),
+            LinkEvent::Up { session_present } => {
+                self.journal.repeats.connected(session_present);
+                self.up(now);
+            }
+            LinkEvent::Subscribed { refused } => self.subscribed(refused),
+            LinkEvent::Down { reason, silent_since } => {
+                // What was not heard since the last proof belongs to the gap.
+                let since = [silent_since, self.ear.silent_since()].into_iter().flatten().min().unwrap_or(now.at);
+                self.down(&reason, now.moved_to(since.max(self.ear.proven()).min(now.at)));
+            }
+        }
+    }
+
+    /// Lets the engine's time go on to where silence is proven, and asks for proof where it is needed.
+    pub(super) fn advance(&mut self) {
+        if !self.can_speak() {
+            return;
+        }
+        let now = self.clock.now();
+        self.engine.handle(Input::Tick, now.moved_to(self.ear.proven()), &mut self.step);
+        let deadline = self.engine.next_deadline();
+        if self.ear.wants_probe(now.at, deadline) {
+            self.ask_for_proof();
+        }
+        match self.ear.doubt(now.at) {
+            None => {}
+            Some(Doubt::Deaf) => {
+                tracing::error!("the broker acknowledges but delivers nothing; connecting anew");
+                self.link.reconnect("the broker acknowledged but delivered nothing");
+                self.ear.sent(now.at);
+            }
+            Some(Doubt::NeverHeardItself) => {
+                let topic = self.config.gateway.topics.probe();
+                tracing::warn!(topic, "the daemon cannot hear itself: allow it to write and read this topic");
+                self.status.problems.retain(|problem| !problem.starts_with(PROBE));
+                self.status.problems.push(format!("{PROBE}{topic} does not come back: allow to write and read it"));
+            }
+        }
+    }
+
+    /// Sends a message to ourselves.
+    pub(super) fn ask_for_proof(&mut self) {
+        let topic = self.config.gateway.topics.probe();
+        let probe = Outbound { topic, payload: "listening".into(), confirmed: true, retain: false };
+        if self.link.send(probe, Token::Probe) {
+            self.ear.sent(self.clock.at());
+        }
+    }
+
+    pub(super) fn message(&mut self, inbound: &Inbound, now: Now) {
+        self.link.took(inbound);
+        self.ear.heard(now.at);
+        let Inbound { topic, payload, retained, repeated, receipt } = inbound;
+        self.receipts.extend(*receipt);
+        if let Some(receipt) = receipt {
+            let packet = (receipt.packet_id(), Repeats::checksum(topic, payload));
+            if self.journal.repeats.is_repeat(packet, *repeated) {
+                self.metrics.repeats += 1;
+                return;
+            }
+        }
+        if *topic == self.config.gateway.topics.probe() {
+            self.ear.heard_itself();
+            self.status.problems.retain(|problem| !problem.starts_with(PROBE));
+            return;
+        }
+        self.metrics.messages += 1;
+        let topics = &self.config.gateway.topics;
+        if let Some(verb) = topics.verb(topic) {
+            if payload.is_empty() {
+                // Somebody has deleted a retained message.
+                return;
+            }
+            let reply = command::execute(verb, payload, *retained, &mut self.engine, now, &mut self.step);
+            self.replies.push(reply);
+        } else if !topics.is_own(topic) {
+            let message = Message { topic, payload, retained: *retained };
+            self.intake.take(message, &mut self.engine, now, &mut self.step, self.faults.inlet());
+            self.metrics.faults += self.faults.settle();
+        }
+    }
+
+    pub(super) fn taken(&mut self, token: Token, acknowledged: u64) {
+        self.metrics.published += 1;
+        self.journal.repeats.processed(acknowledged);
+        match token {
+            Token::Letter(_) | Token::State(_) => self.journal.outbox.taken(token),
+            Token::Probe => self.ear.taken(),
+            Token::Passing | Token::Farewell => {}
+        }
+    }
+
+    pub(super) fn subscribed(&mut self, refused: Vec<(String, String)>) {
+        self.status.problems.retain(|problem| !problem.starts_with(SUBSCRIPTION));
+        for (filter, reason) in refused {
+            tracing::error!(filter, reason, "subscription refused");
+            self.status.problems.push(format!("{SUBSCRIPTION}{filter}: {reason}"));
+        }
+    }
+
+    pub(super) fn up(&mut self, now: Now) {
+        self.metrics.connects += 1;
+        tracing::info!(host = self.config.mqtt.host, port = self.config.mqtt.port, "connected and subscribed");
+        self.end_gap(now);
+        self.ear.connected(now.at);
+        // The broker may have forgotten everything that is retained.
+        self.published_status = None;
+        self.due.status = now.at;
+        let alarms: Vec<_> = self.engine.alarms().collect();
+        self.journal.outbox.connected(alarms.into_iter());
+    }
+
+    pub(super) fn down(&mut self, reason: &str, now: Now) {
+        if self.engine.link().is_up() {
+            tracing::warn!(reason, "connection lost");
+            self.gap_cause = format!("not connected to the broker: {reason}");
+        } else {
+            tracing::warn!(reason, "cannot connect");
+        }
+        self.engine.handle(Input::LinkDown, now, &mut self.step);
+        self.journal.outbox.disconnected();
+    }
+}

@@ -1,0 +1,261 @@
+//! The daemon's memory: what a turn decided goes to the store in one write, and comes back after a restart.
+//!
+//! It also says when that is not so. While the disk refuses, alarms go on and are published; everything is kept in
+//! memory, the status tells, and as soon as the disk takes it all of it is written.
+
+use super::repeats::Repeats;
+use crate::clock::Clock;
+use crate::config::{Config, Gateway};
+use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
+use crate::outbox::{Letter, Outbox, PAGE};
+use crate::store::disk::{DiskStore, Opened};
+use crate::store::keeper::Keeper;
+use crate::store::record::{self, Position, Recovered};
+use crate::store::{Batch, StoreError};
+use crate::time::{Moment, Span};
+use crate::wire::event;
+use anyhow::Context as _;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// While the disk refuses, it is asked again this often.
+const RETRY: Span = Span::from_secs(5);
+
+/// What a write is an occasion for, besides what has just been decided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Occasion {
+    /// To write what changed with values.
+    pub(super) checkpoint: bool,
+    /// To remove what the broker has taken.
+    pub(super) tidy: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    keeper: Keeper,
+    gateway: Gateway,
+    pub(super) outbox: Outbox,
+    pub(super) repeats: Repeats,
+    /// Letters of a restored engine that wait for the first write.
+    restored: Vec<Letter>,
+    /// Alarms that are not configured any more.
+    gone: Vec<AlarmMemory>,
+    /// What was found when the store was opened.
+    opening: Option<String>,
+    /// Why the last write failed, and when the next attempt is due.
+    failure: Option<(StoreError, Moment)>,
+    commits: u64,
+    stored_bytes: u64,
+    /// Up to where the store knows that time was observed.
+    observed_until: Moment,
+}
+
+impl Journal {
+    /// Opens the store and puts the engine and the time line back to where they were.
+    pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine)> {
+        let gateway = config.gateway.clone();
+        let Opened { mut store, mut trouble } = DiskStore::open(&gateway.state_dir)?;
+        let Recovered { position, alarms, packets, damaged } = record::recover(&mut store)?;
+        if damaged > 0 {
+            let lost = format!("{damaged} records were damaged: those alarms begin anew");
+            trouble = Some(trouble.map_or(lost.clone(), |trouble| format!("{trouble}; {lost}")));
+        }
+        if let Some(trouble) = &trouble {
+            tracing::error!(trouble, "store");
+        }
+        if let Some(position) = &position
+            && position.gateway != gateway.id
+        {
+            anyhow::bail!(
+                "{} belongs to gateway {:?}, this one is {:?}: give it a state_dir of its own, or the id back",
+                gateway.state_dir.display(),
+                position.gateway,
+                gateway.id
+            );
+        }
+        let clock = Clock::start(position.as_ref().map(|position| &position.anchor));
+        let now = clock.now();
+        let (outbox, mut restored) = (restore_outbox(&mut store, position.as_ref())?, Vec::new());
+        let (engine, gone) = match &position {
+            Some(position) => {
+                let Position { next_seq, observed_until, .. } = position;
+                Engine::restore(config.model.clone(), alarms, *next_seq, *observed_until, now, step)
+            }
+            None => (Engine::new(config.model.clone()), Vec::new()),
+        };
+        for memory in &gone {
+            tracing::info!(alarm = %memory.facts.id, "is not configured any more");
+            restored.push(Letter {
+                topic: Arc::from(gateway.topics.alarm(&memory.facts.id)),
+                payload: Bytes::new(),
+                retain: true,
+            });
+        }
+        let keeper = Keeper::start(Box::new(store)).context("cannot start the store's thread")?;
+        let journal = Journal {
+            keeper,
+            gateway,
+            outbox,
+            repeats: Repeats::restore(packets),
+            restored,
+            gone,
+            opening: trouble,
+            failure: None,
+            commits: 0,
+            stored_bytes: 0,
+            observed_until: Moment::default(),
+        };
+        Ok((journal, clock, engine))
+    }
+
+    /// Whether all that was published was on disk before.
+    pub(super) fn is_durable(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// Whether there is something for a checkpoint: values, or time that has passed for what is running.
+    pub(super) fn wants_checkpoint(&self, engine: &mut Engine) -> bool {
+        let time_has_passed = engine.observed_until().is_some_and(|until| until > self.observed_until);
+        engine.has_changes() || (time_has_passed && engine.next_deadline().is_some())
+    }
+
+    /// When the disk will be asked again, if it refused.
+    pub(super) fn retry_at(&self) -> Option<Moment> {
+        self.failure.as_ref().map(|(_, retry_at)| *retry_at)
+    }
+
+    /// What a technician should know of the store.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let failure = self.failure.as_ref().map(|(error, _)| {
+            format!(
+                "{error}; alarms go on, but a restart would forget what happened since. Make room or repair the disk"
+            )
+        });
+        failure.or_else(|| self.opening.clone())
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    pub(super) fn has_deletions(&self) -> bool {
+        self.outbox.has_deletions()
+    }
+
+    /// Writes what the turn has decided, and what there is occasion for. The turn's events become letters.
+    pub(super) async fn write(&mut self, engine: &mut Engine, step: &mut Step, clock: &Clock, occasion: Occasion) {
+        let mut letters: Vec<Letter> = step.events.drain(..).map(|event| self.letter(&event)).collect();
+        letters.append(&mut self.restored);
+        if let Some((_, retry_at)) = &self.failure {
+            if clock.at() < *retry_at {
+                self.keep(letters, false);
+                self.outbox.trim(self.gateway.outbox_max);
+                return;
+            }
+            // Nobody knows what the failed writes have left: everything is written again.
+            engine.forget_stored();
+        }
+        let healing = self.failure.is_some();
+        let decided = !letters.is_empty() || !self.gone.is_empty() || engine.has_decided();
+        if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
+            return;
+        }
+        let changes = engine.take_changes(occasion.checkpoint || healing);
+        let anchor = clock.anchor();
+        let position = Position {
+            gateway: self.gateway.id.clone(),
+            next_seq: engine.next_seq(),
+            next_letter: self.outbox.next_number() + letters.len() as u64,
+            observed_until: engine.observed_until().unwrap_or(anchor.at),
+            anchor,
+        };
+        let mut batch = self.batch(&changes, &letters, &position, healing);
+        let bytes = batch.bytes();
+        let deletions = self.outbox.take_deletions();
+        deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
+        match self.keeper.commit(batch).await {
+            Ok(()) => {
+                self.commits += 1;
+                self.stored_bytes += bytes;
+                self.observed_until = position.observed_until;
+                self.gone.clear();
+                if self.failure.take().is_some() {
+                    tracing::info!("the store is written again");
+                }
+                self.keep(letters, true);
+            }
+            Err(error) => {
+                if self.failure.is_none() {
+                    tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
+                }
+                engine.forget_stored();
+                self.outbox.give_back_deletions(deletions);
+                self.failure = Some((error, clock.at() + RETRY));
+                self.keep(letters, false);
+            }
+        }
+        self.outbox.trim(self.gateway.outbox_max);
+    }
+
+    fn batch(&self, changes: &Changes, letters: &[Letter], position: &Position, all: bool) -> Batch {
+        let mut batch = Batch::default();
+        record::put_changes(&mut batch, changes);
+        self.gone.iter().for_each(|memory| record::delete_alarm(&mut batch, memory));
+        if all {
+            self.outbox.held().for_each(|(number, letter)| record::put_letter(&mut batch, number, letter));
+        }
+        for (number, letter) in (self.outbox.next_number()..).zip(letters) {
+            record::put_letter(&mut batch, number, letter);
+        }
+        record::put_packets(&mut batch, &self.repeats.packets());
+        record::put_position(&mut batch, position);
+        batch
+    }
+
+    fn keep(&mut self, letters: Vec<Letter>, on_disk: bool) {
+        for letter in letters {
+            self.outbox.push(letter, on_disk);
+        }
+    }
+
+    fn letter(&self, event: &Event) -> Letter {
+        Letter {
+            topic: Arc::from(self.gateway.topics.event(&event.alarm.id)),
+            payload: event::render(event, &self.gateway.id).into(),
+            retain: false,
+        }
+    }
+
+    /// Loads letters that wait on disk, if there is room for them.
+    pub(super) async fn load_waiting(&mut self) {
+        if let Some(from) = self.outbox.wants() {
+            match self.keeper.letters(from, PAGE).await {
+                Ok(page) => self.outbox.load(page),
+                Err(error) => tracing::error!(%error, "cannot load events that wait for the broker"),
+            }
+        }
+    }
+}
+
+fn restore_outbox(store: &mut DiskStore, position: Option<&Position>) -> Result<Outbox, StoreError> {
+    let (mut first, mut waiting, mut from) = (None, 0, 0);
+    let mut last = None;
+    loop {
+        let page = record::letters(store, from, PAGE)?;
+        first = first.or(page.first().map(|(number, _)| *number));
+        waiting += page.len();
+        match page.last() {
+            Some((number, _)) => {
+                last = Some(*number);
+                from = number + 1;
+            }
+            None => break,
+        }
+    }
+    let next = position.map_or(0, |position| position.next_letter).max(last.map_or(0, |number| number + 1));
+    Ok(Outbox::restore(next, first, waiting))
+}

@@ -1,0 +1,366 @@
+//! Decides which alarm is in which state: a function of its inputs and nothing else.
+//!
+//! Entry points: [`Engine::handle`] for messages, link changes and the passing of time, [`Engine::command`] for
+//! operators, [`Engine::next_deadline`] for whoever has to wake it. Time is an argument; the same inputs give the
+//! same events, always. It knows no topic, no disk, no clock and no configuration file; they are in
+//! [`crate::source`], [`crate::store`], [`crate::clock`] and [`crate::config`].
+//!
+//! The order of everything: timers that are due settle first, each at its own due time and as if nobody had been
+//! late, then the input is applied. A deadline is due when it has *strictly* passed.
+
+mod alarm;
+mod decide;
+mod gap;
+mod input;
+mod memory;
+mod roster;
+mod sum;
+mod timers;
+mod window;
+
+pub use alarm::{Acknowledgement, AlarmView, Cause, Event, LastChange, State};
+pub use gap::Link;
+pub use input::{Answer, Doubt, Input, Life, Sample, Signature, Step, Verb};
+pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
+pub use roster::{PropertyIx, ThingIx};
+pub use timers::Timer;
+pub use window::WindowSample;
+
+use crate::model::{AlarmDefinition, AlarmId, Model, ThingPattern, Trigger};
+use crate::time::{Moment, Now, Span, Stamp};
+use alarm::{Alarm, Unsaved};
+use roster::Roster;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use timers::Timers;
+
+/// How far a source's clock may be ahead before its stamp is not believed.
+pub const STAMP_TOLERANCE: Span = Span::from_secs(5);
+
+/// The number of an alarm in this engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AlarmIx(u32);
+
+impl AlarmIx {
+    pub(crate) fn new(index: usize) -> AlarmIx {
+        AlarmIx(number(index))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The number of a definition in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DefinitionIx(u32);
+
+/// Numbers of things, properties and alarms: four billion of each are beyond every memory this runs in.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// All alarms of a gateway.
+#[derive(Debug)]
+pub struct Engine {
+    model: Arc<Model>,
+    roster: Roster,
+    alarms: Vec<Alarm>,
+    ids: BTreeMap<AlarmId, AlarmIx>,
+    timers: Timers,
+    link: Link,
+    /// The time of the latest input.
+    last: Moment,
+    next_seq: u64,
+    next_handle: u32,
+    active: usize,
+    /// All alarms that are not [`Unsaved::Nothing`], and perhaps others, each once.
+    unsaved: Vec<AlarmIx>,
+    /// Alarms that are [`Unsaved::Hard`], each once.
+    decided: Vec<AlarmIx>,
+    /// How many alarms are not [`Unsaved::Nothing`].
+    dirty: usize,
+    /// Scratch for messages with several values.
+    turn: Vec<(DefinitionIx, usize, AlarmIx)>,
+}
+
+impl Engine {
+    /// An engine that has heard nothing yet: its link is down until the first [`Input::LinkUp`].
+    pub fn new(model: Arc<Model>) -> Engine {
+        let mut engine = Engine {
+            model: model.clone(),
+            roster: Roster::default(),
+            alarms: Vec::new(),
+            ids: BTreeMap::new(),
+            timers: Timers::default(),
+            link: Link::NeverUp,
+            last: Moment::default(),
+            next_seq: 1,
+            next_handle: 0,
+            active: 0,
+            unsaved: Vec::new(),
+            decided: Vec::new(),
+            dirty: 0,
+            turn: Vec::new(),
+        };
+        for (index, definition) in model.definitions.iter().enumerate() {
+            for pattern in &definition.things {
+                if let ThingPattern::Exactly(id) = pattern {
+                    let thing = engine.roster.add_thing(id);
+                    engine.add_alarm(DefinitionIx(number(index)), thing);
+                }
+            }
+        }
+        engine
+    }
+
+    /// The configuration that it works by.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The number of the next event.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// How many alarms there are.
+    pub fn len(&self) -> usize {
+        self.alarms.len()
+    }
+
+    /// Whether there is no alarm at all.
+    pub fn is_empty(&self) -> bool {
+        self.alarms.is_empty()
+    }
+
+    /// How many alarms are activated or acknowledged.
+    pub fn active(&self) -> usize {
+        self.active
+    }
+
+    /// Up to where it has observed: what was running has run until then, and not longer. None: it never has.
+    pub fn observed_until(&self) -> Option<Moment> {
+        match self.link {
+            Link::NeverUp => None,
+            Link::Up => Some(self.last),
+            Link::Down { since } => Some(since),
+        }
+    }
+
+    /// Whether it can hear, and since when not.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// The watched thing with this id.
+    pub fn thing(&self, id: &str) -> Option<ThingIx> {
+        self.roster.thing(id)
+    }
+
+    /// All watched properties of a thing.
+    pub fn properties_of(&self, thing: ThingIx) -> impl Iterator<Item = PropertyIx> + '_ {
+        self.roster.properties_of(thing)
+    }
+
+    /// The watched property with this name.
+    pub fn property(&self, thing: ThingIx, name: &str) -> Option<PropertyIx> {
+        self.roster.property(thing, name)
+    }
+
+    /// The alarm with this id.
+    pub fn find(&self, id: &str) -> Option<AlarmIx> {
+        self.ids.get(id).copied()
+    }
+
+    /// All alarms, in the order of their definitions; those of a pattern in the order in which things were heard.
+    pub fn alarms(&self) -> impl Iterator<Item = AlarmIx> + '_ {
+        let mut order: Vec<AlarmIx> = (0..self.alarms.len()).map(AlarmIx::new).collect();
+        order.sort_by_key(|ix| (self.alarms[ix.index()].definition, *ix));
+        order.into_iter()
+    }
+
+    /// The alarms that were created after there were `count`.
+    pub fn alarms_from(&self, count: usize) -> impl Iterator<Item = AlarmIx> + use<> {
+        (count..self.alarms.len()).map(AlarmIx::new)
+    }
+
+    /// One alarm.
+    pub fn view(&self, alarm: AlarmIx) -> AlarmView<'_> {
+        let found = &self.alarms[alarm.index()];
+        AlarmView {
+            alarm: found,
+            timer: self.timers.get(alarm),
+            definition: &self.model.definitions[found.definition.0 as usize],
+        }
+    }
+
+    /// When it has to be woken at the latest, if nothing happens before: just after this moment.
+    pub fn next_deadline(&mut self) -> Option<Moment> {
+        if self.link.is_up() { self.timers.next_deadline() } else { None }
+    }
+
+    /// Takes note of a thing that has spoken. If a definition's pattern fits a thing that was never heard before, the
+    /// thing's alarms begin to exist. None: no alarm watches this thing.
+    pub fn hear(&mut self, id: &str, now: Now, step: &mut Step) -> Option<ThingIx> {
+        self.settle(now, step);
+        if let Some(known) = self.roster.thing(id) {
+            // A thing that one definition names may fit the pattern of another: those alarms begin to exist now.
+            if self.roster.hear(known) {
+                self.instantiate(known, now);
+            }
+            return Some(known);
+        }
+        if !self.model.definitions.iter().any(|definition| definition.covers(id)) {
+            return None;
+        }
+        if self.roster.things() >= self.model.max_things {
+            step.doubts.push(Doubt::TooManyThings { limit: self.model.max_things });
+            return None;
+        }
+        let thing = self.roster.add_thing(&Arc::from(id));
+        self.roster.hear(thing);
+        self.instantiate(thing, now);
+        Some(thing)
+    }
+
+    /// Creates the alarms that the thing lacks.
+    fn instantiate(&mut self, thing: ThingIx, now: Now) {
+        let id = self.roster.thing_id(thing).clone();
+        let model = self.model.clone();
+        for (index, definition) in model.definitions.iter().enumerate() {
+            let exists = || {
+                let name = AlarmId::new(&id, &definition.property, &definition.level);
+                self.ids.contains_key(&name)
+            };
+            if definition.covers(&id) && !exists() {
+                let alarm = self.add_alarm(DefinitionIx(number(index)), thing);
+                if self.link.was_ever_up() {
+                    self.start_clock(alarm, now.at);
+                }
+            }
+        }
+    }
+
+    fn add_alarm(&mut self, definition: DefinitionIx, thing: ThingIx) -> AlarmIx {
+        let alarm = AlarmIx::new(self.alarms.len());
+        let entry = &self.model.definitions[definition.0 as usize];
+        let property = self.roster.add_property(thing, &entry.property);
+        let facts = Arc::new(entry.facts(self.roster.thing_id(thing)));
+        self.ids.insert(facts.id.clone(), alarm);
+        self.alarms.push(Alarm {
+            facts,
+            definition,
+            property,
+            state: if entry.enabled { State::Enabled } else { State::Off },
+            occurrence: 0,
+            activated_since: None,
+            acknowledged: None,
+            since: Moment::default(),
+            value: None,
+            value_at: None,
+            lives_until_told: false,
+            heard: 0,
+            window: None,
+            last: None,
+            handle: None,
+            is_listed: false,
+            unsaved: Unsaved::Nothing,
+        });
+        self.timers.add_alarm();
+        let alarms = &self.alarms;
+        let on_property = &mut self.roster.get_mut(property).alarms;
+        let place = on_property.partition_point(|other| alarms[other.index()].definition <= definition);
+        on_property.insert(place, alarm);
+        // Stored at once: then the order in which things were first heard outlives a restart, and whatever is published
+        // of the alarm can be taken back when it leaves the configuration.
+        self.note(alarm, Unsaved::Hard);
+        alarm
+    }
+
+    /// Applies one input at `now`, which is never before the last one's.
+    pub fn handle(&mut self, input: Input<'_>, now: Now, step: &mut Step) {
+        self.settle(now, step);
+        match input {
+            Input::Tick => {}
+            Input::LinkDown => self.link_down(now),
+            Input::LinkUp => self.link_up(now, step),
+            Input::Alive { properties, life } => self.alive(properties, life, now, step),
+            Input::Message { samples, stamp, retained, sign_of_life } => {
+                let stamp = stamp.map(|stamp| {
+                    let ahead = stamp - now.wall;
+                    if ahead <= STAMP_TOLERANCE {
+                        return stamp;
+                    }
+                    step.doubts.push(Doubt::StampInFuture { by: ahead });
+                    now.wall
+                });
+                let gap = match self.link {
+                    Link::Down { since } => Some(since),
+                    Link::Up | Link::NeverUp => None,
+                };
+                let hearing = Hearing { stamp, retained, sign_of_life, gap };
+                self.message(samples, hearing, now, step);
+            }
+        }
+    }
+
+    fn message(&mut self, samples: &[Sample<'_>], hearing: Hearing, now: Now, step: &mut Step) {
+        if let [sample] = samples {
+            if !self.accept_stamp(sample.property, hearing.stamp, step) {
+                return;
+            }
+            for place in 0..self.roster.get(sample.property).alarms.len() {
+                let alarm = self.roster.get(sample.property).alarms[place];
+                self.evaluate(alarm, sample.value, hearing, now, step);
+            }
+            return;
+        }
+        let mut turn = std::mem::take(&mut self.turn);
+        turn.clear();
+        for (index, sample) in samples.iter().enumerate() {
+            if self.accept_stamp(sample.property, hearing.stamp, step) {
+                let on_property = self.roster.get(sample.property).alarms.iter();
+                turn.extend(on_property.map(|alarm| (self.alarms[alarm.index()].definition, index, *alarm)));
+            }
+        }
+        turn.sort_unstable();
+        for (_, index, alarm) in &turn {
+            self.evaluate(*alarm, samples[*index].value, hearing, now, step);
+        }
+        self.turn = turn;
+    }
+
+    fn accept_stamp(&mut self, property: PropertyIx, stamp: Option<Stamp>, step: &mut Step) -> bool {
+        let Some(stamp) = stamp else { return true };
+        let newest = &mut self.roster.get_mut(property).newest;
+        match *newest {
+            Some(newer) if stamp < newer => {
+                step.doubts.push(Doubt::StampOutOfOrder { by: newer - stamp });
+                false
+            }
+            _ => {
+                *newest = Some(stamp);
+                true
+            }
+        }
+    }
+
+    fn trigger(&self, ix: AlarmIx) -> &Trigger {
+        &self.definition(ix).trigger
+    }
+
+    fn definition(&self, ix: AlarmIx) -> &AlarmDefinition {
+        &self.model.definitions[self.alarms[ix.index()].definition.0 as usize]
+    }
+}
+
+/// How a message came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hearing {
+    stamp: Option<Stamp>,
+    retained: bool,
+    sign_of_life: bool,
+    /// The beginning of the gap that is not over yet: a session's queued messages come before its subscriptions.
+    gap: Option<Moment>,
+}

@@ -1,0 +1,329 @@
+//! One alarm: its state, and what each piece of evidence does to it.
+//!
+//! The life cycle of ISA-18.2, in the words that users see:
+//!
+//! ```text
+//!            enable                 trigger               acknowledge
+//!     off ───────────▶ enabled ───────────▶ activated ───────────────▶ acknowledged
+//!      ▲                                     ▲   │ condition ended           │
+//!      │ disable (from any state)    trigger │   ▼                           │
+//!      └──────────────────────────────────  idled ◀──────────────────────────┘
+//! ```
+
+use super::window::{Window, WindowSample};
+use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Timer};
+use crate::model::{AlarmDefinition, AlarmFacts, OnGap, Trigger, Value, ValueRef, Verdict};
+use crate::time::{Moment, Now, Stamp};
+use std::fmt;
+use std::sync::Arc;
+
+/// Where an alarm is in its life cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Disabled: nothing is evaluated.
+    Off,
+    /// Enabled, and not activated since.
+    Enabled,
+    /// Enabled, was activated before, and the condition has ended.
+    Idled,
+    /// The trigger was reached.
+    Activated,
+    /// Acknowledged while the condition still holds.
+    Acknowledged,
+}
+
+impl State {
+    /// All states, in the order of the life cycle.
+    pub const ALL: [State; 5] = [State::Off, State::Enabled, State::Idled, State::Activated, State::Acknowledged];
+
+    /// As topics and commands spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Off => "off",
+            State::Enabled => "enabled",
+            State::Idled => "idled",
+            State::Activated => "activated",
+            State::Acknowledged => "acknowledged",
+        }
+    }
+
+    /// Whether an occurrence is going on.
+    pub fn is_active(self) -> bool {
+        matches!(self, State::Activated | State::Acknowledged)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a state changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A value decided at once.
+    Value,
+    /// The condition held for the observe-time.
+    ObserveTime,
+    /// The condition was gone for the clear-delay.
+    ClearDelay,
+    /// An operator's command.
+    Command,
+    /// The configuration changed.
+    Config,
+}
+
+impl Cause {
+    /// All causes.
+    pub const ALL: [Cause; 5] = [Cause::Value, Cause::ObserveTime, Cause::ClearDelay, Cause::Command, Cause::Config];
+
+    /// As events spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Value => "value",
+            Cause::ObserveTime => "observe-time",
+            Cause::ClearDelay => "clear-delay",
+            Cause::Command => "command",
+            Cause::Config => "config",
+        }
+    }
+}
+
+/// One state change of one alarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its number among all events of this gateway: rises by one, never repeats.
+    pub seq: u64,
+    /// The alarm that changed.
+    pub alarm: Arc<AlarmFacts>,
+    /// The state before.
+    pub from: State,
+    /// The state after; the same as before where an occurrence that has idled was acknowledged.
+    pub to: State,
+    /// When it happened.
+    pub at: Stamp,
+    /// When the condition became true; for a no-value alarm when the last value came or its clock started.
+    /// Activations only.
+    pub since: Option<Stamp>,
+    /// The occurrence it belongs to, from 1; 0 before the first.
+    pub occurrence: u64,
+    /// Why it happened.
+    pub cause: Cause,
+    /// The latest value that counted for the alarm.
+    pub value: Option<Value>,
+    /// The stamp that the source gave this value.
+    pub value_at: Option<Stamp>,
+    /// The mean as last calculated; average alarms only.
+    pub average: Option<f64>,
+    /// Who gave the command.
+    pub by: Option<Arc<str>>,
+    /// What they said.
+    pub comment: Option<Arc<str>>,
+}
+
+/// Who acknowledged an occurrence, when and with which words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// When.
+    pub at: Stamp,
+    /// Who.
+    pub by: Arc<str>,
+    /// Their words.
+    pub comment: Option<Arc<str>>,
+}
+
+/// The latest event of an alarm, as its retained topic tells it to those who come later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastChange {
+    /// The event's number.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Stamp,
+    /// Why.
+    pub cause: Cause,
+    /// The value that counted then: for an idled alarm the one that ended the activation.
+    pub value: Option<Value>,
+    /// The mean then.
+    pub average: Option<f64>,
+}
+
+/// What is kept of one alarm while the daemon runs.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    pub(crate) facts: Arc<AlarmFacts>,
+    pub(crate) definition: DefinitionIx,
+    pub(crate) property: PropertyIx,
+    pub(crate) state: State,
+    /// Occurrences so far; the number of the present or the last one.
+    pub(crate) occurrence: u64,
+    /// When the condition of the present or the last occurrence became true, as published with it.
+    pub(crate) activated_since: Option<Stamp>,
+    pub(crate) acknowledged: Option<Acknowledgement>,
+    /// When the condition that is being observed became true; for a no-value alarm, when its clock started.
+    pub(crate) since: Moment,
+    pub(crate) value: Option<Value>,
+    pub(crate) value_at: Option<Stamp>,
+    /// Values that counted for it since this engine began.
+    pub(crate) heard: u64,
+    /// Its liveness topic has said that the thing lives until its last will says otherwise: the clock stands still.
+    pub(crate) lives_until_told: bool,
+    pub(crate) window: Option<Box<Window>>,
+    pub(crate) last: Option<LastChange>,
+    /// Its place in the store; none until it was stored once.
+    pub(crate) handle: Option<u32>,
+    /// Whether it is in the engine's list of alarms with changes.
+    pub(crate) is_listed: bool,
+    /// Whether something has changed since it was last stored.
+    pub(crate) unsaved: Unsaved,
+}
+
+/// What the store does not have yet of an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unsaved {
+    /// Nothing.
+    Nothing,
+    /// What changes with every value: written with the next checkpoint.
+    Soft,
+    /// A state: written before the event is seen by anybody.
+    Hard,
+}
+
+/// What a value is to an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// Nothing.
+    None,
+    /// A value to remember, and nothing more.
+    Noted,
+    /// A sign of life.
+    Life,
+    /// Something about its condition.
+    Verdict(Verdict),
+}
+
+impl Alarm {
+    /// Takes one value, if it counts for this alarm.
+    pub(crate) fn weigh(
+        &mut self,
+        ix: AlarmIx,
+        definition: &AlarmDefinition,
+        value: ValueRef<'_>,
+        hearing: Hearing,
+        now: Now,
+        doubts: &mut Vec<Doubt>,
+    ) -> Evidence {
+        let (condition, window_span) = match &definition.trigger {
+            Trigger::NoValue { .. } if hearing.retained => return Evidence::None,
+            Trigger::NoValue { .. } => {
+                self.take(value, hearing.stamp);
+                return if hearing.sign_of_life { Evidence::Life } else { Evidence::Noted };
+            }
+            Trigger::Standard { condition, .. } => (condition, None),
+            Trigger::Average { condition, window, .. } => (condition, Some(*window)),
+        };
+        let verdict = condition.judge(value);
+        if verdict == Verdict::WrongType {
+            let (wanted, got) = (condition.value_type(), value.value_type());
+            doubts.push(Doubt::WrongType { alarm: ix, wanted, got });
+            return Evidence::None;
+        }
+        let (Some(span), ValueRef::Number(number)) = (window_span, value) else {
+            self.take(value, hearing.stamp);
+            return Evidence::Verdict(verdict);
+        };
+        if hearing.retained {
+            return Evidence::None;
+        }
+        self.take(value, hearing.stamp);
+        if self.state == State::Off {
+            return Evidence::Noted;
+        }
+        let window = self.window.get_or_insert_default();
+        let at = hearing.stamp.map_or(now.at, |stamp| now.moment(stamp));
+        let until = hearing.gap.filter(|_| definition.on_gap == OnGap::Pause).unwrap_or(now.at);
+        if !window.push(WindowSample { at, value: number }, span, until) {
+            doubts.push(Doubt::WindowFull { alarm: ix });
+        }
+        match window.mean() {
+            Some(mean) if !window.is_empty() => Evidence::Verdict(condition.judge(ValueRef::Number(mean))),
+            Some(_) | None => Evidence::Noted,
+        }
+    }
+
+    fn take(&mut self, value: ValueRef<'_>, stamp: Option<Stamp>) {
+        value.store_in(&mut self.value);
+        self.heard += 1;
+        self.value_at = stamp;
+    }
+
+    /// The mean as last calculated; average alarms only.
+    pub(crate) fn average(&self) -> Option<f64> {
+        self.window.as_ref().and_then(|window| window.mean())
+    }
+}
+
+/// One alarm as the outside may see it.
+#[derive(Debug, Clone, Copy)]
+pub struct AlarmView<'a> {
+    pub(crate) alarm: &'a Alarm,
+    pub(crate) timer: Option<Timer>,
+    pub(crate) definition: &'a AlarmDefinition,
+}
+
+impl<'a> AlarmView<'a> {
+    /// What it is called.
+    pub fn facts(&self) -> &'a Arc<AlarmFacts> {
+        &self.alarm.facts
+    }
+
+    /// The definition that it comes from.
+    pub fn definition(&self) -> &'a AlarmDefinition {
+        self.definition
+    }
+
+    /// Where it is in its life cycle.
+    pub fn state(&self) -> State {
+        self.alarm.state
+    }
+
+    /// The number of the present or the last occurrence; 0 before the first.
+    pub fn occurrence(&self) -> u64 {
+        self.alarm.occurrence
+    }
+
+    /// When the condition of that occurrence became true.
+    pub fn since(&self) -> Option<Stamp> {
+        self.alarm.activated_since
+    }
+
+    /// Who acknowledged that occurrence, if somebody did.
+    pub fn acknowledgement(&self) -> Option<&'a Acknowledgement> {
+        self.alarm.acknowledged.as_ref()
+    }
+
+    /// The latest event, if there was one.
+    pub fn last_change(&self) -> Option<&'a LastChange> {
+        self.alarm.last.as_ref()
+    }
+
+    /// The latest value that counted for it.
+    pub fn value(&self) -> Option<&'a Value> {
+        self.alarm.value.as_ref()
+    }
+
+    /// How many values have counted for it since the engine began: it rises with each, equal ones too.
+    pub fn heard(&self) -> u64 {
+        self.alarm.heard
+    }
+
+    /// The mean as last calculated; average alarms only.
+    pub fn average(&self) -> Option<f64> {
+        self.alarm.average()
+    }
+
+    /// The observe-time or clear-delay that is running.
+    pub fn timer(&self) -> Option<Timer> {
+        self.timer
+    }
+}

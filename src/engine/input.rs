@@ -1,0 +1,131 @@
+//! What goes into the engine and what comes out of it, as plain data.
+
+use super::{AlarmIx, Event, PropertyIx};
+use crate::model::{ValueRef, ValueType};
+use crate::time::{Span, Stamp};
+use std::sync::Arc;
+
+/// One value of one message.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    /// What it is a value of.
+    pub property: PropertyIx,
+    /// The value.
+    pub value: ValueRef<'a>,
+}
+
+/// What a liveness topic says of a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It lives now: the clock of silence starts anew.
+    Beat,
+    /// It lives until its last will says otherwise: the clock stands still.
+    Online,
+    /// It has gone: the clock runs, if it did not before.
+    Offline,
+}
+
+/// What can happen to the engine from outside, apart from commands.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// One message, with all its values.
+    Message {
+        /// Its values; each property at most once.
+        samples: &'a [Sample<'a>],
+        /// The source's own time of these values.
+        stamp: Option<Stamp>,
+        /// Replayed by the broker at subscription: it may be of any age.
+        retained: bool,
+        /// Whether it shows that the thing lives. False where the source names a liveness topic.
+        sign_of_life: bool,
+    },
+    /// A message on the thing's liveness topic.
+    Alive {
+        /// The properties it speaks for.
+        properties: &'a [PropertyIx],
+        /// What it says.
+        life: Life,
+    },
+    /// From now on nothing can be heard.
+    LinkDown,
+    /// The subscriptions are acknowledged: from now on silence means something.
+    LinkUp,
+    /// Nothing but time has passed.
+    Tick,
+}
+
+/// What an operator can do to one alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Take note of an occurrence.
+    Acknowledge,
+    /// Switch on.
+    Enable,
+    /// Switch off.
+    Disable,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; there is an event.
+    Done,
+    /// It was so already; nothing changed.
+    Already,
+    /// Refused: the occurrence was acknowledged before.
+    AlreadyAcknowledged,
+    /// Refused: there is no occurrence that could be acknowledged.
+    NothingToAcknowledge,
+}
+
+/// An input that could not be used as it was meant, found by the engine.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Doubt {
+    /// The value has another type than the alarm's limit.
+    WrongType {
+        /// The alarm for which it does not count.
+        alarm: AlarmIx,
+        /// The type it would have needed.
+        wanted: ValueType,
+        /// The type it has.
+        got: ValueType,
+    },
+    /// The stamp was too far in the future; the time of receipt was taken.
+    StampInFuture {
+        /// How far.
+        by: Span,
+    },
+    /// The stamp is older than the newest one of the property; the value was ignored.
+    StampOutOfOrder {
+        /// How much.
+        by: Span,
+    },
+    /// The window of an average holds all that it may; its oldest sample was dropped early.
+    WindowFull {
+        /// The alarm whose window it is.
+        alarm: AlarmIx,
+    },
+    /// So many things are watched already that this one is not.
+    TooManyThings {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// What came out of one or several inputs. The caller empties it.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// State changes, in order.
+    pub events: Vec<Event>,
+    /// What could not be used.
+    pub doubts: Vec<Doubt>,
+}
+
+/// Who gives a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signature {
+    /// Their name.
+    pub by: Option<Arc<str>>,
+    /// What they want to say about it.
+    pub comment: Option<Arc<str>>,
+}

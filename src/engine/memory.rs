@@ -1,0 +1,336 @@
+//! What the engine remembers over a restart: handed out as plain data, and taken back.
+//!
+//! Two parts with two rhythms. [`AlarmMemory`] changes with events and has to be on disk before anybody sees them.
+//! [`SoftMemory`] and the window's samples change with values and are written by checkpoint. How they look as bytes:
+//! [`crate::store`].
+//!
+//! All moments are on the engine's time line, which goes on after a restart at the last moment that was stored; so
+//! what is kept of a running timer is the time that was left of it, whatever the wall clock does meanwhile.
+
+use super::alarm::Unsaved;
+use super::decide::Change;
+use super::window::Window;
+use super::{
+    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, State, Step, Timer, WindowSample, number,
+};
+use crate::model::{AlarmDefinition, AlarmFacts, Model, Value};
+use crate::time::{Moment, Now, Stamp};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The lasting part of one alarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlarmMemory {
+    /// The short number under which its soft part is kept.
+    pub handle: u32,
+    /// What it is called.
+    pub facts: AlarmFacts,
+    /// Of the trigger that it was decided by.
+    pub trigger_fingerprint: u64,
+    /// Of the whole definition.
+    pub definition_fingerprint: u64,
+    /// Where it was in its life cycle.
+    pub state: State,
+    /// Occurrences so far.
+    pub occurrence: u64,
+    /// When the condition of the last occurrence became true.
+    pub activated_since: Option<Stamp>,
+    /// Who acknowledged that occurrence.
+    pub acknowledged: Option<Acknowledgement>,
+    /// Its latest event.
+    pub last: Option<LastChange>,
+}
+
+/// The part of one alarm that changes with values and with time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftMemory {
+    /// The alarm's short number.
+    pub handle: u32,
+    /// When the condition that is being observed became true.
+    pub since: Moment,
+    /// The latest value that counted.
+    pub value: Option<Value>,
+    /// Its source's stamp.
+    pub value_at: Option<Stamp>,
+    /// Whether its clock stands still because a liveness topic has said so.
+    pub lives_until_told: bool,
+    /// What was running.
+    pub timer: Option<Timer>,
+    /// The mean as last calculated.
+    pub mean: Option<f64>,
+    /// The numbers of the samples in the window.
+    pub samples: Range<u64>,
+}
+
+/// Samples of one window that are not on disk as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowMemory {
+    /// The alarm's short number.
+    pub handle: u32,
+    /// The first sample that may still be on disk.
+    pub stored_from: u64,
+    /// The first sample of the window: what is older may go.
+    pub held_from: u64,
+    /// The number of the first sample that follows; the beginning of a block, or of the window.
+    pub first: u64,
+    /// All samples from there to the window's end.
+    pub samples: Vec<WindowSample>,
+}
+
+/// Samples that are stored together: 4 KiB at most, the largest value sled likes.
+pub const SAMPLES_PER_BLOCK: u64 = 256;
+
+/// Everything that changed since the last time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// Lasting parts.
+    pub alarms: Vec<AlarmMemory>,
+    /// Parts that change with values.
+    pub soft: Vec<SoftMemory>,
+    /// Samples.
+    pub windows: Vec<WindowMemory>,
+}
+
+impl Changes {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.alarms.is_empty() && self.soft.is_empty() && self.windows.is_empty()
+    }
+}
+
+/// One alarm as it was stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Memory {
+    /// The lasting part.
+    pub alarm: AlarmMemory,
+    /// The other part, if a checkpoint wrote it and it is readable.
+    pub soft: Option<SoftMemory>,
+    /// The samples of its window, oldest first; all of them or none.
+    pub samples: Vec<WindowSample>,
+}
+
+impl Engine {
+    /// Whether a checkpoint has something to write.
+    pub fn has_changes(&self) -> bool {
+        self.dirty > 0
+    }
+
+    /// Whether something was decided that has to be written before anybody sees it.
+    pub fn has_decided(&self) -> bool {
+        !self.decided.is_empty()
+    }
+
+    /// Hands out what the store lacks. `everything`: a checkpoint; otherwise only the alarms whose state changed.
+    pub fn take_changes(&mut self, everything: bool) -> Changes {
+        let mut changes = Changes::default();
+        let decided = std::mem::take(&mut self.decided);
+        let list = if everything { std::mem::take(&mut self.unsaved) } else { decided };
+        for ix in list {
+            let alarm = &mut self.alarms[ix.index()];
+            alarm.is_listed &= !everything;
+            let unsaved = alarm.unsaved;
+            if unsaved == Unsaved::Nothing {
+                continue;
+            }
+            self.dirty -= 1;
+            let is_new = self.alarms[ix.index()].handle.is_none();
+            let handle = *self.alarms[ix.index()].handle.get_or_insert_with(|| {
+                self.next_handle += 1;
+                self.next_handle
+            });
+            if is_new || unsaved == Unsaved::Hard {
+                changes.alarms.push(self.alarm_memory(ix, handle));
+            }
+            let timer = self.timers.get(ix);
+            let alarm = &mut self.alarms[ix.index()];
+            alarm.unsaved = Unsaved::Nothing;
+            let mut samples = 0..0;
+            if let Some(window) = &mut alarm.window {
+                let (held, unstored, stored_from) = window.take_unstored();
+                let first = (unstored - unstored % SAMPLES_PER_BLOCK).max(held.start);
+                if unstored < held.end || stored_from < held.start {
+                    let skip = usize::try_from(first - held.start).unwrap_or(usize::MAX);
+                    let samples = window.samples().skip(skip).collect();
+                    let held_from = held.start;
+                    changes.windows.push(WindowMemory { handle, stored_from, held_from, first, samples });
+                }
+                samples = held;
+            }
+            changes.soft.push(SoftMemory {
+                handle,
+                since: alarm.since,
+                value: alarm.value.clone(),
+                value_at: alarm.value_at,
+                lives_until_told: alarm.lives_until_told,
+                timer,
+                mean: alarm.average(),
+                samples,
+            });
+        }
+        changes
+    }
+
+    /// For whoever looks on and stores nothing: adds the alarms of which anything has changed since the last time to
+    /// `touched`, and takes all of it as stored.
+    pub fn take_touched(&mut self, touched: &mut Vec<AlarmIx>) {
+        for ix in self.unsaved.drain(..) {
+            let alarm = &mut self.alarms[ix.index()];
+            alarm.unsaved = Unsaved::Nothing;
+            alarm.is_listed = false;
+            touched.push(ix);
+        }
+        self.decided.clear();
+        self.dirty = 0;
+    }
+
+    fn alarm_memory(&self, ix: AlarmIx, handle: u32) -> AlarmMemory {
+        let alarm = &self.alarms[ix.index()];
+        let definition = self.definition(ix);
+        AlarmMemory {
+            handle,
+            facts: (*alarm.facts).clone(),
+            trigger_fingerprint: definition.trigger_fingerprint(),
+            definition_fingerprint: definition.fingerprint(),
+            state: alarm.state,
+            occurrence: alarm.occurrence,
+            activated_since: alarm.activated_since,
+            acknowledged: alarm.acknowledged.clone(),
+            last: alarm.last.clone(),
+        }
+    }
+
+    /// The store has lost what it was given: all alarms are handed out again, in full, next time.
+    pub fn forget_stored(&mut self) {
+        for index in 0..self.alarms.len() {
+            if let Some(window) = &mut self.alarms[index].window {
+                window.forget_stored();
+            }
+            self.note(AlarmIx::new(index), Unsaved::Hard);
+        }
+    }
+
+    /// An engine that goes on where another one was at `last_seen`, under a configuration that may have changed
+    /// since. Until its link comes up it is in a gap that began then. Returned beside it: alarms that are not
+    /// configured any more; what this means for those that were active is among the events.
+    pub fn restore(
+        model: Arc<Model>,
+        mut memories: Vec<Memory>,
+        next_seq: u64,
+        last_seen: Moment,
+        now: Now,
+        step: &mut Step,
+    ) -> (Engine, Vec<AlarmMemory>) {
+        let mut engine = Engine::new(model);
+        engine.next_seq = next_seq;
+        engine.link = Link::Down { since: last_seen.min(now.at) };
+        // The order in which things were first heard.
+        memories.sort_by_key(|memory| memory.alarm.handle);
+        let mut gone = Vec::new();
+        for memory in memories {
+            engine.next_handle = engine.next_handle.max(memory.alarm.handle);
+            match engine.alarm_for(&memory.alarm.facts) {
+                Some(ix) => engine.recall(ix, memory, now, step),
+                None => {
+                    engine.bury(&memory, now, step);
+                    gone.push(memory.alarm);
+                }
+            }
+        }
+        engine.decided.retain(|ix| engine.alarms[ix.index()].unsaved == Unsaved::Hard);
+        (engine, gone)
+    }
+
+    /// The alarm that a stored one is today: it exists, or a pattern still covers it.
+    fn alarm_for(&mut self, facts: &AlarmFacts) -> Option<AlarmIx> {
+        if let Some(known) = self.ids.get(&facts.id) {
+            return Some(*known);
+        }
+        let covers =
+            |d: &AlarmDefinition| d.property == facts.property && d.level == facts.level && d.covers(&facts.thing);
+        let index = self.model.definitions.iter().position(covers)?;
+        let thing = self.roster.add_thing(&facts.thing);
+        Some(self.add_alarm(DefinitionIx(number(index)), thing))
+    }
+
+    /// Gives an alarm back what it knew, as far as its definition is still the same.
+    fn recall(&mut self, ix: AlarmIx, memory: Memory, now: Now, step: &mut Step) {
+        let Memory { alarm: stored, soft, samples } = memory;
+        let definition = self.definition(ix);
+        let same_trigger = definition.trigger_fingerprint() == stored.trigger_fingerprint;
+        let same_definition = definition.fingerprint() == stored.definition_fingerprint;
+        let enabled = definition.enabled;
+        let alarm = &mut self.alarms[ix.index()];
+        alarm.handle = Some(stored.handle);
+        // It is on disk as it is, unless something below says otherwise.
+        alarm.unsaved = Unsaved::Nothing;
+        self.dirty -= 1;
+        alarm.state = stored.state;
+        alarm.occurrence = stored.occurrence;
+        alarm.activated_since = stored.activated_since;
+        alarm.acknowledged = stored.acknowledged;
+        alarm.last = stored.last;
+        self.active += usize::from(stored.state.is_active());
+        if let Some(soft) = soft {
+            alarm.value = soft.value;
+            alarm.value_at = soft.value_at;
+            let newest = &mut self.roster.get_mut(alarm.property).newest;
+            *newest = (*newest).max(soft.value_at);
+            if same_trigger {
+                alarm.since = soft.since;
+                alarm.lives_until_told = soft.lives_until_told;
+                if soft.mean.is_some() || !samples.is_empty() {
+                    alarm.window = Some(Box::new(Window::restore(samples, soft.mean, soft.samples.start)));
+                }
+                if let Some(timer) = soft.timer {
+                    self.timers.put(ix, timer);
+                }
+            }
+        }
+        if same_definition {
+            return;
+        }
+        // What an operator switched yields to a definition that has changed.
+        self.note(ix, Unsaved::Hard);
+        match (stored.state, enabled) {
+            (State::Off, false) => {}
+            (State::Off, true) => {
+                self.change(ix, State::Enabled, Change::of(Cause::Config), now, step);
+                self.begin(ix, now, step);
+            }
+            (_, false) => self.change(ix, State::Off, Change::of(Cause::Config), now, step),
+            (_, true) if same_trigger => {}
+            (state, true) => {
+                if state.is_active() {
+                    self.change(ix, State::Enabled, Change::of(Cause::Config), now, step);
+                } else {
+                    self.alarms[ix.index()].state = State::Enabled;
+                }
+                self.begin(ix, now, step);
+            }
+        }
+    }
+
+    /// Ends the occurrence of an alarm that is not configured any more.
+    fn bury(&mut self, memory: &Memory, now: Now, step: &mut Step) {
+        let stored = &memory.alarm;
+        if !stored.state.is_active() {
+            return;
+        }
+        step.events.push(super::Event {
+            seq: self.next_seq,
+            alarm: Arc::new(stored.facts.clone()),
+            from: stored.state,
+            to: State::Off,
+            at: now.wall,
+            since: None,
+            occurrence: stored.occurrence,
+            cause: Cause::Config,
+            value: memory.soft.as_ref().and_then(|soft| soft.value.clone()),
+            value_at: memory.soft.as_ref().and_then(|soft| soft.value_at),
+            average: memory.soft.as_ref().and_then(|soft| soft.mean),
+            by: None,
+            comment: None,
+        });
+        self.next_seq += 1;
+    }
+}

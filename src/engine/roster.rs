@@ -1,0 +1,97 @@
+//! Who is watched: things, their properties, and the alarms on them, by number.
+//!
+//! Names are looked up once, when a topic is seen for the first time; after that the engine only follows numbers.
+//! Only what some alarm watches is here, so a property nobody asked for costs nothing.
+
+use super::AlarmIx;
+use crate::model::{PropertyName, ThingId};
+use crate::time::Stamp;
+use std::collections::BTreeMap;
+
+/// The number of a watched thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThingIx(u32);
+
+/// The number of a watched property of a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PropertyIx(u32);
+
+#[derive(Debug)]
+struct Thing {
+    id: ThingId,
+    properties: BTreeMap<PropertyName, PropertyIx>,
+    heard: bool,
+}
+
+/// What is known of a property apart from its alarms' states.
+#[derive(Debug, Default)]
+pub(crate) struct Property {
+    /// In the order of their definitions.
+    pub(crate) alarms: Vec<AlarmIx>,
+    /// The newest stamp a source gave; older ones are ignored.
+    pub(crate) newest: Option<Stamp>,
+}
+
+/// Things and properties by name and by number.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    names: BTreeMap<ThingId, ThingIx>,
+    things: Vec<Thing>,
+    properties: Vec<Property>,
+}
+
+impl Roster {
+    pub(crate) fn thing(&self, id: &str) -> Option<ThingIx> {
+        self.names.get(id).copied()
+    }
+
+    pub(crate) fn thing_id(&self, thing: ThingIx) -> &ThingId {
+        &self.things[thing.0 as usize].id
+    }
+
+    /// Takes note that the thing has spoken. True: for the first time.
+    pub(crate) fn hear(&mut self, thing: ThingIx) -> bool {
+        !std::mem::replace(&mut self.things[thing.0 as usize].heard, true)
+    }
+
+    pub(crate) fn things(&self) -> usize {
+        self.things.len()
+    }
+
+    pub(crate) fn property(&self, thing: ThingIx, name: &str) -> Option<PropertyIx> {
+        self.things[thing.0 as usize].properties.get(name).copied()
+    }
+
+    /// All watched properties of a thing.
+    pub(crate) fn properties_of(&self, thing: ThingIx) -> impl Iterator<Item = PropertyIx> + '_ {
+        self.things[thing.0 as usize].properties.values().copied()
+    }
+
+    pub(crate) fn get(&self, property: PropertyIx) -> &Property {
+        &self.properties[property.0 as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, property: PropertyIx) -> &mut Property {
+        &mut self.properties[property.0 as usize]
+    }
+
+    /// The thing's number, given now if it has none.
+    pub(crate) fn add_thing(&mut self, id: &ThingId) -> ThingIx {
+        if let Some(known) = self.thing(id) {
+            return known;
+        }
+        let thing = ThingIx(super::number(self.things.len()));
+        self.things.push(Thing { id: id.clone(), properties: BTreeMap::new(), heard: false });
+        self.names.insert(id.clone(), thing);
+        thing
+    }
+
+    /// The property's number, given now if it has none.
+    pub(crate) fn add_property(&mut self, thing: ThingIx, name: &PropertyName) -> PropertyIx {
+        let properties = &mut self.things[thing.0 as usize].properties;
+        *properties.entry(name.clone()).or_insert_with(|| {
+            self.properties.push(Property::default());
+            PropertyIx(super::number(self.properties.len() - 1))
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! The samples of an average alarm: those of the window, and their mean.
+//!
+//! Adding a sample and dropping an old one cost the same whatever the window holds. The mean is exact
+//! ([`super::sum`]), so it equals a fresh sum of the window after any number of samples.
+
+use super::sum::ExactSum;
+use crate::time::{Moment, Span};
+use std::collections::VecDeque;
+
+/// Samples that one window holds at most: 32 MiB. At 10 values a second it is reached after two days; who needs
+/// more averages a slower property. The oldest sample makes room, and the caller is told.
+pub(crate) const MAX_SAMPLES: usize = 1 << 21;
+
+/// One value and the time from which its age counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WindowSample {
+    /// When it was taken (its source's stamp) or received.
+    pub at: Moment,
+    /// A finite number.
+    pub value: f64,
+}
+
+/// A sliding window and its mean.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Window {
+    samples: VecDeque<WindowSample>,
+    sum: ExactSum,
+    mean: Option<f64>,
+    /// How many samples have left the window since it was empty: with it every sample has a number for ever.
+    dropped: u64,
+    /// Samples below this number are on disk as they are here.
+    stored: u64,
+    /// The first number that may still have a block on disk.
+    stored_from: u64,
+}
+
+impl Window {
+    /// Takes a sample, drops what is older than `span` at `now` (in a gap that stops the time: at its beginning), and
+    /// calculates the mean. False: the window was full and lost a sample that was still young enough.
+    pub(crate) fn push(&mut self, sample: WindowSample, span: Span, now: Moment) -> bool {
+        let after = self.samples.iter().rev().take_while(|s| s.at > sample.at).count();
+        if after == 0 {
+            self.samples.push_back(sample);
+        } else {
+            let place = self.samples.len() - after;
+            self.samples.insert(place, sample);
+            self.changed_from(place);
+        }
+        self.sum.add(sample.value);
+        while self.samples.front().is_some_and(|oldest| now - oldest.at > span) {
+            self.drop_oldest();
+        }
+        let fits = self.samples.len() <= MAX_SAMPLES;
+        if !fits {
+            self.drop_oldest();
+        }
+        // A sample whose stamp is older than the window leaves at once. Without any, the mean stays what it was.
+        if !self.samples.is_empty() {
+            self.mean = Some(self.sum.mean(self.samples.len()));
+        }
+        fits
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.samples.pop_front() {
+            self.sum.subtract(oldest.value);
+            self.dropped += 1;
+        }
+    }
+
+    fn changed_from(&mut self, place: usize) {
+        self.stored = self.stored.min(self.dropped + place as u64);
+    }
+
+    /// The mean as last calculated; none before the first sample.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        self.mean
+    }
+
+    /// Whether a sample is in the window.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// Makes the samples as young at `end` as they were at `since`.
+    pub(crate) fn pause(&mut self, since: Moment, end: Moment) {
+        for sample in self.samples.iter_mut().filter(|sample| sample.at < end) {
+            sample.at = sample.at + (end - since.max(sample.at));
+        }
+        self.changed_from(0);
+    }
+
+    /// Forgets all samples. The mean stays as it was last calculated; without samples nobody judges it.
+    pub(crate) fn clear(&mut self) {
+        self.dropped += self.samples.len() as u64;
+        self.samples.clear();
+        self.sum = ExactSum::default();
+    }
+
+    /// The samples, oldest first.
+    pub(crate) fn samples(&self) -> impl ExactSizeIterator<Item = WindowSample> + '_ {
+        self.samples.iter().copied()
+    }
+
+    /// A window with these samples and the mean that was calculated last.
+    pub(crate) fn restore(samples: Vec<WindowSample>, mean: Option<f64>, dropped: u64) -> Window {
+        let mut sum = ExactSum::default();
+        samples.iter().for_each(|sample| sum.add(sample.value));
+        let stored = dropped + samples.len() as u64;
+        Window { samples: samples.into(), sum, mean, dropped, stored, stored_from: dropped }
+    }
+
+    /// The numbers of the samples in the window, the first of them that is not on disk yet, and the first number that
+    /// may have left something there. From now on all are on disk.
+    pub(crate) fn take_unstored(&mut self) -> (std::ops::Range<u64>, u64, u64) {
+        let held = self.dropped..self.dropped + self.samples.len() as u64;
+        let first = self.stored.clamp(held.start, held.end);
+        let stored_from = std::mem::replace(&mut self.stored_from, held.start);
+        self.stored = held.end;
+        (held, first, stored_from)
+    }
+
+    /// Nothing of it is on disk any more.
+    pub(crate) fn forget_stored(&mut self) {
+        self.changed_from(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64, value: f64) -> WindowSample {
+        WindowSample { at: Moment::from_micros(secs * 1_000_000), value }
+    }
+
+    #[test]
+    fn a_sample_exactly_as_old_as_the_window_is_kept() {
+        let mut window = Window::default();
+        for (secs, value) in [(0, 10.0), (1, 20.0)] {
+            window.push(at(secs, value), Span::from_secs(5), at(secs, 0.0).at);
+        }
+        window.push(at(5, 30.0), Span::from_secs(5), at(5, 0.0).at);
+        assert_eq!(window.mean(), Some(20.0));
+        window.push(at(6, 40.0), Span::from_secs(5), at(6, 0.0).at);
+        assert_eq!(window.mean(), Some(30.0), "the first is older than the window now");
+    }
+
+    #[test]
+    fn a_late_sample_finds_its_place() {
+        let mut window = Window::default();
+        for secs in [0, 3, 2] {
+            window.push(at(secs, 1.0), Span::from_secs(5), at(3, 0.0).at);
+        }
+        let times: Vec<i64> = window.samples().map(|s| s.at.as_micros() / 1_000_000).collect();
+        assert_eq!(times, [0, 2, 3]);
+        assert_eq!(window.take_unstored(), (0..3, 0, 0));
+        assert_eq!(window.take_unstored(), (0..3, 3, 0));
+        window.push(at(1, 1.0), Span::from_secs(5), at(3, 0.0).at);
+        assert_eq!(window.take_unstored(), (0..4, 1, 0), "all behind the inserted one has moved");
+    }
+}

@@ -1,0 +1,327 @@
+//! From a message to the engine: which sources it matches, which values it carries, who watches them.
+//!
+//! The first message on a topic is matched against all sources; what was found is remembered, so each further one
+//! costs one look-up, however many sources and alarms there are. A message that matches two sources is evaluated once
+//! for each, in their order. What cannot be used becomes a [`Fault`].
+
+use crate::engine::{Doubt, Engine, Input, Life, PropertyIx, Sample, Step, ThingIx};
+use crate::model::{Value, ValueRef};
+use crate::source::payload::{Flaw, Map, Payload};
+use crate::source::{Names, Source};
+use crate::time::Now;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Topics that are remembered: about 150 bytes each. A gateway with more topics than this works on, each message then
+/// costs a microsecond more.
+const MAX_TOPICS: usize = 1 << 17;
+
+/// Bytes of the longest name of a thing, property or level. Encoded, all three and the base fit into a topic, which
+/// ends at 65,535 bytes.
+pub const MAX_NAME: usize = 1_024;
+
+/// A message from the broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Where it was published.
+    pub topic: &'a str,
+    /// What it says.
+    pub payload: &'a [u8],
+    /// Whether the broker replayed it at subscription.
+    pub retained: bool,
+}
+
+/// An input that could not be used as it was meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// The topic it came on.
+    pub topic: Arc<str>,
+    /// What was wrong with it, in words.
+    pub reason: String,
+}
+
+/// Where the messages of one topic go, for one source.
+#[derive(Debug, Clone)]
+struct Route {
+    source: usize,
+    target: Target,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    /// The payload is a value of this property.
+    Property(PropertyIx),
+    /// The payload's members are properties of this thing.
+    Object(ThingIx),
+    /// The payload says whether the thing lives, for these of its properties.
+    Life(Rc<[PropertyIx]>),
+    /// No alarm watches this. The payload is looked at all the same, so that a sensor that sends rubbish is found
+    /// before somebody relies on it.
+    Nobody(Kind),
+}
+
+/// What a source expects of the messages of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Scalar,
+    Object,
+    Life,
+}
+
+/// Knows the sources, and the way of each topic to the alarms.
+#[derive(Debug)]
+pub struct Intake {
+    sources: Arc<[Source]>,
+    max_payload: usize,
+    routes: HashMap<Box<str>, Box<[Route]>>,
+    /// Scratch for messages with several values.
+    values: Vec<(PropertyIx, Value)>,
+}
+
+impl Intake {
+    /// An intake for these sources, which takes payloads up to `max_payload` bytes.
+    pub fn new(sources: Arc<[Source]>, max_payload: usize) -> Intake {
+        Intake { sources, max_payload, routes: HashMap::new(), values: Vec::new() }
+    }
+
+    /// Gives one message to the engine. What could not be used is added to `faults`.
+    pub fn take(
+        &mut self,
+        message: Message<'_>,
+        engine: &mut Engine,
+        now: Now,
+        step: &mut Step,
+        faults: &mut Vec<Fault>,
+    ) {
+        // Whatever the message is, time has passed until it came.
+        engine.handle(Input::Tick, now, step);
+        if message.payload.is_empty() {
+            // MQTT's way to delete a retained message.
+            return;
+        }
+        if let Some(routes) = self.routes.get(message.topic) {
+            let mut values = std::mem::take(&mut self.values);
+            for route in routes {
+                let source = &self.sources[route.source];
+                let delivery = Delivery { source, message, max_payload: self.max_payload };
+                if let Err(flaw) = delivery.deliver(&route.target, &mut values, engine, now, step, faults) {
+                    faults.push(Fault::new(message.topic, &flaw));
+                }
+                explain_doubts(message.topic, engine, step, faults);
+            }
+            self.values = values;
+            return;
+        }
+        self.take_first(message, engine, now, step, faults);
+    }
+
+    /// A message on a topic that is not remembered.
+    fn take_first(
+        &mut self,
+        message: Message<'_>,
+        engine: &mut Engine,
+        now: Now,
+        step: &mut Step,
+        faults: &mut Vec<Fault>,
+    ) {
+        let mut routes = Vec::new();
+        let mut all_usable = true;
+        let mut values = std::mem::take(&mut self.values);
+        for (index, source) in self.sources.iter().enumerate() {
+            let delivery = Delivery { source, message, max_payload: self.max_payload };
+            for (kind, names) in kinds(source, message.topic) {
+                let thing_id = source.thing.as_deref().or(names.thing);
+                if thing_id.is_some_and(|id| id.len() > MAX_NAME) {
+                    let reason = format!("the thing's id is longer than {MAX_NAME} bytes");
+                    faults.push(Fault { topic: Arc::from(message.topic), reason });
+                    continue;
+                }
+                // A thing is heard with its first usable message, not with one that says nothing.
+                if let Err(flaw) = delivery.check(kind) {
+                    faults.push(Fault::new(message.topic, &flaw));
+                    all_usable = false;
+                    continue;
+                }
+                let thing = thing_id.and_then(|id| engine.hear(id, now, step));
+                let property = source.property.as_deref().or(names.property);
+                let target = match (thing, kind) {
+                    (None, _) => Target::Nobody(kind),
+                    (Some(thing), Kind::Life) => Target::Life(self.alive_properties(source, thing, engine)),
+                    (Some(thing), Kind::Object) => Target::Object(thing),
+                    (Some(thing), Kind::Scalar) => property
+                        .and_then(|name| engine.property(thing, name))
+                        .map_or(Target::Nobody(kind), Target::Property),
+                };
+                // What is wrong with it was said above.
+                let _said = delivery.deliver(&target, &mut values, engine, now, step, faults);
+                explain_doubts(message.topic, engine, step, faults);
+                routes.push(Route { source: index, target });
+            }
+        }
+        self.values = values;
+        if all_usable {
+            if self.routes.len() >= MAX_TOPICS {
+                self.routes.clear();
+            }
+            self.routes.insert(message.topic.into(), routes.into());
+        }
+    }
+}
+
+impl Intake {
+    /// The properties of a thing for which a source's liveness topic speaks: what the source itself may deliver, less
+    /// what a source without such a topic is there for.
+    fn alive_properties(&self, source: &Source, thing: ThingIx, engine: &Engine) -> Rc<[PropertyIx]> {
+        let named = |source: &Source| source.property.as_deref().and_then(|name| engine.property(thing, name));
+        if source.property.is_some() {
+            return named(source).into_iter().collect();
+        }
+        let elsewhere: Vec<PropertyIx> =
+            self.sources.iter().filter(|other| other.alive.is_none()).filter_map(named).collect();
+        engine.properties_of(thing).filter(|property| !elsewhere.contains(property)).collect()
+    }
+}
+
+/// What a source makes of a topic: nothing, a value, an object of values, a sign of life, or two of them.
+fn kinds<'a>(source: &Source, topic: &'a str) -> impl Iterator<Item = (Kind, Names<'a>)> + use<'a> {
+    let kind = if source.property.is_some() || source.pattern.names_property() { Kind::Scalar } else { Kind::Object };
+    let value = source.pattern.names(topic).map(|names| (kind, names));
+    let life = source.alive.as_ref().and_then(|alive| alive.pattern.names(topic)).map(|names| (Kind::Life, names));
+    value.into_iter().chain(life)
+}
+
+/// One message under the rule of one source.
+struct Delivery<'a> {
+    source: &'a Source,
+    message: Message<'a>,
+    max_payload: usize,
+}
+
+impl Delivery<'_> {
+    fn read(&self) -> Result<Payload<'_>, Flaw> {
+        Payload::read(self.message.payload, self.max_payload)
+    }
+
+    /// Whether there is anything in the message that can be used.
+    fn check(&self, kind: Kind) -> Result<(), Flaw> {
+        let payload = self.read()?;
+        let Source { value, time, map, .. } = self.source;
+        if kind == Kind::Life {
+            return payload.scalar(None, &Map::new(), |_| ());
+        }
+        if let Some(time) = time {
+            payload.time(time)?;
+        }
+        match kind {
+            Kind::Scalar => payload.scalar(value.as_ref(), map, |_| ()),
+            Kind::Object | Kind::Life => payload.members(value.as_ref(), map, &mut |_, _| (), &mut |_, _| ()),
+        }
+    }
+
+    fn deliver(
+        &self,
+        target: &Target,
+        values: &mut Vec<(PropertyIx, Value)>,
+        engine: &mut Engine,
+        now: Now,
+        step: &mut Step,
+        faults: &mut Vec<Fault>,
+    ) -> Result<(), Flaw> {
+        let Source { value, time, map, alive, .. } = self.source;
+        let payload = match target {
+            Target::Nobody(kind) => return self.check(*kind),
+            Target::Life(properties) => {
+                let Some(alive) = alive else { return Ok(()) };
+                return self.life(alive, properties, engine, now, step);
+            }
+            Target::Property(_) | Target::Object(_) => self.read()?,
+        };
+        let stamp = time.as_ref().map(|time| payload.time(time)).transpose()?;
+        let (retained, sign_of_life) = (self.message.retained, alive.is_none());
+        let mut hand_over = |samples: &[Sample<'_>]| {
+            engine.handle(Input::Message { samples, stamp, retained, sign_of_life }, now, step);
+        };
+        match target {
+            Target::Property(property) => {
+                let property = *property;
+                payload.scalar(value.as_ref(), map, |value| hand_over(&[Sample { property, value }]))
+            }
+            Target::Object(thing) => {
+                values.clear();
+                let mut keep = |name: &str, value: ValueRef<'_>| {
+                    let Some(property) = engine.property(*thing, name) else { return };
+                    match values.iter_mut().find(|(known, _)| *known == property) {
+                        Some(twice) => twice.1 = value.to_value(),
+                        None => values.push((property, value.to_value())),
+                    }
+                };
+                let topic = self.message.topic;
+                payload.members(value.as_ref(), map, &mut keep, &mut |name, flaw| {
+                    faults.push(Fault { topic: Arc::from(topic), reason: format!("{name}: {flaw}") });
+                })?;
+                let samples: Vec<Sample<'_>> = values
+                    .iter()
+                    .map(|(property, value)| Sample { property: *property, value: value.borrow() })
+                    .collect();
+                engine.handle(Input::Message { samples: &samples, stamp, retained, sign_of_life }, now, step);
+                Ok(())
+            }
+            Target::Life(_) | Target::Nobody(_) => Ok(()),
+        }
+    }
+
+    /// What a liveness topic says. A last will is retained by design, so where the source says which payload means
+    /// "online" its retained messages count; a heartbeat of unknown age does not.
+    fn life(
+        &self,
+        alive: &crate::source::Alive,
+        properties: &[PropertyIx],
+        engine: &mut Engine,
+        now: Now,
+        step: &mut Step,
+    ) -> Result<(), Flaw> {
+        let said = self.read()?.scalar(None, &Map::new(), |value| match value {
+            ValueRef::Text(text) => text.trim().to_owned(),
+            ValueRef::Number(number) => number.to_string(),
+            ValueRef::Boolean(boolean) => boolean.to_string(),
+        })?;
+        let says = |word: &str| said.eq_ignore_ascii_case(word);
+        let life = match &alive.online {
+            _ if says(&alive.offline) => Life::Offline,
+            Some(online) if says(online) => Life::Online,
+            _ if self.message.retained => return Ok(()),
+            _ => Life::Beat,
+        };
+        engine.handle(Input::Alive { properties, life }, now, step);
+        Ok(())
+    }
+}
+
+impl Fault {
+    fn new(topic: &str, flaw: &Flaw) -> Fault {
+        Fault { topic: Arc::from(topic), reason: flaw.to_string() }
+    }
+}
+
+/// Turns what the engine doubted into faults of this topic.
+fn explain_doubts(topic: &str, engine: &Engine, step: &mut Step, faults: &mut Vec<Fault>) {
+    for doubt in step.doubts.drain(..) {
+        let reason = match doubt {
+            Doubt::WrongType { alarm, wanted, got } => {
+                format!("value is a {got}, alarm {} compares with a {wanted}", engine.view(alarm).facts().id)
+            }
+            Doubt::StampInFuture { .. } => {
+                "time stamp is more than 5s in the future, the time of receipt was taken".to_owned()
+            }
+            Doubt::StampOutOfOrder { .. } => "time stamp is older than that of the latest value".to_owned(),
+            Doubt::WindowFull { alarm } => {
+                format!("the window of {} is full, its oldest sample was dropped", engine.view(alarm).facts().id)
+            }
+            Doubt::TooManyThings { limit } => {
+                format!("{limit} things are watched already, no alarm was created for this one")
+            }
+        };
+        faults.push(Fault { topic: Arc::from(topic), reason });
+    }
+}

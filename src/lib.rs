@@ -1,0 +1,47 @@
+//! Annunciator, the alarm daemon for MQTT gateways.
+//!
+//! # The architecture on a page
+//!
+//! A pure core that never touches the world, edges that translate, a thin shell that connects them.
+//!
+//! ```text
+//!   broker ──▶ mqtt ──▶ intake ──▶ engine ──▶ store ──▶ outbox ──▶ mqtt ──▶ broker
+//!                        ▲  │        ▲  │       on disk before it is seen
+//!                  source   │   time─┘  └─▶ wire: topics and payloads
+//!                           └── faults
+//! ```
+//!
+//! - [`engine`] decides which alarm is in which state. It is a function of its inputs: time is an argument, nothing is
+//!   read or written, the same inputs give the same events. So the same engine runs the daemon, in real time, and
+//!   [`replay`], in that of a recording.
+//! - [`model`] is what it decides by: definitions, conditions, limits; compiled by [`config`] and never doubted again.
+//! - [`source`] and [`intake`] turn messages into values and find out who watches them.
+//! - [`wire`] turns states and events into payloads, and payloads into commands.
+//! - [`outbox`] knows what has to reach the broker, in which order, and what to do when there is too much.
+//! - [`store`] puts all of it on disk, in one atomic, synced write for each turn of the loop.
+//! - [`mqtt`] is everything that knows rumqttc; [`clock`] is the one place that asks for the time.
+//! - [`daemon`] is the loop; [`cli`] is the command line.
+//!
+//! What is *not* there is as telling: the engine has no clock, no I/O, no errors and no strings to look up; nothing
+//! awaits the connection's queue; no message is acknowledged before its effects are on disk; nothing is published
+//! that a crash could take back.
+//!
+//! Words are those of ISA-18.2 (IEC 62682), OPC UA Part 9 and the W3C Web of Things.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod engine;
+pub mod intake;
+pub mod model;
+pub mod mqtt;
+pub mod outbox;
+pub mod plot;
+pub mod replay;
+pub mod source;
+pub mod store;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,322 @@
+//! What is watched: ids, alarm definitions, limits and severities, compiled and immutable.
+//!
+//! [`crate::config`] builds a [`Model`] out of TOML and finds everything that is wrong with it, so
+//! nothing here can be invalid and nobody who reads it doubts a value. The names are those of ISA-18.2
+//! and of the W3C Web of Things.
+
+mod condition;
+mod glob;
+mod value;
+
+pub use condition::{Condition, Deadband, Operator, Verdict};
+pub use glob::Glob;
+pub use value::{Value, ValueRef, ValueType};
+
+use crate::time::Span;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of a device.
+pub type ThingId = Arc<str>;
+
+/// The name of one value of a thing; parts of a nested JSON object are joined by dots (`ENERGY.Power`).
+pub type PropertyName = Arc<str>;
+
+/// The free label that tells the alarms of one property apart (`LL`, `HH`, `Fatal`). Nothing orders levels.
+pub type Level = Arc<str>;
+
+/// `thing/property/level`: the identity of an alarm, for ever. Parts that contain a character with a meaning in
+/// topics are percent-encoded, so that the text is unambiguous.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AlarmId(Arc<str>);
+
+impl AlarmId {
+    /// The id of the alarm with this level on this property.
+    pub fn new(thing: &str, property: &str, level: &str) -> AlarmId {
+        use crate::wire::topics::encode;
+        AlarmId(Arc::from(format!("{}/{}/{}", encode(thing), encode(property), encode(level))))
+    }
+
+    /// The id as text, as topics, events and commands write it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for AlarmId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AlarmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an alarm is called and what people are told of it, wherever it appears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmFacts {
+    /// Its identity.
+    pub id: AlarmId,
+    /// The thing that it watches.
+    pub thing: ThingId,
+    /// The property that it watches.
+    pub property: PropertyName,
+    /// Its label among the alarms of that property.
+    pub level: Level,
+    /// What kind of trigger it has.
+    pub alarm_type: AlarmType,
+    /// Information for people.
+    pub severity: Severity,
+    /// One line for people; may be empty.
+    pub title: Arc<str>,
+}
+
+/// The kinds of triggers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlarmType {
+    /// Looks at the latest value.
+    Standard,
+    /// Looks at the mean of a window.
+    Average,
+    /// Looks for silence.
+    NoValue,
+}
+
+impl AlarmType {
+    /// All types.
+    pub const ALL: [AlarmType; 3] = [AlarmType::Standard, AlarmType::Average, AlarmType::NoValue];
+
+    /// As configuration and events spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AlarmType::Standard => "standard",
+            AlarmType::Average => "average",
+            AlarmType::NoValue => "no-value",
+        }
+    }
+}
+
+/// How bad it would be. Information only: no behaviour hangs on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A state change of the thing, nothing more.
+    Info,
+    /// May need follow-up.
+    Warning,
+    /// An error state of the thing.
+    Error,
+    /// Something may get damaged.
+    Critical,
+}
+
+impl Severity {
+    /// All severities, mildest first.
+    pub const ALL: [Severity; 4] = [Severity::Info, Severity::Warning, Severity::Error, Severity::Critical];
+
+    /// As configuration and events spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// What a gap in observation does to an observe-time that is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnGap {
+    /// As if the time had stood still.
+    Pause,
+    /// The gap counts: what fell due in it fires at its end.
+    Count,
+    /// Observe-times start anew at the gap's end; samples are dropped.
+    Reset,
+}
+
+/// What activates an alarm, and what returns it to idled.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trigger {
+    /// The latest value alone.
+    Standard {
+        /// What is looked for in the value.
+        condition: Condition,
+        /// On-delay: how long the condition must hold, from 0.
+        observe_time: Span,
+        /// Off-delay: how long it must have ended, from 0.
+        clear_delay: Span,
+    },
+    /// The mean of the samples in a window.
+    Average {
+        /// What is looked for in the mean; always on numbers, without a deadband.
+        condition: Condition,
+        /// The age at which a sample leaves the mean, at least 100 ms.
+        window: Span,
+        /// On-delay, at least 100 ms.
+        observe_time: Span,
+        /// Off-delay, from 0.
+        clear_delay: Span,
+    },
+    /// Silence.
+    NoValue {
+        /// How long nothing has to come, at least 100 ms.
+        observe_time: Span,
+    },
+}
+
+impl Trigger {
+    /// The kind of trigger.
+    pub fn alarm_type(&self) -> AlarmType {
+        match self {
+            Trigger::Standard { .. } => AlarmType::Standard,
+            Trigger::Average { .. } => AlarmType::Average,
+            Trigger::NoValue { .. } => AlarmType::NoValue,
+        }
+    }
+
+    /// One text per meaning, the same in every release: it is what fingerprints in the store are made of.
+    fn canonical(&self) -> String {
+        let micros = |span: &Span| span.as_micros();
+        match self {
+            Trigger::Standard { condition, observe_time, clear_delay } => {
+                format!("standard {} {} {}", condition.canonical(), micros(observe_time), micros(clear_delay))
+            }
+            Trigger::Average { condition, window, observe_time, clear_delay } => format!(
+                "average {} {} {} {}",
+                condition.canonical(),
+                micros(window),
+                micros(observe_time),
+                micros(clear_delay)
+            ),
+            Trigger::NoValue { observe_time } => format!("no-value {}", micros(observe_time)),
+        }
+    }
+
+    /// How long the trigger has to be there before the alarm is activated.
+    pub fn observe_time(&self) -> Span {
+        match self {
+            Trigger::Standard { observe_time, .. }
+            | Trigger::Average { observe_time, .. }
+            | Trigger::NoValue { observe_time } => *observe_time,
+        }
+    }
+
+    /// How long the trigger has to be gone before an active alarm returns to idled.
+    pub fn clear_delay(&self) -> Span {
+        match self {
+            Trigger::Standard { clear_delay, .. } | Trigger::Average { clear_delay, .. } => *clear_delay,
+            Trigger::NoValue { .. } => Span::ZERO,
+        }
+    }
+}
+
+/// One entry of a definition's `thing`: an id, or a pattern over ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThingPattern {
+    /// Exactly this thing: the alarm exists from the start.
+    Exactly(ThingId),
+    /// Every thing that fits: its alarm exists from the moment in which it is first heard.
+    Matching(Glob),
+}
+
+impl ThingPattern {
+    /// The id or the pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            ThingPattern::Exactly(id) => id,
+            ThingPattern::Matching(glob) => glob.as_str(),
+        }
+    }
+
+    /// Whether the pattern covers `thing`.
+    pub fn covers(&self, thing: &str) -> bool {
+        match self {
+            ThingPattern::Exactly(id) => **id == *thing,
+            ThingPattern::Matching(glob) => glob.matches(thing),
+        }
+    }
+
+    /// Whether some thing is covered by both.
+    pub fn overlaps(&self, other: &ThingPattern) -> bool {
+        match (self, other) {
+            (ThingPattern::Exactly(id), pattern) | (pattern, ThingPattern::Exactly(id)) => pattern.covers(id),
+            (ThingPattern::Matching(a), ThingPattern::Matching(b)) => a.overlaps(b),
+        }
+    }
+}
+
+/// One `[[alarm]]`: what is watched on which things.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlarmDefinition {
+    /// The things it is for; one alarm each.
+    pub things: Vec<ThingPattern>,
+    /// The property that it watches.
+    pub property: PropertyName,
+    /// Its label among the alarms of that property.
+    pub level: Level,
+    /// What activates it.
+    pub trigger: Trigger,
+    /// What a gap does to it.
+    pub on_gap: OnGap,
+    /// Whether it is enabled unless an operator says otherwise.
+    pub enabled: bool,
+    /// Information for people.
+    pub severity: Severity,
+    /// One line for people; may be empty.
+    pub title: Arc<str>,
+    /// More for people; may be empty.
+    pub description: Arc<str>,
+}
+
+impl AlarmDefinition {
+    /// What is told of the alarm on one thing.
+    pub fn facts(&self, thing: &ThingId) -> AlarmFacts {
+        AlarmFacts {
+            id: AlarmId::new(thing, &self.property, &self.level),
+            thing: thing.clone(),
+            property: self.property.clone(),
+            level: self.level.clone(),
+            alarm_type: self.trigger.alarm_type(),
+            severity: self.severity,
+            title: self.title.clone(),
+        }
+    }
+
+    /// Whether the definition covers `thing`.
+    pub fn covers(&self, thing: &str) -> bool {
+        self.things.iter().any(|pattern| pattern.covers(thing))
+    }
+
+    /// A number that changes when the trigger does: an alarm with another trigger starts anew.
+    pub fn trigger_fingerprint(&self) -> u64 {
+        fingerprint(&self.trigger.canonical())
+    }
+
+    /// A number that changes when anything in the definition does: what an operator switched at run time yields then.
+    pub fn fingerprint(&self) -> u64 {
+        let things: Vec<&str> = self.things.iter().map(ThingPattern::as_str).collect();
+        let AlarmDefinition { property, level, trigger, on_gap, enabled, severity, title, description, .. } = self;
+        let trigger = trigger.canonical();
+        fingerprint(&format!(
+            "{things:?} {property:?} {level:?} {trigger} {on_gap:?} {enabled} {severity:?} {title:?} {description:?}"
+        ))
+    }
+}
+
+/// FNV-1a, 64 bit: stable over releases, unlike the standard library's hasher.
+fn fingerprint(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// Everything the engine has to know about the configuration.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Model {
+    /// In the order of the file; the alarms of one message are decided in this order.
+    pub definitions: Vec<AlarmDefinition>,
+    /// Things are remembered up to this number; further ones are reported and not watched.
+    pub max_things: usize,
+}

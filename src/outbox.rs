@@ -1,0 +1,313 @@
+//! What has to reach the broker: in which order, how much at once, what when there is too much.
+//!
+//! Two kinds of things leave. *Letters* are events, and the deletion of retained topics: each is on disk before it gets
+//! here and stays there until the broker has taken it (PUBACK); they leave in order, and after a lost connection all
+//! that were not taken leave again, byte for byte. *States* are the retained topics of alarms: only the newest of each
+//! alarm matters, so a newer one takes the place of one that waits, and nothing of them is on disk, because all of them
+//! are published again after every connect.
+//!
+//! It decides; it sends nothing and reads no disk. What it does not hold in memory the caller loads for it.
+
+use crate::engine::AlarmIx;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Letters held in memory, some megabytes. What waits beyond is on disk only and is loaded when there is room.
+const HELD: usize = 4_096;
+/// Letters that are loaded at once.
+pub const PAGE: usize = 1_024;
+/// Messages with QoS 1 that wait for the broker's PUBACK at one time. Brokers allow 20 (mosquitto's default for the
+/// other direction) to 65,535; more than this brings nothing, and a full window in the client library would hold back
+/// the acknowledgements of what we receive.
+pub const WINDOW: usize = 64;
+
+/// A message that must not be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Where it goes.
+    pub topic: Arc<str>,
+    /// What it says.
+    pub payload: Bytes,
+    /// Whether the broker keeps it.
+    pub retain: bool,
+}
+
+/// What was handed to the link, to be recognised when the broker has taken it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// The letter with this number.
+    Letter(u64),
+    /// The state of this alarm.
+    State(AlarmIx),
+    /// Something that will be published anew anyway.
+    Passing,
+    /// A message to ourselves.
+    Probe,
+    /// The last word before the end.
+    Farewell,
+}
+
+/// What to send next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Send {
+    /// A letter, as it is.
+    Letter(u64, Letter),
+    /// The present state of an alarm.
+    State(AlarmIx),
+}
+
+/// The queue to the broker.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Letters in memory by number, sent or not.
+    held: BTreeMap<u64, Letter>,
+    /// The first letter that is on disk only; none: all are held.
+    on_disk_from: Option<u64>,
+    /// How many are on disk only.
+    on_disk: usize,
+    /// The next letter to send; all below are with the broker.
+    next_to_send: u64,
+    /// The number of the next letter.
+    next: u64,
+    states: VecDeque<AlarmIx>,
+    waiting_states: BTreeSet<AlarmIx>,
+    in_flight: usize,
+    connected: bool,
+    /// Letters that the broker has taken and the store still has.
+    taken: Vec<u64>,
+    /// Letters that were dropped because there were too many.
+    dropped: u64,
+}
+
+impl Outbox {
+    /// An outbox with letters from an earlier run: `waiting` of them are on disk from `first` on.
+    pub fn restore(next: u64, first: Option<u64>, waiting: usize) -> Outbox {
+        Outbox { next, on_disk_from: first, on_disk: waiting, next_to_send: first.unwrap_or(next), ..Outbox::default() }
+    }
+
+    /// The number that the next letter will have.
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Letters that the broker has not taken.
+    pub fn waiting(&self) -> usize {
+        self.held.len() + self.on_disk
+    }
+
+    /// Letters that were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Takes a letter that is on disk, or that the disk refused and memory has to keep.
+    pub fn push(&mut self, letter: Letter, on_disk: bool) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        if on_disk && (self.on_disk_from.is_some() || self.held.len() >= HELD) {
+            self.on_disk_from.get_or_insert(number);
+            self.on_disk += 1;
+        } else {
+            self.held.insert(number, letter);
+        }
+        number
+    }
+
+    /// Drops the oldest letters until at most `max` wait. The dropped numbers are to be removed from the store.
+    pub fn trim(&mut self, max: usize) {
+        while self.waiting() > max {
+            let Some((number, _)) = self.held.pop_first() else { break };
+            self.taken.push(number);
+            self.dropped += 1;
+        }
+    }
+
+    /// The letter from which on the caller should load a page, if there is room for it now.
+    pub fn wants(&self) -> Option<u64> {
+        self.on_disk_from.filter(|_| self.held.len() + PAGE <= HELD)
+    }
+
+    /// Takes letters that were loaded because it wanted them.
+    pub fn load(&mut self, page: Vec<(u64, Letter)>) {
+        let complete = page.len() < PAGE;
+        self.on_disk = self.on_disk.saturating_sub(page.len());
+        self.on_disk_from = page.last().map(|(number, _)| number + 1).filter(|_| !complete);
+        if complete {
+            self.on_disk = 0;
+        }
+        if let Some((first, _)) = page.first() {
+            self.next_to_send = self.next_to_send.min(*first);
+        }
+        self.held.extend(page);
+    }
+
+    /// An alarm's retained topic is not what it should be.
+    pub fn state_changed(&mut self, alarm: AlarmIx) {
+        if self.waiting_states.insert(alarm) {
+            self.states.push_back(alarm);
+        }
+    }
+
+    /// The link is up: everything that the broker did not take leaves again, and every state.
+    pub fn connected(&mut self, alarms: impl Iterator<Item = AlarmIx>) {
+        self.connected = true;
+        self.in_flight = 0;
+        self.next_to_send = 0;
+        alarms.for_each(|alarm| self.state_changed(alarm));
+    }
+
+    /// The link is down: nothing leaves.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        self.in_flight = 0;
+    }
+
+    /// The next thing to send, if the window has room: letters first, then states.
+    pub fn next_to_send(&mut self) -> Option<Send> {
+        if !self.connected || self.in_flight >= WINDOW {
+            return None;
+        }
+        // What is on disk only is older than what was taken into memory because the disk refused.
+        let until = self.on_disk_from.unwrap_or(u64::MAX);
+        let send = match self.held.range(self.next_to_send..until.max(self.next_to_send)).next() {
+            Some((number, letter)) => {
+                self.next_to_send = number + 1;
+                Send::Letter(*number, letter.clone())
+            }
+            // A state must not overtake its event, so as long as letters are on their way from the disk states wait.
+            None if self.on_disk_from.is_some() => return None,
+            None => {
+                let alarm = self.states.pop_front()?;
+                self.waiting_states.remove(&alarm);
+                Send::State(alarm)
+            }
+        };
+        self.in_flight += 1;
+        Some(send)
+    }
+
+    /// The broker has taken something.
+    pub fn taken(&mut self, token: Token) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Token::Letter(number) = token
+            && self.held.remove(&number).is_some()
+        {
+            self.taken.push(number);
+        }
+    }
+
+    /// Letters that the store need not keep any more, handed out once.
+    pub fn take_deletions(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.taken)
+    }
+
+    /// The store did not remove them: they are to be handed out again.
+    pub fn give_back_deletions(&mut self, mut deletions: Vec<u64>) {
+        deletions.append(&mut self.taken);
+        self.taken = deletions;
+    }
+
+    /// Whether there are any.
+    pub fn has_deletions(&self) -> bool {
+        !self.taken.is_empty()
+    }
+
+    /// Whether all is with the broker.
+    pub fn is_idle(&self) -> bool {
+        self.waiting() == 0 && self.states.is_empty() && self.in_flight == 0
+    }
+
+    /// All letters in memory: what a store has to be given that has lost everything.
+    pub fn held(&self) -> impl Iterator<Item = (u64, &Letter)> {
+        self.held.iter().map(|(number, letter)| (*number, letter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(text: &str) -> Letter {
+        Letter { topic: Arc::from("t"), payload: Bytes::copy_from_slice(text.as_bytes()), retain: false }
+    }
+
+    fn drain(outbox: &mut Outbox) -> Vec<u64> {
+        std::iter::from_fn(|| outbox.next_to_send())
+            .map(|send| match send {
+                Send::Letter(number, _) => number,
+                Send::State(alarm) => 1_000_000 + alarm.index() as u64,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_was_not_taken_leaves_again_in_order() {
+        let mut outbox = Outbox::default();
+        outbox.connected(std::iter::empty());
+        (0..4).for_each(|_| assert!(outbox.push(letter("x"), true) < 4));
+        assert_eq!(drain(&mut outbox), [0, 1, 2, 3]);
+        outbox.taken(Token::Letter(1));
+        outbox.disconnected();
+        assert_eq!(drain(&mut outbox), [0; 0]);
+        outbox.connected([AlarmIx::new(7)].into_iter());
+        assert_eq!(drain(&mut outbox), [0, 2, 3, 1_000_007]);
+        assert_eq!(outbox.take_deletions(), [1]);
+    }
+
+    #[test]
+    fn only_the_newest_state_of_an_alarm_leaves() {
+        let mut outbox = Outbox::default();
+        outbox.state_changed(AlarmIx::new(1));
+        outbox.state_changed(AlarmIx::new(2));
+        outbox.state_changed(AlarmIx::new(1));
+        outbox.connected(std::iter::empty());
+        assert_eq!(drain(&mut outbox), [1_000_001, 1_000_002]);
+        outbox.state_changed(AlarmIx::new(1));
+        assert_eq!(drain(&mut outbox), [1_000_001], "one is on its way, but it is not the newest");
+    }
+
+    #[test]
+    fn more_than_memory_holds_goes_by_way_of_the_disk() {
+        let mut outbox = Outbox::default();
+        let mut disk: BTreeMap<u64, Letter> = BTreeMap::new();
+        let total = HELD + 3 * PAGE + 5;
+        for _ in 0..total {
+            let number = outbox.push(letter("x"), true);
+            disk.insert(number, letter("x"));
+        }
+        assert_eq!(outbox.waiting(), total);
+        outbox.state_changed(AlarmIx::new(0));
+        outbox.connected(std::iter::empty());
+        let mut sent = Vec::new();
+        loop {
+            if let Some(from) = outbox.wants() {
+                outbox.load(disk.range(from..).take(PAGE).map(|(n, l)| (*n, l.clone())).collect());
+            }
+            let now = drain(&mut outbox);
+            if now.is_empty() {
+                break;
+            }
+            for number in &now {
+                outbox.taken(Token::Letter(*number));
+            }
+            outbox.take_deletions().iter().for_each(|number| assert!(disk.remove(number).is_some()));
+            sent.extend(now);
+        }
+        let want: Vec<u64> = (0..total as u64).chain([1_000_000]).collect();
+        assert_eq!(sent, want, "all letters in order, then the state");
+        assert!(disk.is_empty());
+        assert!(outbox.is_idle());
+    }
+
+    #[test]
+    fn when_there_are_too_many_the_oldest_are_dropped_and_counted() {
+        let mut outbox = Outbox::default();
+        for _ in 0..10 {
+            outbox.push(letter("x"), true);
+        }
+        outbox.trim(7);
+        assert_eq!((outbox.waiting(), outbox.dropped()), (7, 3));
+        assert_eq!(outbox.take_deletions(), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,83 @@
+//! What survives: key–value pairs, written in batches that are on disk as a whole or not at all.
+//!
+//! [`Store`] is all that the daemon asks of a disk; [`disk`] does it with two sled databases and a write-ahead log,
+//! [`record`] says which pairs there are and how they look as bytes, [`keeper`] gives the store a thread of its own, so
+//! that a slow disk never stops the daemon from listening.
+
+mod base;
+pub mod disk;
+pub mod keeper;
+pub mod record;
+mod wal;
+
+use std::fmt;
+
+/// Changes that belong together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Keys and their new values; none: the key is removed.
+    pub entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// Sets a key.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.entries.push((key, Some(value)));
+    }
+
+    /// Removes a key, if it is there.
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.entries.push((key, None));
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The bytes of all keys and values.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum()
+    }
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreError {
+    /// What was attempted, in words.
+    pub attempt: String,
+    /// What went wrong.
+    pub reason: String,
+}
+
+impl StoreError {
+    fn new(attempt: impl Into<String>, reason: impl fmt::Display) -> StoreError {
+        StoreError { attempt: attempt.into(), reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.attempt, self.reason)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// A key with its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// An ordered map on disk.
+pub trait Store: Send {
+    /// Writes all changes of the batch, or none. When it returns, they survive a power cut.
+    ///
+    /// # Errors
+    /// Why they may not be on disk.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Pairs whose keys begin with `prefix`, from `from` on, in order, `limit` at most.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
+}

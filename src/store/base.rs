@@ -1,0 +1,147 @@
+//! One of the two sled databases that the store rests on.
+//!
+//! A base is only ever open while it is brought up to date or read. It carries the number of the log up to which it holds
+//! everything (its *seal*). sled 0.34 needs some manners:
+//!
+//! - Its `flush` is not an fsync on Linux (it is `sync_file_range`, which neither waits for the drive nor writes
+//!   metadata). So after the flush the database file is synced through a handle of our own: an fsync is per inode,
+//!   whoever holds it.
+//! - A snapshot that was being written when the power went keeps it from opening: such leftovers are removed before.
+//! - A damaged database may keep it busy for ever: opening has a time limit.
+
+use super::{Pair, StoreError};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// sled's page cache while a base is open. Its default would be a gigabyte.
+const CACHE_BYTES: u64 = 4 << 20;
+/// A large base on a slow card is open long before this.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
+/// The key of the seal. No record begins with this byte.
+const SEAL: &[u8] = &[0];
+
+/// An open base.
+#[derive(Debug)]
+pub(super) struct Base {
+    db: sled::Db,
+    folder: PathBuf,
+}
+
+impl Base {
+    /// Opens the base, or creates an empty one. The error says why it cannot be used.
+    pub(super) fn open(folder: &Path) -> Result<Base, String> {
+        let (sender, receiver) = mpsc::channel();
+        let path = folder.to_owned();
+        std::thread::Builder::new()
+            .name("open-base".into())
+            .spawn(move || {
+                // Whoever waits may have given up.
+                let _ = sender.send(open(&path));
+            })
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        match receiver.recv_timeout(OPEN_LIMIT) {
+            Ok(result) => result,
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("it was not open after {} s", OPEN_LIMIT.as_secs())),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err("opening it failed badly".to_owned()),
+        }
+    }
+
+    /// The number of the log up to which it holds everything; none: it was never sealed.
+    pub(super) fn seal(&self) -> Option<u64> {
+        let seal = self.db.get(SEAL).ok().flatten()?;
+        seal.as_ref().try_into().ok().map(u64::from_be_bytes)
+    }
+
+    /// Looks at every pair, so that damage shows now and not in the middle of an alarm.
+    pub(super) fn verify(&self) -> Result<(), String> {
+        self.db.iter().try_for_each(|pair| pair.map(|_| ())).map_err(|error| error.to_string())
+    }
+
+    /// Applies changes. They count when the base is sealed.
+    pub(super) fn apply(&self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Result<(), String> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.db.apply_batch(batch).map_err(|error| error.to_string())
+    }
+
+    /// Puts the seal on. When this returns all that was applied is there after a power cut. The seal comes last, when
+    /// everything below it is on disk, so that none can be there without what it stands for.
+    pub(super) fn seal_at(&self, seal: u64) -> Result<(), String> {
+        self.sync()?;
+        self.db.insert(SEAL, &seal.to_be_bytes()).map_err(|error| error.to_string())?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), String> {
+        self.db.flush().map_err(|error| error.to_string())?;
+        let sync = || {
+            for entry in std::fs::read_dir(&self.folder)? {
+                let path = entry?.path();
+                if path.is_file() {
+                    File::open(&path)?.sync_all()?;
+                }
+            }
+            File::open(&self.folder)?.sync_all()?;
+            self.folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        };
+        sync().map_err(|error: std::io::Error| error.to_string())
+    }
+
+    /// Pairs whose keys begin with `prefix`, from `from` on, in order.
+    pub(super) fn range(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = Result<Pair, StoreError>> + use<> {
+        let prefix = prefix.to_vec();
+        self.db
+            .range(from.to_vec()..)
+            .map(|pair| {
+                pair.map(|(key, value)| (key.to_vec(), value.to_vec()))
+                    .map_err(|error| StoreError::new("cannot read the store", error))
+            })
+            .filter(|pair| !pair.as_ref().is_ok_and(|(key, _)| key == SEAL))
+            .take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+    }
+}
+
+fn open(folder: &Path) -> Result<Base, String> {
+    let io = |error: std::io::Error| error.to_string();
+    std::fs::create_dir_all(folder).map_err(io)?;
+    for path in snapshots(folder).map_err(io)? {
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            std::fs::remove_file(&path).map_err(io)?;
+        }
+    }
+    let config = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES)
+        // It is open for one update, or for reading, and flushed by hand; otherwise nothing may move in it.
+        .flush_every_ms(None)
+        .mode(sled::Mode::LowSpace);
+    let db = match config.open() {
+        Ok(db) => db,
+        Err(first) => {
+            // A snapshot only shortens the start. What it says wrongly, sled can read from its own log.
+            for path in snapshots(folder).map_err(io)? {
+                std::fs::remove_file(&path).map_err(io)?;
+            }
+            config.open().map_err(|_| first.to_string())?
+        }
+    };
+    Ok(Base { db, folder: folder.to_owned() })
+}
+
+fn snapshots(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}

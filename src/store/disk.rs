@@ -1,0 +1,426 @@
+//! The store on disk: two sled databases, and a write-ahead log in front of them.
+//!
+//! ```text
+//!   commit ──▶ wal-N  (one frame, one fdatasync: this is the moment at which it counts)
+//!                │   and the same changes in memory
+//!                ▼ when the log is long enough: begin wal-N+1, and beside the commits
+//!            base a or b, in turn: the changes of the last two logs, sync, seal N
+//! ```
+//!
+//! sled 0.34 does not promise to survive a power cut while it writes, and after some cuts it cannot be opened any more.
+//! So it never has to: at any instant at most one of the two bases is being written, and the other one is closed, synced
+//! and untouched. Whatever the cut does to the first, the second and the logs since its seal hold everything.
+//!
+//! | the power goes | what is there afterwards |
+//! |---|---|
+//! | while a frame is written | all frames before it; that commit was not confirmed to anybody |
+//! | while a log is begun | the older log is whole; the new one has no frame that counts |
+//! | while base *b* is brought from seal N−2 to N | base *a* at seal N−1, and the logs N and N+1 |
+//! | after the sync, before the older log is removed | base *b* at seal N and the log N+1; the older one is harmless |
+//!
+//! A base that cannot be opened, or that lacks logs which are gone, is made anew from the other one. Only if both are
+//! unusable is something lost: then all of it is moved aside, never deleted, an empty store is begun, and a person is told.
+//! A log and the memory beside it are bounded by `LOG_BYTES`, as long as a base can be written; there are three at most.
+
+use super::base::Base;
+use super::{Batch, Pair, Store, StoreError, wal};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// The folder of the store in the state folder.
+const FOLDER: &str = "store";
+/// A log that is longer than this is worked into a base. Long enough that most of what comes and goes (an event until the
+/// broker has taken it) never reaches a base; short enough to be read in no time at the start.
+const LOG_BYTES: u64 = 2 << 20;
+/// Pairs that are copied at once where a base is made anew.
+const PAGE: usize = 4_096;
+/// Stores that were moved aside are kept for a technician, but not more than this many.
+const QUARANTINES: usize = 3;
+
+type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// The store in a folder.
+#[derive(Debug)]
+pub struct DiskStore {
+    folder: PathBuf,
+    /// Held for as long as the store is open: another process must not touch it.
+    _lock: File,
+    wal: wal::Wal,
+    /// What has changed since the newest seal, less what is being sealed.
+    recent: Changes,
+    /// What is being sealed.
+    sealing: Arc<Changes>,
+    /// The thread that does it.
+    worker: Option<JoinHandle<Result<(), String>>>,
+    /// The number of the log up to which it will be sealed.
+    worker_seal: u64,
+    /// The base with the newest seal, and that seal; none before the first.
+    newest: Option<(Side, u64)>,
+    /// The seal of the other base; none: it does not exist.
+    other: Option<u64>,
+    /// What the newest base has and the other one lacks.
+    behind: Arc<Changes>,
+    /// The newest base, while it is being read.
+    reader: Option<Base>,
+    /// The log may grow to here.
+    rotate_at: u64,
+}
+
+/// Which of the two bases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    A,
+    B,
+}
+
+impl Side {
+    fn other(self) -> Side {
+        match self {
+            Side::A => Side::B,
+            Side::B => Side::A,
+        }
+    }
+
+    fn folder(self, store: &Path) -> PathBuf {
+        store.join(match self {
+            Side::A => "a",
+            Side::B => "b",
+        })
+    }
+}
+
+/// A store, and what a person should know about how it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: DiskStore,
+    /// What was lost and moved aside; none if nothing was.
+    pub trouble: Option<String>,
+}
+
+/// Why there is no store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// Another process has it.
+    InUse(PathBuf),
+    /// The file system does not let us.
+    Io(StoreError),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::InUse(path) => write!(
+                f,
+                "{} is in use by another annunciator: stop it, or give this one a state_dir of its own",
+                path.display()
+            ),
+            OpenError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> OpenError {
+        OpenError::Io(error)
+    }
+}
+
+impl DiskStore {
+    /// Opens the store in `state_dir`, or an empty one where there is none or where it is damaged beyond use.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`], or what the file system says.
+    pub fn open(state_dir: &Path) -> Result<Opened, OpenError> {
+        let folder = state_dir.join(FOLDER);
+        std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, error))?;
+        let lock_file = state_dir.join("lock");
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&lock_file)
+            .map_err(|error| failed("open", &lock_file, error))?;
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::InUse(state_dir.to_owned())),
+            Err(error) => return Err(failed("lock", &lock_file, error.into()).into()),
+        }
+        let (bases, damage) = look(&folder);
+        let logs = wal::list(&folder).map_err(|error| failed("read", &folder, error))?;
+        if is_complete(&bases, &logs) {
+            if !damage.is_empty() {
+                tracing::warn!(damage, "a database cannot be used; the other one and the logs hold everything");
+            }
+            let store = DiskStore::assemble(folder, lock, &bases, &logs)?;
+            return Ok(Opened { store, trouble: None });
+        }
+        let aside = quarantine(state_dir, &folder).map_err(|error| failed("move aside", &folder, error))?;
+        std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, error))?;
+        let trouble = format!(
+            "the store could not be read ({}); it was moved to {} and an empty one was begun: states, occurrence numbers \
+             and undelivered events from before are in there",
+            if damage.is_empty() { "logs are missing" } else { &damage },
+            aside.display()
+        );
+        let store = DiskStore::assemble(folder, lock, &[], &[])?;
+        Ok(Opened { store, trouble: Some(trouble) })
+    }
+
+    /// Reads the logs that the bases lack, and goes on with the last one.
+    fn assemble(folder: PathBuf, lock: File, bases: &[(Side, u64)], logs: &[u64]) -> Result<DiskStore, StoreError> {
+        let newest = bases.first().copied();
+        let sealed = newest.map_or(0, |(_, seal)| seal);
+        let other = bases.get(1).map(|(_, seal)| *seal);
+        let (mut behind, mut recent) = (Changes::new(), Changes::new());
+        let mut last = None;
+        for number in logs {
+            let target = if *number <= sealed { &mut behind } else { &mut recent };
+            if other.is_some_and(|other| *number <= other) {
+                continue;
+            }
+            let end = wal::read(&folder, *number, &mut |batch| target.extend(batch.entries))?;
+            last = Some((*number, end)).filter(|_| *number > sealed);
+        }
+        let wal = match last {
+            Some((number, Some(end))) => wal::Wal::reopen(&folder, number, end)?,
+            Some((number, None)) => wal::Wal::create(&folder, number)?,
+            None => wal::Wal::create(&folder, sealed + 1)?,
+        };
+        let mut store = DiskStore {
+            folder,
+            _lock: lock,
+            rotate_at: wal.len().max(LOG_BYTES),
+            wal,
+            recent,
+            sealing: Arc::default(),
+            worker: None,
+            worker_seal: 0,
+            newest,
+            other,
+            behind: Arc::new(behind),
+            reader: None,
+        };
+        // The other base can follow only if the logs that it lacks are there.
+        if let Some(other) = other
+            && (other + 1..=sealed).any(|number| !logs.contains(&number))
+        {
+            store.other = None;
+        }
+        if store.other.is_none() {
+            store.behind = Arc::default();
+        }
+        Ok(store)
+    }
+
+    /// Begins a new log, and works what has changed into the base whose turn it is, beside the commits.
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        let seal = self.wal.number();
+        self.wal = wal::Wal::create(&self.folder, seal + 1)?;
+        self.rotate_at = LOG_BYTES;
+        self.reader = None;
+        self.sealing = Arc::new(std::mem::take(&mut self.recent));
+        self.worker_seal = seal;
+        let side = self.newest.map_or(Side::A, |(side, _)| side.other());
+        let work = Work {
+            target: side.folder(&self.folder),
+            // A base that does not exist is copied from the newest one.
+            source: self.newest.filter(|_| self.other.is_none()).map(|(side, _)| side.folder(&self.folder)),
+            exists: self.other.is_some(),
+            behind: self.behind.clone(),
+            changes: self.sealing.clone(),
+            seal,
+        };
+        let spawned = std::thread::Builder::new().name("seal".into()).spawn(move || work.run());
+        self.worker = Some(spawned.map_err(|error| StoreError::new("cannot start a thread", error))?);
+        Ok(())
+    }
+
+    /// Takes note of a base that has been sealed, if one has; waits for it if asked to.
+    fn finish_sealing(&mut self, wait: bool) {
+        if !wait && !self.worker.as_ref().is_some_and(JoinHandle::is_finished) {
+            return;
+        }
+        let Some(worker) = self.worker.take() else { return };
+        let result = worker.join().unwrap_or_else(|_| Err("the thread that did it has failed".to_owned()));
+        let sealed = std::mem::take(&mut self.sealing);
+        match result {
+            Ok(()) => {
+                let side = self.newest.map_or(Side::A, |(side, _)| side.other());
+                self.other = self.newest.map(|(_, seal)| seal);
+                self.newest = Some((side, self.worker_seal));
+                self.behind = sealed;
+                self.remove_old_logs();
+            }
+            Err(reason) => {
+                tracing::error!(
+                    reason,
+                    "a database could not be written; the logs hold everything, and it is tried again"
+                );
+                let mut changes = Arc::unwrap_or_clone(sealed);
+                changes.append(&mut self.recent);
+                self.recent = changes;
+                self.other = None;
+                self.behind = Arc::default();
+                self.rotate_at = self.wal.len() + LOG_BYTES;
+            }
+        }
+    }
+
+    /// Logs stay until both bases have what they say.
+    fn remove_old_logs(&self) {
+        let Some(other) = self.other else { return };
+        for number in wal::list(&self.folder).unwrap_or_default().into_iter().filter(|number| *number <= other) {
+            if let Err(error) = std::fs::remove_file(wal::path(&self.folder, number)) {
+                tracing::warn!(%error, number, "cannot remove an old log");
+            }
+        }
+    }
+}
+
+impl Store for DiskStore {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.finish_sealing(false);
+        self.reader = None;
+        self.wal.append(batch)?;
+        self.recent.extend(batch.entries.iter().cloned());
+        if self.wal.len() >= self.rotate_at && self.worker.is_none() {
+            // The batch is safe, whatever comes of this.
+            if let Err(error) = self.rotate() {
+                tracing::error!(%error, "the log cannot be rotated; it goes on growing, and it is tried again");
+                self.rotate_at = self.wal.len() + LOG_BYTES;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        // The worker may be reading the newest base, and only one at a time can.
+        self.finish_sealing(true);
+        if let (None, Some((side, _))) = (&self.reader, self.newest) {
+            let base = Base::open(&side.folder(&self.folder));
+            self.reader = Some(base.map_err(|error| StoreError::new("cannot read the store", error))?);
+        }
+        let mut changed = self
+            .recent
+            .range::<[u8], _>((Bound::Included(from), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .peekable();
+        let mut pairs = Vec::new();
+        let mut stored = self.reader.as_ref().map(|base| base.range(prefix, from)).into_iter().flatten().peekable();
+        while pairs.len() < limit {
+            // A pair of the base that was changed since does not count.
+            let is_old = match (stored.peek(), changed.peek()) {
+                (None, None) => break,
+                (Some(Err(_)), _) => true,
+                (Some(Ok((key, _))), Some((newer, _))) if *newer == key => {
+                    stored.next();
+                    continue;
+                }
+                (Some(Ok((key, _))), Some((newer, _))) => key < *newer,
+                (Some(Ok(_)), None) => true,
+                (None, Some(_)) => false,
+            };
+            if is_old {
+                pairs.extend(stored.next().transpose()?);
+            } else if let Some((key, Some(value))) = changed.next() {
+                pairs.push((key.clone(), value.clone()));
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.finish_sealing(true);
+    }
+}
+
+/// What brings a base up to date.
+struct Work {
+    target: PathBuf,
+    source: Option<PathBuf>,
+    exists: bool,
+    behind: Arc<Changes>,
+    changes: Arc<Changes>,
+    seal: u64,
+}
+
+impl Work {
+    fn run(self) -> Result<(), String> {
+        if !self.exists && self.target.exists() {
+            std::fs::remove_dir_all(&self.target).map_err(|error| error.to_string())?;
+        }
+        let base = Base::open(&self.target)?;
+        if let Some(source) = &self.source {
+            let source = Base::open(source)?;
+            let mut page = Vec::new();
+            for pair in source.range(&[], &[]) {
+                let (key, value) = pair.map_err(|error| error.to_string())?;
+                page.push((key, Some(value)));
+                if page.len() == PAGE {
+                    base.apply(page.drain(..))?;
+                }
+            }
+            base.apply(page.drain(..))?;
+        }
+        let behind = self.behind.iter().filter(|(key, _)| !self.changes.contains_key(*key));
+        base.apply(behind.chain(self.changes.iter()).map(|(key, value)| (key.clone(), value.clone())))?;
+        base.seal_at(self.seal)
+    }
+}
+
+/// The bases that can be used, newest first, and why another one cannot.
+fn look(folder: &Path) -> (Vec<(Side, u64)>, String) {
+    let (mut bases, mut damage) = (Vec::new(), Vec::new());
+    for side in [Side::A, Side::B] {
+        let path = side.folder(folder);
+        if !path.exists() {
+            continue;
+        }
+        match Base::open(&path).and_then(|base| base.verify().map(|()| base.seal())) {
+            Ok(Some(seal)) => bases.push((side, seal)),
+            // It was being made for the first time.
+            Ok(None) => {}
+            Err(reason) => damage.push(format!("{}: {reason}", path.display())),
+        }
+    }
+    bases.sort_by_key(|(_, seal)| std::cmp::Reverse(*seal));
+    (bases, damage.join("; "))
+}
+
+/// Whether the newest base and the logs after it tell the whole story; without a base, whether the logs do.
+fn is_complete(bases: &[(Side, u64)], logs: &[u64]) -> bool {
+    let sealed = bases.first().map_or(0, |(_, seal)| *seal);
+    logs.iter().filter(|number| **number > sealed).zip(sealed + 1..).all(|(number, wanted)| *number == wanted)
+}
+
+/// Moves a store away, and lets go of the oldest of those that were moved before.
+fn quarantine(state_dir: &Path, folder: &Path) -> std::io::Result<PathBuf> {
+    let prefix = format!("{FOLDER}.damaged-");
+    let mut old: Vec<PathBuf> = std::fs::read_dir(state_dir)?
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
+        .collect();
+    old.sort();
+    for path in old.iter().take((old.len() + 1).saturating_sub(QUARANTINES)) {
+        std::fs::remove_dir_all(path)?;
+    }
+    let aside = state_dir.join(format!("{prefix}{:020}", crate::clock::wall().as_micros()));
+    std::fs::rename(folder, &aside)?;
+    Ok(aside)
+}
+
+fn failed(what: &str, path: &Path, error: std::io::Error) -> StoreError {
+    StoreError::new(format!("cannot {what} {}", path.display()), error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,507 @@
+//! Which pairs are in the store, and how they look as bytes.
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` | where sequence numbers, the outbox and the time line stand |
+//! | `a` handle | the lasting part of an alarm |
+//! | `s` handle | the part that changes with values |
+//! | `w` handle block | samples of its window |
+//! | `o` number | a message for the broker |
+//! | `i` | messages that were evaluated and that the broker may send again |
+//!
+//! Handles, blocks and numbers are big-endian, so that the order of keys is theirs. Each value is a frame: a version, a
+//! checksum, and the record in postcard encoding. A frame whose checksum is wrong costs that record and nothing else; an
+//! older version is read as it was; a newer one is refused, because to go on without it would lose what it says.
+//!
+//! The records mirror the engine's types on purpose: those may change with the program, these only with a new version.
+
+use super::{Batch, Store, StoreError};
+use crate::clock::Anchor;
+use crate::daemon::Packet;
+use crate::engine::{
+    Acknowledgement, AlarmMemory, Cause, Changes, LastChange, Memory, SAMPLES_PER_BLOCK, SoftMemory, State, Timer,
+    WindowMemory, WindowSample,
+};
+use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
+use crate::outbox::Letter;
+use crate::time::{Moment, Span, Stamp};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The version that is written.
+const VERSION: u8 = 1;
+/// Version and checksum.
+const HEADER: usize = 5;
+
+/// Pairs that are read from the store at once.
+const PAGE: usize = 4_096;
+
+/// Where the counters and the time line stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The gateway that wrote it.
+    pub gateway: String,
+    /// The number of the next event.
+    pub next_seq: u64,
+    /// The number of the next message for the broker.
+    pub next_letter: u64,
+    /// The time line.
+    pub anchor: Anchor,
+    /// Up to where it was observed.
+    pub observed_until: Moment,
+}
+
+/// Everything that was stored.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// None: the store is new.
+    pub position: Option<Position>,
+    /// The alarms.
+    pub alarms: Vec<Memory>,
+    /// Packet ids and checksums of messages that were evaluated and that the broker may send again.
+    pub packets: Vec<Packet>,
+    /// Records that could not be read.
+    pub damaged: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PositionRecord {
+    gateway: String,
+    next_seq: u64,
+    next_letter: u64,
+    at: i64,
+    wall: i64,
+    boot_id: String,
+    uptime: i64,
+    observed_until: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AlarmRecord {
+    thing: String,
+    property: String,
+    level: String,
+    alarm_type: u8,
+    severity: u8,
+    title: String,
+    trigger_fingerprint: u64,
+    definition_fingerprint: u64,
+    state: u8,
+    occurrence: u64,
+    activated_since: Option<i64>,
+    acknowledged: Option<(i64, String, Option<String>)>,
+    last: Option<LastRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LastRecord {
+    seq: u64,
+    at: i64,
+    cause: u8,
+    value: Option<ValueRecord>,
+    average: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ValueRecord {
+    Number(f64),
+    Boolean(bool),
+    Text(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SoftRecord {
+    since: i64,
+    value: Option<ValueRecord>,
+    value_at: Option<i64>,
+    lives_until_told: bool,
+    timer: Option<(i64, u64)>,
+    mean: Option<f64>,
+    samples: (u64, u64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SamplesRecord {
+    first: u64,
+    samples: Vec<(i64, f64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LetterRecord {
+    topic: String,
+    payload: Vec<u8>,
+    retain: bool,
+}
+
+fn frame(record: &impl Serialize) -> Vec<u8> {
+    let body = postcard::to_allocvec(record).unwrap_or_default();
+    let mut frame = Vec::with_capacity(HEADER + body.len());
+    frame.push(VERSION);
+    frame.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    frame.extend_from_slice(&body);
+    frame
+}
+
+/// Why a frame was not read.
+enum Unreadable {
+    Damaged,
+    Newer(u8),
+}
+
+fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
+    let (header, body) = frame.split_at_checked(HEADER).ok_or(Unreadable::Damaged)?;
+    let (version, checksum) = header.split_first().ok_or(Unreadable::Damaged)?;
+    if crc32fast::hash(body).to_le_bytes() != checksum {
+        return Err(Unreadable::Damaged);
+    }
+    if *version > VERSION {
+        return Err(Unreadable::Newer(*version));
+    }
+    postcard::from_bytes(body).map_err(|_| Unreadable::Damaged)
+}
+
+const POSITION: &[u8] = b"m";
+const PACKETS: &[u8] = b"i";
+
+fn key(kind: u8, handle: u32) -> Vec<u8> {
+    let mut key = vec![kind];
+    key.extend_from_slice(&handle.to_be_bytes());
+    key
+}
+
+fn block_key(handle: u32, block: u64) -> Vec<u8> {
+    let mut key = key(b'w', handle);
+    key.extend_from_slice(&block.to_be_bytes());
+    key
+}
+
+fn letter_key(number: u64) -> Vec<u8> {
+    let mut key = vec![b'o'];
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Adds where everything stands.
+pub fn put_position(batch: &mut Batch, position: &Position) {
+    let Position { gateway, next_seq, next_letter, anchor, observed_until } = position;
+    let record = PositionRecord {
+        gateway: gateway.clone(),
+        next_seq: *next_seq,
+        next_letter: *next_letter,
+        at: anchor.at.as_micros(),
+        wall: anchor.wall.as_micros(),
+        boot_id: anchor.boot_id.clone(),
+        uptime: anchor.uptime.as_micros(),
+        observed_until: observed_until.as_micros(),
+    };
+    batch.put(POSITION.to_vec(), frame(&record));
+}
+
+/// Adds which messages were evaluated and may come again.
+pub fn put_packets(batch: &mut Batch, packets: &[Packet]) {
+    batch.put(PACKETS.to_vec(), frame(&packets));
+}
+
+/// Adds what has changed of alarms.
+pub fn put_changes(batch: &mut Batch, changes: &Changes) {
+    for alarm in &changes.alarms {
+        batch.put(key(b'a', alarm.handle), frame(&AlarmRecord::from(alarm)));
+    }
+    for soft in &changes.soft {
+        batch.put(key(b's', soft.handle), frame(&SoftRecord::from(soft)));
+    }
+    for window in &changes.windows {
+        put_window(batch, window);
+    }
+}
+
+fn put_window(batch: &mut Batch, window: &WindowMemory) {
+    let WindowMemory { handle, stored_from, held_from, first, samples } = window;
+    for block in stored_from / SAMPLES_PER_BLOCK..held_from / SAMPLES_PER_BLOCK {
+        batch.delete(block_key(*handle, block));
+    }
+    let mut number = *first;
+    let mut rest = samples.as_slice();
+    while !rest.is_empty() {
+        let room = SAMPLES_PER_BLOCK - number % SAMPLES_PER_BLOCK;
+        let (block, after) = rest.split_at(usize::try_from(room).map_or(rest.len(), |room| room.min(rest.len())));
+        let samples = block.iter().map(|sample| (sample.at.as_micros(), sample.value)).collect();
+        let record = SamplesRecord { first: number, samples };
+        batch.put(block_key(*handle, number / SAMPLES_PER_BLOCK), frame(&record));
+        number += block.len() as u64;
+        rest = after;
+    }
+}
+
+/// Removes an alarm that is not configured any more.
+pub fn delete_alarm(batch: &mut Batch, memory: &AlarmMemory) {
+    batch.delete(key(b'a', memory.handle));
+    batch.delete(key(b's', memory.handle));
+}
+
+/// Adds a message for the broker.
+pub fn put_letter(batch: &mut Batch, number: u64, letter: &Letter) {
+    let Letter { topic, payload, retain } = letter;
+    let record = LetterRecord { topic: topic.to_string(), payload: payload.to_vec(), retain: *retain };
+    batch.put(letter_key(number), frame(&record));
+}
+
+/// Removes a message that the broker has taken.
+pub fn delete_letter(batch: &mut Batch, number: u64) {
+    batch.delete(letter_key(number));
+}
+
+/// Messages for the broker from this number on, `limit` at most. A damaged one is skipped.
+///
+/// # Errors
+/// Why the store cannot be read.
+pub fn letters(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<(u64, Letter)>, StoreError> {
+    let mut letters = Vec::new();
+    for (key, value) in store.scan(b"o", &letter_key(from), limit)? {
+        let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
+        if let (Some(number), Ok(LetterRecord { topic, payload, retain })) = (number, unframe(&value)) {
+            letters.push((number, Letter { topic: topic.into(), payload: payload.into(), retain }));
+        }
+    }
+    Ok(letters)
+}
+
+/// Reads everything but the messages.
+///
+/// # Errors
+/// Why the store cannot be read, or that a newer release wrote it.
+pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
+    let mut recovered = Recovered::default();
+    let mut damaged = 0;
+    for (_, value) in store.scan(POSITION, POSITION, 1)? {
+        recovered.position = readable::<PositionRecord>(&value, &mut damaged)?.map(Position::from);
+    }
+    for (_, value) in store.scan(PACKETS, PACKETS, 1)? {
+        recovered.packets = readable(&value, &mut damaged)?.unwrap_or_default();
+    }
+    let mut soft: BTreeMap<u32, SoftRecord> = BTreeMap::new();
+    for_each(store, b"s", |key, value| {
+        if let (Some(handle), Some(record)) = (handle_of(key), readable(value, &mut damaged)?) {
+            soft.insert(handle, record);
+        }
+        Ok(())
+    })?;
+    let mut windows: BTreeMap<u32, Vec<SamplesRecord>> = BTreeMap::new();
+    for_each(store, b"w", |key, value| {
+        if let (Some(handle), Some(record)) = (handle_of(key), readable(value, &mut damaged)?) {
+            windows.entry(handle).or_default().push(record);
+        }
+        Ok(())
+    })?;
+    for_each(store, b"a", |key, value| {
+        if let (Some(handle), Some(record)) = (handle_of(key), readable::<AlarmRecord>(value, &mut damaged)?)
+            && let Some(alarm) = record.into_memory(handle)
+        {
+            let soft = soft.remove(&handle).map(|record| record.into_memory(handle));
+            let blocks = windows.remove(&handle).unwrap_or_default();
+            let samples = soft.as_ref().and_then(|soft| samples_of(soft, &blocks)).unwrap_or_default();
+            recovered.alarms.push(Memory { alarm, soft, samples });
+        }
+        Ok(())
+    })?;
+    recovered.damaged = damaged;
+    Ok(recovered)
+}
+
+/// The record, or none if it is damaged.
+fn readable<T: DeserializeOwned>(value: &[u8], damaged: &mut usize) -> Result<Option<T>, StoreError> {
+    match unframe(value) {
+        Ok(record) => Ok(Some(record)),
+        Err(Unreadable::Damaged) => {
+            *damaged += 1;
+            Ok(None)
+        }
+        Err(Unreadable::Newer(version)) => Err(StoreError::new(
+            "cannot use the store",
+            format!(
+                "a newer annunciator wrote it (record version {version}, this one reads up to {VERSION}): \
+                 install that release, or move the folder away"
+            ),
+        )),
+    }
+}
+
+fn for_each(
+    store: &mut dyn Store,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut from = prefix.to_vec();
+    loop {
+        let page = store.scan(prefix, &from, PAGE)?;
+        for (key, value) in &page {
+            visit(key, value)?;
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => {
+                from.clone_from(last);
+                from.push(0);
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn handle_of(key: &[u8]) -> Option<u32> {
+    key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes)
+}
+
+/// The samples that the window held, if all of them are there.
+fn samples_of(soft: &SoftMemory, blocks: &[SamplesRecord]) -> Option<Vec<WindowSample>> {
+    let mut samples = Vec::new();
+    let mut next = soft.samples.start;
+    for block in blocks {
+        for (number, (at, value)) in (block.first..).zip(&block.samples) {
+            if number == next && number < soft.samples.end {
+                samples.push(WindowSample { at: Moment::from_micros(*at), value: *value });
+                next += 1;
+            }
+        }
+    }
+    (next == soft.samples.end).then_some(samples)
+}
+
+impl From<PositionRecord> for Position {
+    fn from(record: PositionRecord) -> Position {
+        let PositionRecord { gateway, next_seq, next_letter, at, wall, boot_id, uptime, observed_until } = record;
+        let anchor = Anchor {
+            at: Moment::from_micros(at),
+            wall: Stamp::from_micros(wall),
+            boot_id,
+            uptime: Span::from_micros(uptime),
+        };
+        let observed_until = Moment::from_micros(observed_until);
+        Position { gateway, next_seq, next_letter, anchor, observed_until }
+    }
+}
+
+impl From<&Value> for ValueRecord {
+    fn from(value: &Value) -> ValueRecord {
+        match value {
+            Value::Number(number) => ValueRecord::Number(*number),
+            Value::Boolean(boolean) => ValueRecord::Boolean(*boolean),
+            Value::Text(text) => ValueRecord::Text(text.to_string()),
+        }
+    }
+}
+
+impl From<ValueRecord> for Value {
+    fn from(record: ValueRecord) -> Value {
+        match record {
+            ValueRecord::Number(number) => Value::Number(number),
+            ValueRecord::Boolean(boolean) => Value::Boolean(boolean),
+            ValueRecord::Text(text) => Value::Text(text.into()),
+        }
+    }
+}
+
+/// A word of a closed list as its place in it. The lists only ever grow at their ends.
+fn place<T: PartialEq>(list: &[T], word: &T) -> u8 {
+    list.iter().position(|known| known == word).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
+}
+
+fn at_place<T: Copy>(list: &[T], place: u8) -> Option<T> {
+    list.get(usize::from(place)).copied()
+}
+
+impl From<&AlarmMemory> for AlarmRecord {
+    fn from(memory: &AlarmMemory) -> AlarmRecord {
+        let facts = &memory.facts;
+        AlarmRecord {
+            thing: facts.thing.to_string(),
+            property: facts.property.to_string(),
+            level: facts.level.to_string(),
+            alarm_type: place(&AlarmType::ALL, &facts.alarm_type),
+            severity: place(&Severity::ALL, &facts.severity),
+            title: facts.title.to_string(),
+            trigger_fingerprint: memory.trigger_fingerprint,
+            definition_fingerprint: memory.definition_fingerprint,
+            state: place(&State::ALL, &memory.state),
+            occurrence: memory.occurrence,
+            activated_since: memory.activated_since.map(Stamp::as_micros),
+            acknowledged: memory.acknowledged.as_ref().map(|Acknowledgement { at, by, comment }| {
+                (at.as_micros(), by.to_string(), comment.as_ref().map(ToString::to_string))
+            }),
+            last: memory.last.as_ref().map(|last| LastRecord {
+                seq: last.seq,
+                at: last.at.as_micros(),
+                cause: place(&Cause::ALL, &last.cause),
+                value: last.value.as_ref().map(ValueRecord::from),
+                average: last.average,
+            }),
+        }
+    }
+}
+
+impl AlarmRecord {
+    fn into_memory(self, handle: u32) -> Option<AlarmMemory> {
+        let facts = AlarmFacts {
+            id: AlarmId::new(&self.thing, &self.property, &self.level),
+            thing: self.thing.into(),
+            property: self.property.into(),
+            level: self.level.into(),
+            alarm_type: at_place(&AlarmType::ALL, self.alarm_type)?,
+            severity: at_place(&Severity::ALL, self.severity)?,
+            title: self.title.into(),
+        };
+        let last = self.last.and_then(|last| {
+            Some(LastChange {
+                seq: last.seq,
+                at: Stamp::from_micros(last.at),
+                cause: at_place(&Cause::ALL, last.cause)?,
+                value: last.value.map(Value::from),
+                average: last.average,
+            })
+        });
+        Some(AlarmMemory {
+            handle,
+            facts,
+            trigger_fingerprint: self.trigger_fingerprint,
+            definition_fingerprint: self.definition_fingerprint,
+            state: at_place(&State::ALL, self.state)?,
+            occurrence: self.occurrence,
+            activated_since: self.activated_since.map(Stamp::from_micros),
+            acknowledged: self.acknowledged.map(|(at, by, comment)| Acknowledgement {
+                at: Stamp::from_micros(at),
+                by: Arc::from(by),
+                comment: comment.map(Arc::from),
+            }),
+            last,
+        })
+    }
+}
+
+impl From<&SoftMemory> for SoftRecord {
+    fn from(memory: &SoftMemory) -> SoftRecord {
+        SoftRecord {
+            since: memory.since.as_micros(),
+            value: memory.value.as_ref().map(ValueRecord::from),
+            value_at: memory.value_at.map(Stamp::as_micros),
+            lives_until_told: memory.lives_until_told,
+            timer: memory.timer.map(|timer| (timer.deadline.as_micros(), timer.order)),
+            mean: memory.mean,
+            samples: (memory.samples.start, memory.samples.end),
+        }
+    }
+}
+
+impl SoftRecord {
+    fn into_memory(self, handle: u32) -> SoftMemory {
+        SoftMemory {
+            handle,
+            since: Moment::from_micros(self.since),
+            value: self.value.map(Value::from),
+            value_at: self.value_at.map(Stamp::from_micros),
+            lives_until_told: self.lives_until_told,
+            timer: self.timer.map(|(deadline, order)| Timer { deadline: Moment::from_micros(deadline), order }),
+            mean: self.mean,
+            samples: self.samples.0..self.samples.1,
+        }
+    }
+}

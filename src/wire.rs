@@ -1,0 +1,61 @@
+//! What goes over MQTT, both ways: names of topics in [`topics`]; [`event`], [`state`] and [`status`] out, [`command`]
+//! in and its answer out.
+//!
+//! Pure functions between the engine's types and bytes: nothing here is kept and nothing is sent. One value always
+//! gives the same bytes, so that what is sent twice is equal.
+
+pub mod command;
+pub mod event;
+pub mod state;
+pub mod status;
+pub mod topics;
+
+use crate::model::Value;
+use crate::time::Stamp;
+use serde::{Serialize, Serializer};
+
+/// A value in a payload: numbers without a fraction are written as integers.
+struct Plain<'a>(&'a Value);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Number(number) => PlainNumber(*number).serialize(serializer),
+            Value::Boolean(boolean) => serializer.serialize_bool(*boolean),
+            Value::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+struct PlainNumber(f64);
+
+impl Serialize for PlainNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Up to here every integer is a float, so nothing is pretended.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if self.0.fract() == 0.0 && self.0.abs() <= EXACT {
+            #[expect(clippy::cast_possible_truncation, reason = "an integer of at most 2^53")]
+            return serializer.serialize_i64(self.0 as i64);
+        }
+        serializer.serialize_f64(self.0)
+    }
+}
+
+/// RFC 3339, UTC, up to microseconds.
+struct Rfc3339(Stamp);
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The payload of something that serialises: structs of numbers and texts cannot fail.
+fn to_bytes(payload: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(payload).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes())
+}
+
+/// The title, or the id where none was configured.
+fn title(facts: &crate::model::AlarmFacts) -> &str {
+    if facts.title.is_empty() { facts.id.as_str() } else { &facts.title }
+}

@@ -1,0 +1,65 @@
+//! `base/events/<thing>/<property>/<level>`: one state change.
+
+use super::{Plain, PlainNumber, Rfc3339, title, to_bytes};
+use crate::engine::{Event, State};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    id: String,
+    seq: u64,
+    gateway: &'a str,
+    alarm: &'a str,
+    thing: &'a str,
+    property: &'a str,
+    level: &'a str,
+    #[serde(rename = "type")]
+    alarm_type: &'a str,
+    severity: &'a str,
+    title: &'a str,
+    from: &'a str,
+    to: &'a str,
+    at: Rfc3339,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Rfc3339>,
+    occurrence: u64,
+    cause: &'a str,
+    value: Option<Plain<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    average: Option<Option<PlainNumber>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
+}
+
+/// The event as JSON.
+pub fn render(event: &Event, gateway: &str) -> Vec<u8> {
+    let facts = &event.alarm;
+    let averages = facts.alarm_type == crate::model::AlarmType::Average;
+    to_bytes(&Payload {
+        id: format!("{gateway}-{}", event.seq),
+        seq: event.seq,
+        gateway,
+        alarm: facts.id.as_str(),
+        thing: &facts.thing,
+        property: &facts.property,
+        level: &facts.level,
+        alarm_type: facts.alarm_type.as_str(),
+        severity: facts.severity.as_str(),
+        title: title(facts),
+        from: event.from.as_str(),
+        to: event.to.as_str(),
+        at: Rfc3339(event.at),
+        since: event.since.filter(|_| event.to == State::Activated).map(Rfc3339),
+        occurrence: event.occurrence,
+        cause: event.cause.as_str(),
+        value: event.value.as_ref().map(Plain),
+        value_at: event.value_at.map(Rfc3339),
+        average: averages.then(|| event.average.map(PlainNumber)),
+        by: event.by.as_deref(),
+        comment: event.comment.as_deref(),
+    })
+}

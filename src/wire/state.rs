@@ -1,0 +1,80 @@
+//! `base/alarms/<thing>/<property>/<level>`: an alarm's present state, retained for those who come later.
+//!
+//! It changes with events only, not with values: `value` is the one of the latest event. For an idled alarm that is
+//! the value that ended the activation.
+
+use super::{Plain, PlainNumber, Rfc3339, title, to_bytes};
+use crate::engine::AlarmView;
+use crate::model::AlarmType;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    alarm: &'a str,
+    gateway: &'a str,
+    thing: &'a str,
+    property: &'a str,
+    level: &'a str,
+    #[serde(rename = "type")]
+    alarm_type: &'a str,
+    severity: &'a str,
+    title: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    state: &'a str,
+    active: bool,
+    occurrence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+    value: Option<Plain<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    average: Option<Option<PlainNumber>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<Acknowledged<'a>>,
+}
+
+#[derive(Serialize)]
+struct Acknowledged<'a> {
+    at: Rfc3339,
+    by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
+}
+
+/// The state as JSON.
+pub fn render(view: AlarmView<'_>, gateway: &str) -> Vec<u8> {
+    let facts = view.facts();
+    let last = view.last_change();
+    let averages = facts.alarm_type == AlarmType::Average;
+    to_bytes(&Payload {
+        alarm: facts.id.as_str(),
+        gateway,
+        thing: &facts.thing,
+        property: &facts.property,
+        level: &facts.level,
+        alarm_type: facts.alarm_type.as_str(),
+        severity: facts.severity.as_str(),
+        title: title(facts),
+        description: &view.definition().description,
+        state: view.state().as_str(),
+        active: view.state().is_active(),
+        occurrence: view.occurrence(),
+        since: view.since().map(Rfc3339),
+        seq: last.map(|l| l.seq),
+        at: last.map(|l| Rfc3339(l.at)),
+        cause: last.map(|l| l.cause.as_str()),
+        value: last.and_then(|l| l.value.as_ref()).map(Plain),
+        average: averages.then(|| last.and_then(|l| l.average).map(PlainNumber)),
+        acknowledged: view.acknowledgement().map(|a| Acknowledged {
+            at: Rfc3339(a.at),
+            by: &a.by,
+            comment: a.comment.as_deref(),
+        }),
+    })
+}

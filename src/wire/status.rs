@@ -1,0 +1,155 @@
+//! `base/status`: whether the daemon is there and how it is; `base/faults` and `base/metrics` beside it.
+
+use super::{Rfc3339, to_bytes};
+use crate::intake::Fault;
+use crate::time::{Span, Stamp};
+use serde::Serialize;
+
+/// How the daemon is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// When it was started.
+    pub since: Stamp,
+    /// How many alarms it has.
+    pub alarms: usize,
+    /// How many of them are activated or acknowledged.
+    pub active: usize,
+    /// Whether what is published is on disk before.
+    pub durable: bool,
+    /// What a technician should know, in words; empty when all is well.
+    pub problems: Vec<String>,
+    /// The last gap in observation.
+    pub last_gap: Option<Gap>,
+}
+
+/// A time in which nothing could be heard.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gap {
+    /// When it began.
+    pub from: Stamp,
+    /// When it ended.
+    pub to: Stamp,
+    /// How long it was.
+    pub length: Span,
+    /// Why, in words.
+    pub cause: String,
+}
+
+#[derive(Serialize)]
+struct Online<'a> {
+    state: &'a str,
+    gateway: &'a str,
+    version: &'a str,
+    since: Rfc3339,
+    alarms: usize,
+    active: usize,
+    durable: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    problems: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_gap: Option<GapPayload<'a>>,
+}
+
+#[derive(Serialize)]
+struct GapPayload<'a> {
+    from: Rfc3339,
+    to: Rfc3339,
+    seconds: f64,
+    cause: &'a str,
+}
+
+#[derive(Serialize)]
+struct Offline<'a> {
+    state: &'a str,
+    gateway: &'a str,
+    version: &'a str,
+}
+
+/// The status of a daemon that is there.
+pub fn online(status: &Status, gateway: &str) -> Vec<u8> {
+    to_bytes(&Online {
+        state: "online",
+        gateway,
+        version: env!("CARGO_PKG_VERSION"),
+        since: Rfc3339(status.since),
+        alarms: status.alarms,
+        active: status.active,
+        durable: status.durable,
+        problems: &status.problems,
+        last_gap: status.last_gap.as_ref().map(|gap| GapPayload {
+            from: Rfc3339(gap.from),
+            to: Rfc3339(gap.to),
+            seconds: gap.length.as_secs_f64(),
+            cause: &gap.cause,
+        }),
+    })
+}
+
+/// The status of one that is not: the last will, and the last word before a clean stop.
+pub fn offline(gateway: &str) -> Vec<u8> {
+    to_bytes(&Offline { state: "offline", gateway, version: env!("CARGO_PKG_VERSION") })
+}
+
+#[derive(Serialize)]
+struct FaultPayload<'a> {
+    topic: &'a str,
+    reason: &'a str,
+    count: u64,
+}
+
+/// One report of inputs that could not be used, with how often each came since the last report.
+pub fn faults(faults: &[(Fault, u64)], more: u64) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        count: u64,
+        faults: Vec<FaultPayload<'a>>,
+    }
+    let listed: u64 = faults.iter().map(|(_, count)| count).sum();
+    to_bytes(&Report {
+        count: listed + more,
+        faults: faults
+            .iter()
+            .map(|(fault, count)| FaultPayload { topic: &fault.topic, reason: &fault.reason, count: *count })
+            .collect(),
+    })
+}
+
+/// Counters since the start, and gauges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// Messages received.
+    pub messages: u64,
+    /// Messages, or parts of them, that could not be used.
+    pub faults: u64,
+    /// Messages that the broker sent again although they had been evaluated.
+    pub repeats: u64,
+    /// Messages that were dropped because evaluation did not keep up.
+    pub overflow: u64,
+    /// Events decided.
+    pub events: u64,
+    /// Messages taken by the broker.
+    pub published: u64,
+    /// Messages that wait for the broker.
+    pub outbox: u64,
+    /// Events that were dropped because the outbox was full.
+    pub outbox_dropped: u64,
+    /// Alarms.
+    pub alarms: u64,
+    /// Alarms that are activated or acknowledged.
+    pub active: u64,
+    /// Connections to the broker that were made.
+    pub connects: u64,
+    /// Writes that were synced to the disk.
+    pub commits: u64,
+    /// Bytes handed to the store.
+    pub stored_bytes: u64,
+    /// The sequence number of the latest event.
+    pub seq: u64,
+}
+
+impl Metrics {
+    /// The figures as JSON.
+    pub fn render(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+}

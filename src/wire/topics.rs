@@ -1,0 +1,135 @@
+//! Topics: names into levels and back.
+
+use std::borrow::Cow;
+
+/// A name as one topic level. `/`, `+`, `#`, `%` and control characters are percent-encoded, so every name fits, and
+/// [`decode`] gives it back.
+///
+/// ```
+/// use annunciator::wire::topics::{decode, encode};
+/// assert_eq!(encode("boiler-7"), "boiler-7");
+/// assert_eq!(encode("line 1/boiler"), "line 1%2Fboiler");
+/// assert_eq!(decode(&encode("50 % + x")), "50 % + x");
+/// ```
+pub fn encode(name: &str) -> Cow<'_, str> {
+    if !name.contains(needs_encoding) {
+        return Cow::Borrowed(name);
+    }
+    let mut level = String::with_capacity(name.len() + 8);
+    for c in name.chars() {
+        if needs_encoding(c) {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                level.push_str(&format!("%{byte:02X}"));
+            }
+        } else {
+            level.push(c);
+        }
+    }
+    Cow::Owned(level)
+}
+
+fn needs_encoding(c: char) -> bool {
+    matches!(c, '/' | '+' | '#' | '%') || c.is_control()
+}
+
+/// The name that a topic level stands for. What is not a valid escape stands for itself.
+pub fn decode(level: &str) -> Cow<'_, str> {
+    if !level.contains('%') {
+        return Cow::Borrowed(level);
+    }
+    let bytes = level.as_bytes();
+    let mut name = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = level.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                name.push(byte);
+                at += 3;
+            }
+            None => {
+                name.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    match String::from_utf8(name) {
+        Ok(name) => Cow::Owned(name),
+        Err(_) => Cow::Borrowed(level),
+    }
+}
+
+/// The topics under one gateway's base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    base: String,
+}
+
+/// The verbs that the daemon listens for are the last level under this one.
+const COMMANDS: &str = "commands";
+
+impl Topics {
+    /// The topics under `base`.
+    pub fn new(base: &str) -> Topics {
+        Topics { base: base.to_owned() }
+    }
+
+    /// Whether the daemon is there, and how it is. Retained; also the last will.
+    pub fn status(&self) -> String {
+        format!("{}/status", self.base)
+    }
+
+    /// An alarm's present state. Retained.
+    pub fn alarm(&self, alarm: &crate::model::AlarmId) -> String {
+        format!("{}/alarms/{alarm}", self.base)
+    }
+
+    /// One event.
+    pub fn event(&self, alarm: &crate::model::AlarmId) -> String {
+        format!("{}/events/{alarm}", self.base)
+    }
+
+    /// Inputs that could not be used.
+    pub fn faults(&self) -> String {
+        format!("{}/faults", self.base)
+    }
+
+    /// Counters and gauges. Retained.
+    pub fn metrics(&self) -> String {
+        format!("{}/metrics", self.base)
+    }
+
+    /// Where the daemon listens to itself.
+    pub fn probe(&self) -> String {
+        format!("{}/probe", self.base)
+    }
+
+    /// Answers to commands.
+    pub fn replies(&self) -> String {
+        format!("{}/replies", self.base)
+    }
+
+    /// The filter for all commands.
+    pub fn commands(&self) -> String {
+        format!("{}/{COMMANDS}/#", self.base)
+    }
+
+    /// Whether the topic is one of the gateway's own. What is published there is never taken for a value, even if a
+    /// source's filter covers it: the daemon would hear itself.
+    pub fn is_own(&self, topic: &str) -> bool {
+        topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The verb, if the topic is one of a command.
+    ///
+    /// ```
+    /// # use annunciator::wire::topics::Topics;
+    /// let topics = Topics::new("annunciator/gw-01");
+    /// assert_eq!(topics.verb("annunciator/gw-01/commands/acknowledge"), Some("acknowledge"));
+    /// assert_eq!(topics.verb("annunciator/gw-01/status"), None);
+    /// ```
+    pub fn verb<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix(self.base.as_str())?.strip_prefix('/')?.strip_prefix(COMMANDS)?.strip_prefix('/')
+    }
+}

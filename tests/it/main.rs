@@ -1,0 +1,34 @@
+//! The claims that the project makes, executed.
+//!
+//! One binary, one module per room. Everything runs in parallel: ports are random, folders temporary, and nothing waits
+//! for time to pass where it can wait for the thing itself.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    reason = "a test that fails says where and why by panicking, and bounds its waiting by the clock"
+)]
+#![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
+
+mod clock;
+mod configuration;
+mod deaf;
+mod demo;
+mod disk;
+mod flash;
+mod kill;
+mod live;
+mod outage;
+mod plot;
+mod proxy;
+mod readme;
+mod recordings;
+mod reference;
+mod streaming;
+mod support;
+mod tls;

@@ -1,0 +1,50 @@
+//! Every recording of `tests/traces` yields its events: `NAME.jsonl` under `NAME.toml` gives `NAME.events.jsonl`.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn traces() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces")
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Whether the members of `want` are in `got` with the same values. Numbers are compared as numbers.
+fn agrees(want: &Value, got: &Value) -> bool {
+    want.as_object().unwrap().iter().all(|(key, want)| {
+        let got = got.get(key).unwrap_or(&Value::Null);
+        match (want.as_f64(), got.as_f64()) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * a.abs(),
+            _ => want == got,
+        }
+    })
+}
+
+#[test]
+fn every_recording_yields_its_events() {
+    let mut played = 0;
+    let mut configs: Vec<PathBuf> = std::fs::read_dir(traces()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    configs.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    configs.sort();
+    for config in configs {
+        let output = Command::new(env!("CARGO_BIN_EXE_annunciator"))
+            .args(["replay", "--config"])
+            .args([&config, &config.with_extension("jsonl")])
+            .output()
+            .unwrap();
+        let name = config.display();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let got = json_lines(&String::from_utf8(output.stdout).unwrap());
+        let want = json_lines(&std::fs::read_to_string(config.with_extension("events.jsonl")).unwrap());
+        for (index, want) in want.iter().enumerate() {
+            let got = got.get(index).unwrap_or(&Value::Null);
+            assert!(agrees(want, got), "{name}, event {}:\nwant {want}\n got {got}", index + 1);
+        }
+        assert_eq!(got.len(), want.len(), "{name}: {got:#?}");
+        played += 1;
+    }
+    assert!(played >= 20, "only {played} recordings were found");
+}

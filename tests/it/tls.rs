@@ -1,0 +1,79 @@
+//! TLS, client certificates and passwords, against a real mosquitto.
+
+use crate::support::{Broker, Daemon, HI, config, until};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::path::Path;
+use std::process::Command;
+
+/// A certification authority, a server's and a client's certificate, as PEM files in `folder`.
+fn certificates(folder: &Path) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.distinguished_name.push(DnType::CommonName, "the authority");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_cert = ca.self_signed(&ca_key).unwrap();
+    std::fs::write(folder.join("ca.pem"), ca_cert.pem()).unwrap();
+    let issuer = Issuer::new(ca, ca_key);
+    for name in ["server", "client"] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let cert = params.signed_by(&key, &issuer).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), cert.pem()).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.join("other.pem"), other.cert.pem()).unwrap();
+}
+
+fn secured(folder: &Path) -> Broker {
+    let passwords = folder.join("passwords");
+    let made =
+        Command::new("mosquitto_passwd").args(["-c", "-b"]).arg(&passwords).args(["gw", "s3cret"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let path = folder.display();
+    Broker::with(&format!(
+        "cafile {path}/ca.pem\ncertfile {path}/server.pem\nkeyfile {path}/server.key\nrequire_certificate true\n\
+         allow_anonymous false\npassword_file {path}/passwords\n"
+    ))
+}
+
+fn secure_config(broker: &Broker, folder: &Path, ca: &str, password: &str) -> String {
+    std::fs::write(folder.join("password"), format!("{password}\n")).unwrap();
+    let path = folder.display();
+    config(broker.port, HI).replace(
+        &format!("url = \"mqtt://127.0.0.1:{}\"", broker.port),
+        &format!(
+            "url = \"mqtts://localhost:{}\"\nca_file = \"{path}/{ca}\"\ncert_file = \"{path}/client.pem\"\n\
+             key_file = \"{path}/client.key\"\nusername = \"gw\"\npassword = {{ file = \"{path}/password\" }}",
+            broker.port
+        ),
+    )
+}
+
+#[test]
+fn a_broker_that_asks_for_everything_is_satisfied() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let broker = secured(folder.path());
+    let mut daemon = Daemon::with(&secure_config(&broker, folder.path(), "ca.pem", "s3cret"));
+    until("the connection", || daemon.log().contains("connected and subscribed").then_some(()));
+    assert_eq!(daemon.stop(), 0);
+    assert!(!daemon.log().contains("s3cret"));
+}
+
+#[test]
+fn what_is_wrong_with_the_connection_is_said_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let broker = secured(folder.path());
+    let stranger = Daemon::with(&secure_config(&broker, folder.path(), "other.pem", "s3cret"));
+    until("the certificate's refusal", || stranger.log().to_lowercase().contains("certificate").then_some(()));
+    let wrong = Daemon::with(&secure_config(&broker, folder.path(), "ca.pem", "guess"));
+    until("the password's refusal", || wrong.log().contains("NotAuthorized").then_some(()));
+    assert!(!wrong.log().contains("guess"));
+    let text = secure_config(&broker, folder.path(), "missing.pem", "s3cret");
+    let mut missing = Daemon::with(&text);
+    assert_eq!(missing.wait(), 2);
+    assert!(missing.log().contains("missing.pem"), "{}", missing.log());
+}
