@@ -16,7 +16,7 @@ mod pulse;
 mod repeats;
 mod signals;
 
-pub(crate) use repeats::Packet;
+pub(crate) use repeats::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
 
 use crate::clock::Clock;
@@ -83,6 +83,8 @@ struct Daemon {
     receipts: Vec<Receipt>,
     /// Answers to commands of this turn.
     replies: Vec<Vec<u8>>,
+    /// Whether the broker was asked how far it has processed acknowledgements, and has not answered.
+    fence_is_out: bool,
     /// Alarms whose retained topic exists; later ones are new.
     alarms_known: usize,
     /// Why there is a gap, while there is one.
@@ -136,6 +138,7 @@ impl Daemon {
                 problems: Vec::new(),
                 last_gap: None,
             },
+            fence_is_out: false,
             alarms_known: engine.len(),
             gap_cause: "the daemon was not running".to_owned(),
             config,
@@ -260,6 +263,7 @@ impl Daemon {
         for receipt in self.receipts.drain(..) {
             self.link.acknowledge(receipt);
         }
+        self.settle_acknowledgements();
         for reply in std::mem::take(&mut self.replies) {
             self.publish(self.config.gateway.topics.replies(), reply, true, false);
         }

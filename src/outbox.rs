@@ -44,6 +44,8 @@ pub enum Token {
     Passing,
     /// A message to ourselves.
     Probe,
+    /// A message of which only the confirmation matters: what was acknowledged before it is settled.
+    Fence,
     /// The last word before the end.
     Farewell,
 }

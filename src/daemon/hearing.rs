@@ -11,6 +11,9 @@ use crate::time::{Moment, Now};
 use crate::wire::command;
 use crate::wire::status::Gap;
 
+/// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
+const UNSETTLED: usize = 512;
+
 impl Daemon {
     /// The process was stopped, or the machine had no time for it: what came meanwhile was received late, so none of
     /// that time is evidence.
@@ -92,6 +95,17 @@ impl Daemon {
         }
     }
 
+    /// The broker confirms what we publish after it has processed what we acknowledged before. Where nothing is published
+    /// for long, something is, so that the list of messages that may come again stays short.
+    pub(super) fn settle_acknowledgements(&mut self) {
+        if self.fence_is_out || self.journal.repeats.unsettled() < UNSETTLED {
+            return;
+        }
+        let topic = self.config.gateway.topics.probe();
+        let fence = Outbound { topic, payload: "settling".into(), confirmed: true, retain: false };
+        self.fence_is_out = self.link.send(fence, Token::Fence);
+    }
+
     pub(super) fn message(&mut self, inbound: &Inbound, now: Now) {
         self.link.took(inbound);
         self.ear.heard(now.at);
@@ -131,6 +145,7 @@ impl Daemon {
         match token {
             Token::Letter(_) | Token::State(_) => self.journal.outbox.taken(token),
             Token::Probe => self.ear.taken(),
+            Token::Fence => self.fence_is_out = false,
             Token::Passing | Token::Farewell => {}
         }
     }
@@ -148,6 +163,7 @@ impl Daemon {
         tracing::info!(host = self.config.mqtt.host, port = self.config.mqtt.port, "connected and subscribed");
         self.end_gap(now);
         self.ear.connected(now.at);
+        self.fence_is_out = false;
         // The broker may have forgotten everything that is retained.
         self.published_status = None;
         self.due.status = now.at;

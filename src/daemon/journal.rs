@@ -55,7 +55,7 @@ impl Journal {
     pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine)> {
         let gateway = config.gateway.clone();
         let Opened { mut store, mut trouble } = DiskStore::open(&gateway.state_dir)?;
-        let Recovered { position, alarms, packets, damaged } = record::recover(&mut store)?;
+        let Recovered { position, alarms, packets, first_packet, damaged } = record::recover(&mut store)?;
         if damaged > 0 {
             let lost = format!("{damaged} records were damaged: those alarms begin anew");
             trouble = Some(trouble.map_or(lost.clone(), |trouble| format!("{trouble}; {lost}")));
@@ -96,7 +96,7 @@ impl Journal {
             keeper,
             gateway,
             outbox,
-            repeats: Repeats::restore(packets),
+            repeats: Repeats::restore(first_packet, packets),
             restored,
             gone,
             opening: trouble,
@@ -158,9 +158,13 @@ impl Journal {
             }
             // Nobody knows what the failed writes have left: everything is written again.
             engine.forget_stored();
+            self.repeats.forget_stored();
         }
         let healing = self.failure.is_some();
-        let decided = !letters.is_empty() || !self.gone.is_empty() || engine.has_decided();
+        let decided = !letters.is_empty()
+            || !self.gone.is_empty()
+            || engine.has_decided()
+            || self.repeats.must_be_written();
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
@@ -182,6 +186,7 @@ impl Journal {
                 self.commits += 1;
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
+                self.repeats.stored();
                 self.gone.clear();
                 if self.failure.take().is_some() {
                     tracing::info!("the store is written again");
@@ -211,7 +216,7 @@ impl Journal {
         for (number, letter) in (self.outbox.next_number()..).zip(letters) {
             record::put_letter(&mut batch, number, letter);
         }
-        record::put_packets(&mut batch, &self.repeats.packets());
+        record::put_packets(&mut batch, &self.repeats.changes());
         record::put_position(&mut batch, position);
         batch
     }

@@ -7,7 +7,7 @@
 //! | `s` handle | the part that changes with values |
 //! | `w` handle block | samples of its window |
 //! | `o` number | a message for the broker |
-//! | `i` | messages that were evaluated and that the broker may send again |
+//! | `i` block | messages that were evaluated and that the broker may send again |
 //!
 //! Handles, blocks and numbers are big-endian, so that the order of keys is theirs. Each value is a frame: a version, a
 //! checksum, and the record in postcard encoding. A frame whose checksum is wrong costs that record and nothing else; an
@@ -17,7 +17,7 @@
 
 use super::{Batch, Store, StoreError};
 use crate::clock::Anchor;
-use crate::daemon::Packet;
+use crate::daemon::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 use crate::engine::{
     Acknowledgement, AlarmMemory, Cause, Changes, LastChange, Memory, SAMPLES_PER_BLOCK, SoftMemory, State, Timer,
     WindowMemory, WindowSample,
@@ -61,6 +61,8 @@ pub struct Recovered {
     pub alarms: Vec<Memory>,
     /// Packet ids and checksums of messages that were evaluated and that the broker may send again.
     pub packets: Vec<Packet>,
+    /// The number of the first of them.
+    pub first_packet: u64,
     /// Records that could not be read.
     pub damaged: usize,
 }
@@ -128,6 +130,12 @@ struct SamplesRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+struct PacketsRecord {
+    first: u64,
+    packets: Vec<Packet>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct LetterRecord {
     topic: String,
     payload: Vec<u8>,
@@ -162,7 +170,6 @@ fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
 }
 
 const POSITION: &[u8] = b"m";
-const PACKETS: &[u8] = b"i";
 
 fn key(kind: u8, handle: u32) -> Vec<u8> {
     let mut key = vec![kind];
@@ -176,10 +183,14 @@ fn block_key(handle: u32, block: u64) -> Vec<u8> {
     key
 }
 
-fn letter_key(number: u64) -> Vec<u8> {
-    let mut key = vec![b'o'];
+fn numbered_key(kind: u8, number: u64) -> Vec<u8> {
+    let mut key = vec![kind];
     key.extend_from_slice(&number.to_be_bytes());
     key
+}
+
+fn letter_key(number: u64) -> Vec<u8> {
+    numbered_key(b'o', number)
 }
 
 /// Adds where everything stands.
@@ -199,8 +210,27 @@ pub fn put_position(batch: &mut Batch, position: &Position) {
 }
 
 /// Adds which messages were evaluated and may come again.
-pub fn put_packets(batch: &mut Batch, packets: &[Packet]) {
-    batch.put(PACKETS.to_vec(), frame(&packets));
+pub(crate) fn put_packets(batch: &mut Batch, changes: &PacketChanges) {
+    let PacketChanges { obsolete, first, packets } = changes;
+    for block in obsolete.start / PACKETS_PER_BLOCK..obsolete.end / PACKETS_PER_BLOCK {
+        batch.delete(numbered_key(b'i', block));
+    }
+    for (first, packets) in blocks(*first, packets, PACKETS_PER_BLOCK) {
+        batch.put(numbered_key(b'i', first / PACKETS_PER_BLOCK), frame(&PacketsRecord { first, packets: packets.to_vec() }));
+    }
+}
+
+/// A numbered list, cut where blocks of `size` end; each piece with the number of its first element.
+fn blocks<T>(first: u64, list: &[T], size: u64) -> impl Iterator<Item = (u64, &[T])> {
+    let (mut number, mut rest) = (first, list);
+    std::iter::from_fn(move || {
+        let room = usize::try_from(size - number % size).unwrap_or(usize::MAX).min(rest.len());
+        let (block, after) = rest.split_at(room);
+        let piece = (!block.is_empty()).then_some((number, block));
+        number += block.len() as u64;
+        rest = after;
+        piece
+    })
 }
 
 /// Adds what has changed of alarms.
@@ -221,16 +251,9 @@ fn put_window(batch: &mut Batch, window: &WindowMemory) {
     for block in stored_from / SAMPLES_PER_BLOCK..held_from / SAMPLES_PER_BLOCK {
         batch.delete(block_key(*handle, block));
     }
-    let mut number = *first;
-    let mut rest = samples.as_slice();
-    while !rest.is_empty() {
-        let room = SAMPLES_PER_BLOCK - number % SAMPLES_PER_BLOCK;
-        let (block, after) = rest.split_at(usize::try_from(room).map_or(rest.len(), |room| room.min(rest.len())));
-        let samples = block.iter().map(|sample| (sample.at.as_micros(), sample.value)).collect();
-        let record = SamplesRecord { first: number, samples };
-        batch.put(block_key(*handle, number / SAMPLES_PER_BLOCK), frame(&record));
-        number += block.len() as u64;
-        rest = after;
+    for (first, samples) in blocks(*first, samples, SAMPLES_PER_BLOCK) {
+        let samples = samples.iter().map(|sample| (sample.at.as_micros(), sample.value)).collect();
+        batch.put(block_key(*handle, first / SAMPLES_PER_BLOCK), frame(&SamplesRecord { first, samples }));
     }
 }
 
@@ -277,9 +300,16 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
     for (_, value) in store.scan(POSITION, POSITION, 1)? {
         recovered.position = readable::<PositionRecord>(&value, &mut damaged)?.map(Position::from);
     }
-    for (_, value) in store.scan(PACKETS, PACKETS, 1)? {
-        recovered.packets = readable(&value, &mut damaged)?.unwrap_or_default();
-    }
+    for_each(store, b"i", |_, value| {
+        if let Some(PacketsRecord { first, packets }) = readable(value, &mut damaged)? {
+            // What stands before a damaged block is of no use: the list is known to its end or not at all.
+            if first != recovered.first_packet + recovered.packets.len() as u64 {
+                (recovered.first_packet, recovered.packets) = (first, Vec::new());
+            }
+            recovered.packets.extend(packets);
+        }
+        Ok(())
+    })?;
     let mut soft: BTreeMap<u32, SoftRecord> = BTreeMap::new();
     for_each(store, b"s", |key, value| {
         if let (Some(handle), Some(record)) = (handle_of(key), readable(value, &mut damaged)?) {

@@ -121,8 +121,13 @@ pub fn account<'a>(seen: impl IntoIterator<Item = &'a Seen>) -> Account {
 impl Account {
     /// Both runs have decided the same.
     pub fn equals(&self, want: &[Value]) {
-        for (got, want) in self.events.iter().zip(want) {
-            assert_eq!(essence(got), *want, "the first difference");
+        for (place, (got, wanted)) in self.events.iter().zip(want).enumerate() {
+            let around = |events: &[Value]| {
+                let shown = &events[place.saturating_sub(6)..(place + 12).min(events.len())];
+                shown.iter().map(|e| format!("{} {} {} {}\n", e["seq"], e["alarm"], e["to"], e["value"])).collect::<String>()
+            };
+            let (all, wants) = (around(&self.events), around(want));
+            assert_eq!(essence(got), *wanted, "the first difference:\n{all}instead of\n{wants}");
         }
         assert_eq!(self.events.len(), want.len());
     }
