@@ -13,7 +13,9 @@ mod decide;
 mod gap;
 mod input;
 mod memory;
+mod reconfigure;
 mod roster;
+mod shelving;
 mod sum;
 mod timers;
 mod window;
@@ -22,7 +24,9 @@ pub use alarm::{Acknowledgement, AlarmView, Cause, Event, LastChange, State};
 pub use gap::Link;
 pub use input::{Answer, Doubt, Input, Life, Sample, Signature, Step, Verb};
 pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
+pub use reconfigure::Outline;
 pub use roster::{PropertyIx, ThingIx};
+pub use shelving::{Shelving, ShelvingChange};
 pub use timers::Timer;
 pub use window::WindowSample;
 
@@ -30,7 +34,7 @@ use crate::model::{AlarmDefinition, AlarmId, Model, ThingPattern, Trigger};
 use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use roster::Roster;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timers::Timers;
 
@@ -68,6 +72,8 @@ pub struct Engine {
     alarms: Vec<Alarm>,
     ids: BTreeMap<AlarmId, AlarmIx>,
     timers: Timers,
+    /// Shelved alarms, by when that ends.
+    shelf: BTreeSet<(Moment, AlarmIx)>,
     link: Link,
     /// The time of the latest input.
     last: Moment,
@@ -93,6 +99,7 @@ impl Engine {
             alarms: Vec::new(),
             ids: BTreeMap::new(),
             timers: Timers::default(),
+            shelf: BTreeSet::new(),
             link: Link::NeverUp,
             last: Moment::default(),
             next_seq: 1,
@@ -263,6 +270,8 @@ impl Engine {
             heard: 0,
             window: None,
             last: None,
+            shelved: None,
+            mismatch: None,
             handle: None,
             is_listed: false,
             unsaved: Unsaved::Nothing,

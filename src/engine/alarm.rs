@@ -11,8 +11,8 @@
 //! ```
 
 use super::window::{Window, WindowSample};
-use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Timer};
-use crate::model::{AlarmDefinition, AlarmFacts, OnGap, Trigger, Value, ValueRef, Verdict};
+use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Shelving, Timer};
+use crate::model::{AlarmDefinition, AlarmFacts, OnGap, Trigger, Value, ValueRef, ValueType, Verdict};
 use crate::time::{Moment, Now, Stamp};
 use std::fmt;
 use std::sync::Arc;
@@ -170,6 +170,9 @@ pub(crate) struct Alarm {
     pub(crate) lives_until_told: bool,
     pub(crate) window: Option<Box<Window>>,
     pub(crate) last: Option<LastChange>,
+    pub(crate) shelved: Option<Box<Shelving>>,
+    /// The type of the latest value, if it was not the one of the limit.
+    pub(crate) mismatch: Option<ValueType>,
     /// Its place in the store; none until it was stored once.
     pub(crate) handle: Option<u32>,
     /// Whether it is in the engine's list of alarms with changes.
@@ -225,6 +228,7 @@ impl Alarm {
         let verdict = condition.judge(value);
         if verdict == Verdict::WrongType {
             let (wanted, got) = (condition.value_type(), value.value_type());
+            self.mismatch = Some(got);
             doubts.push(Doubt::WrongType { alarm: ix, wanted, got });
             return Evidence::None;
         }
@@ -253,6 +257,7 @@ impl Alarm {
 
     fn take(&mut self, value: ValueRef<'_>, stamp: Option<Stamp>) {
         value.store_in(&mut self.value);
+        self.mismatch = None;
         self.heard += 1;
         self.value_at = stamp;
     }
@@ -320,6 +325,31 @@ impl<'a> AlarmView<'a> {
     /// The mean as last calculated; average alarms only.
     pub fn average(&self) -> Option<f64> {
         self.alarm.average()
+    }
+
+    /// Samples in the window; average alarms only.
+    pub fn samples(&self) -> usize {
+        self.alarm.window.as_ref().map_or(0, |window| window.samples().len())
+    }
+
+    /// Whether an operator has put it aside, and until when.
+    pub fn shelving(&self) -> Option<&'a Shelving> {
+        self.alarm.shelved.as_deref()
+    }
+
+    /// The type of the latest value, if it did not count because the limit has another one.
+    pub fn mismatch(&self) -> Option<ValueType> {
+        self.alarm.mismatch
+    }
+
+    /// When the condition that is being observed became true; for a no-value alarm, when its clock started.
+    pub fn observed_since(&self) -> Moment {
+        self.alarm.since
+    }
+
+    /// Whether its liveness topic has said that the thing lives until its last will says otherwise.
+    pub fn lives_until_told(&self) -> bool {
+        self.alarm.lives_until_told
     }
 
     /// The observe-time or clear-delay that is running.

@@ -114,12 +114,14 @@ impl Engine {
     /// Fires what is due at `now`, each at its own time.
     pub(super) fn settle(&mut self, now: Now, step: &mut Step) {
         self.last = self.last.max(now.at);
-        if !self.link.is_up() {
-            return;
+        if self.link.is_up() {
+            while let Some((alarm, timer)) = self.timers.pop_due(now.at) {
+                // What ended before this was due, ended before.
+                while self.end_shelving(timer.deadline, now, step) {}
+                self.fire(alarm, now.moved_to(timer.deadline), step);
+            }
         }
-        while let Some((alarm, timer)) = self.timers.pop_due(now.at) {
-            self.fire(alarm, now.moved_to(timer.deadline), step);
-        }
+        while self.end_shelving(now.at, now, step) {}
     }
 
     pub(super) fn fire(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {
@@ -152,6 +154,8 @@ impl Engine {
             }
             (Verb::Enable, _) | (Verb::Disable, State::Off) => return Answer::Already,
             (Verb::Disable, _) => self.change(ix, State::Off, change, now, step),
+            (Verb::Shelve(length), _) => return self.shelve(ix, length, who, now, step),
+            (Verb::Unshelve, _) => return self.unshelve(ix, who, now, step),
             (Verb::Acknowledge, State::Off | State::Enabled) => return Answer::NothingToAcknowledge,
             (Verb::Acknowledge, State::Acknowledged) => return Answer::AlreadyAcknowledged,
             (Verb::Acknowledge, state @ (State::Activated | State::Idled)) => {

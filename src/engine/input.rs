@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out of it, as plain data.
 
-use super::{AlarmIx, Event, PropertyIx};
+use super::{AlarmIx, Event, PropertyIx, ShelvingChange};
 use crate::model::{ValueRef, ValueType};
 use crate::time::{Span, Stamp};
 use std::sync::Arc;
@@ -63,6 +63,10 @@ pub enum Verb {
     Enable,
     /// Switch off.
     Disable,
+    /// Put aside for so long.
+    Shelve(Span),
+    /// End that early.
+    Unshelve,
 }
 
 /// What became of a command.
@@ -117,6 +121,8 @@ pub enum Doubt {
 pub struct Step {
     /// State changes, in order.
     pub events: Vec<Event>,
+    /// Beginnings and ends of shelvings, in order.
+    pub shelvings: Vec<ShelvingChange>,
     /// What could not be used.
     pub doubts: Vec<Doubt>,
 }

@@ -11,7 +11,7 @@ use super::alarm::Unsaved;
 use super::decide::Change;
 use super::window::Window;
 use super::{
-    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, State, Step, Timer, WindowSample, number,
+    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, Shelving, State, Step, Timer, WindowSample, number,
 };
 use crate::model::{AlarmDefinition, AlarmFacts, Model, Value};
 use crate::time::{Moment, Now, Stamp};
@@ -39,6 +39,8 @@ pub struct AlarmMemory {
     pub acknowledged: Option<Acknowledgement>,
     /// Its latest event.
     pub last: Option<LastChange>,
+    /// That it is shelved.
+    pub shelved: Option<Shelving>,
 }
 
 /// The part of one alarm that changes with values and with time.
@@ -134,10 +136,7 @@ impl Engine {
             }
             self.dirty -= 1;
             let is_new = self.alarms[ix.index()].handle.is_none();
-            let handle = *self.alarms[ix.index()].handle.get_or_insert_with(|| {
-                self.next_handle += 1;
-                self.next_handle
-            });
+            let handle = self.handle_of(ix);
             if is_new || unsaved == Unsaved::Hard {
                 changes.alarms.push(self.alarm_memory(ix, handle));
             }
@@ -183,7 +182,15 @@ impl Engine {
         self.dirty = 0;
     }
 
-    fn alarm_memory(&self, ix: AlarmIx, handle: u32) -> AlarmMemory {
+    /// The short number of an alarm in the store.
+    pub(super) fn handle_of(&mut self, ix: AlarmIx) -> u32 {
+        *self.alarms[ix.index()].handle.get_or_insert_with(|| {
+            self.next_handle += 1;
+            self.next_handle
+        })
+    }
+
+    pub(super) fn alarm_memory(&self, ix: AlarmIx, handle: u32) -> AlarmMemory {
         let alarm = &self.alarms[ix.index()];
         let definition = self.definition(ix);
         AlarmMemory {
@@ -196,6 +203,7 @@ impl Engine {
             activated_since: alarm.activated_since,
             acknowledged: alarm.acknowledged.clone(),
             last: alarm.last.clone(),
+            shelved: alarm.shelved.as_deref().cloned(),
         }
     }
 
@@ -241,7 +249,7 @@ impl Engine {
     }
 
     /// The alarm that a stored one is today: it exists, or a pattern still covers it.
-    fn alarm_for(&mut self, facts: &AlarmFacts) -> Option<AlarmIx> {
+    pub(super) fn alarm_for(&mut self, facts: &AlarmFacts) -> Option<AlarmIx> {
         if let Some(known) = self.ids.get(&facts.id) {
             return Some(*known);
         }
@@ -253,7 +261,7 @@ impl Engine {
     }
 
     /// Gives an alarm back what it knew, as far as its definition is still the same.
-    fn recall(&mut self, ix: AlarmIx, memory: Memory, now: Now, step: &mut Step) {
+    pub(super) fn recall(&mut self, ix: AlarmIx, memory: Memory, now: Now, step: &mut Step) {
         let Memory { alarm: stored, soft, samples } = memory;
         let definition = self.definition(ix);
         let same_trigger = definition.trigger_fingerprint() == stored.trigger_fingerprint;
@@ -270,6 +278,8 @@ impl Engine {
         alarm.acknowledged = stored.acknowledged;
         alarm.last = stored.last;
         self.active += usize::from(stored.state.is_active());
+        self.put_on_shelf(ix, stored.shelved);
+        let alarm = &mut self.alarms[ix.index()];
         if let Some(soft) = soft {
             alarm.value = soft.value;
             alarm.value_at = soft.value_at;
@@ -311,7 +321,7 @@ impl Engine {
     }
 
     /// Ends the occurrence of an alarm that is not configured any more.
-    fn bury(&mut self, memory: &Memory, now: Now, step: &mut Step) {
+    pub(super) fn bury(&mut self, memory: &Memory, now: Now, step: &mut Step) {
         let stored = &memory.alarm;
         if !stored.state.is_active() {
             return;

@@ -54,6 +54,11 @@ impl Roster {
         !std::mem::replace(&mut self.things[thing.0 as usize].heard, true)
     }
 
+    /// The things that have spoken.
+    pub(crate) fn heard(&self) -> impl Iterator<Item = &ThingId> + '_ {
+        self.things.iter().filter(|thing| thing.heard).map(|thing| &thing.id)
+    }
+
     pub(crate) fn things(&self) -> usize {
         self.things.len()
     }

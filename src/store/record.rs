@@ -19,7 +19,7 @@ use super::{Batch, Store, StoreError};
 use crate::clock::Anchor;
 use crate::daemon::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 use crate::engine::{
-    Acknowledgement, AlarmMemory, Cause, Changes, LastChange, Memory, SAMPLES_PER_BLOCK, SoftMemory, State, Timer,
+    Acknowledgement, AlarmMemory, Cause, Changes, LastChange, Memory, SAMPLES_PER_BLOCK, Shelving, SoftMemory, State, Timer,
     WindowMemory, WindowSample,
 };
 use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
@@ -94,6 +94,16 @@ struct AlarmRecord {
     activated_since: Option<i64>,
     acknowledged: Option<(i64, String, Option<String>)>,
     last: Option<LastRecord>,
+    shelved: Option<ShelvingRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ShelvingRecord {
+    at: i64,
+    until: i64,
+    ends: i64,
+    by: Option<String>,
+    comment: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -465,6 +475,13 @@ impl From<&AlarmMemory> for AlarmRecord {
                 value: last.value.as_ref().map(ValueRecord::from),
                 average: last.average,
             }),
+            shelved: memory.shelved.as_ref().map(|Shelving { at, until, ends, by, comment }| ShelvingRecord {
+                at: at.as_micros(),
+                until: until.as_micros(),
+                ends: ends.as_micros(),
+                by: by.as_deref().map(str::to_owned),
+                comment: comment.as_deref().map(str::to_owned),
+            }),
         }
     }
 }
@@ -503,6 +520,13 @@ impl AlarmRecord {
                 comment: comment.map(Arc::from),
             }),
             last,
+            shelved: self.shelved.map(|ShelvingRecord { at, until, ends, by, comment }| Shelving {
+                at: Stamp::from_micros(at),
+                until: Stamp::from_micros(until),
+                ends: Moment::from_micros(ends),
+                by: by.map(Arc::from),
+                comment: comment.map(Arc::from),
+            }),
         })
     }
 }
