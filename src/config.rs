@@ -64,6 +64,12 @@ pub struct Gateway {
     pub metrics_interval: Span,
     /// Events that may wait for the broker.
     pub outbox_max: usize,
+    /// How long an alarm may be shelved.
+    pub max_shelve: Span,
+    /// How long events are kept in the history.
+    pub history: Span,
+    /// How many are kept.
+    pub history_max: usize,
 }
 
 impl Config {
@@ -199,6 +205,9 @@ fn gateway(table: &Table<'_, '_>, problems: &mut Problems) -> Gateway {
             problems,
         ),
         outbox_max: table.integer("outbox_max", problems),
+        max_shelve: table.duration_within("max_shelve", Span::from_secs(1), Span::from_secs(31_622_400), problems),
+        history: Span::from_secs(86_400 * i64::try_from(table.integer("history_days", problems)).unwrap_or(i64::MAX)),
+        history_max: table.integer("history_max", problems),
     }
 }
 

@@ -7,6 +7,7 @@
 //! One thread runs the loop and the connection, side by side; another one has the disk. So a message costs no change of
 //! threads, and a slow disk holds up the turn but not the listening.
 
+mod chronicle;
 mod ear;
 mod farewell;
 mod faults;
@@ -14,6 +15,7 @@ mod hearing;
 mod journal;
 mod pulse;
 mod repeats;
+mod searches;
 mod signals;
 
 pub(crate) use repeats::{PACKETS_PER_BLOCK, Packet, PacketChanges};
@@ -33,6 +35,7 @@ use ear::Ear;
 use faults::FaultLog;
 use journal::{Journal, Occasion};
 use pulse::Pulse;
+use searches::Searches;
 use std::rc::Rc;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -83,6 +86,7 @@ struct Daemon {
     receipts: Vec<Receipt>,
     /// Answers to commands of this turn.
     replies: Vec<Vec<u8>>,
+    searches: Searches,
     /// Whether the broker was asked how far it has processed acknowledgements, and has not answered.
     fence_is_out: bool,
     /// Alarms whose retained topic exists; later ones are new.
@@ -155,6 +159,7 @@ impl Daemon {
             metrics: Metrics::default(),
             receipts: Vec::new(),
             replies: Vec::new(),
+            searches: Searches::default(),
         })
     }
 
@@ -216,11 +221,14 @@ impl Daemon {
         if self.can_speak() {
             wake = wake.min(self.ear.wake_at());
             // A deadline is due when it has strictly passed. While a probe is on its way, its return wakes us.
-            if let Some(deadline) = self.engine.next_deadline()
+            if let Some(deadline) = self.engine.next_wake()
                 && self.ear.silent_since().is_none()
             {
                 wake = wake.min(deadline + Span::from_micros(1));
             }
+        } else if let Some(deadline) = self.engine.next_wake() {
+            // Without a connection no observe-time ends, but a shelving does.
+            wake = wake.min(deadline + Span::from_micros(1));
         }
         match self.journal.retry_at() {
             Some(retry) => wake = wake.min(retry),
@@ -228,7 +236,7 @@ impl Daemon {
                 if self.journal.wants_checkpoint(&mut self.engine) {
                     wake = wake.min(self.due.checkpoint);
                 }
-                if self.journal.has_deletions() {
+                if self.journal.has_deletions(self.clock.at()) {
                     wake = wake.min(self.due.tidy);
                 }
             }
@@ -252,7 +260,8 @@ impl Daemon {
         if checkpoint {
             self.due.checkpoint = now.at + self.config.gateway.checkpoint;
         }
-        let tidy = now.at >= self.due.tidy && self.journal.has_deletions();
+        self.journal.look_for_old(now.at).await;
+        let tidy = now.at >= self.due.tidy && self.journal.has_deletions(now.at);
         if tidy {
             self.due.tidy = now.at + TIDY_PAUSE;
         }
@@ -267,14 +276,16 @@ impl Daemon {
         for reply in std::mem::take(&mut self.replies) {
             self.publish(self.config.gateway.topics.replies(), reply, true, false);
         }
+        self.begin_searches();
         self.send_waiting().await;
         self.housekeeping(now);
     }
 
     /// Alarms whose retained topics are not right any more.
     fn announce_changes(&mut self) {
-        for event in &self.step.events {
-            if let Some(alarm) = self.engine.find(event.alarm.id.as_str()) {
+        let shelved = self.step.shelvings.iter().map(|shelving| &shelving.alarm);
+        for facts in self.step.events.iter().map(|event| &event.alarm).chain(shelved) {
+            if let Some(alarm) = self.engine.find(facts.id.as_str()) {
                 self.journal.outbox.state_changed(alarm);
             }
         }

@@ -35,6 +35,7 @@ use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use roster::Roster;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use timers::Timers;
 
@@ -187,6 +188,12 @@ impl Engine {
         order.into_iter()
     }
 
+    /// All alarms in the order of their ids, from the one after this id on.
+    pub fn alarms_by_id(&self, after: Option<&str>) -> impl Iterator<Item = AlarmIx> + '_ {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.ids.range::<str, _>((from, Bound::Unbounded)).map(|(_, ix)| *ix)
+    }
+
     /// The alarms that were created after there were `count`.
     pub fn alarms_from(&self, count: usize) -> impl Iterator<Item = AlarmIx> + use<> {
         (count..self.alarms.len()).map(AlarmIx::new)
@@ -203,6 +210,11 @@ impl Engine {
     }
 
     /// When it has to be woken at the latest, if nothing happens before: just after this moment.
+    pub fn next_wake(&mut self) -> Option<Moment> {
+        [self.next_deadline(), self.next_unshelving()].into_iter().flatten().min()
+    }
+
+    /// When the next observe-time or clear-delay ends; none while nothing can be heard.
     pub fn next_deadline(&mut self) -> Option<Moment> {
         if self.link.is_up() { self.timers.next_deadline() } else { None }
     }

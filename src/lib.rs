@@ -17,6 +17,7 @@
 //! - [`model`] is what it decides by: definitions, conditions, limits; compiled by [`config`] and never doubted again.
 //! - [`source`] and [`intake`] turn messages into values and find out who watches them.
 //! - [`wire`] turns states and events into payloads, and payloads into commands.
+//! - [`operate`] carries out what operators want of alarms, [`explain`] says why an alarm is as it is.
 //! - [`outbox`] knows what has to reach the broker, in which order, and what to do when there is too much.
 //! - [`store`] puts all of it on disk, in one atomic, synced write for each turn of the loop.
 //! - [`mqtt`] is everything that knows rumqttc; [`clock`] is the one place that asks for the time.
@@ -35,9 +36,12 @@ pub mod daemon;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod engine;
+pub mod explain;
+pub mod history;
 pub mod intake;
 pub mod model;
 pub mod mqtt;
+pub mod operate;
 pub mod outbox;
 pub mod plot;
 pub mod replay;

@@ -7,11 +7,15 @@
 use crate::config::Config;
 use crate::engine::{Engine, Input, Step};
 use crate::intake::{Fault, Intake, Message};
+use crate::operate;
 use crate::time::{Moment, Now, Span, Stamp};
-use crate::wire::command;
+use crate::wire::{command, reply};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+
+/// Why some commands do nothing here.
+const NOT_IN_A_RECORDING: &str = "a recording has no history and no configuration that could be read again";
 
 /// One line of a recording. Members that are not listed are ignored.
 #[derive(Deserialize)]
@@ -154,7 +158,11 @@ impl Player {
         let gateway = &self.config.gateway;
         if let Some(verb) = gateway.topics.verb(message.topic) {
             let Message { payload, retained, .. } = message;
-            self.replies.push(command::execute(verb, payload, retained, &mut self.engine, now, &mut self.step));
+            self.replies.push(match command::parse(verb, payload, retained, gateway.max_shelve) {
+                Ok(request) => operate::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
+                    .unwrap_or_else(|request| reply::refused(request.name, NOT_IN_A_RECORDING.to_owned())),
+                Err(refusal) => refusal.render(),
+            });
         } else if !gateway.topics.is_own(message.topic) {
             self.intake.take(message, &mut self.engine, now, &mut self.step, &mut self.faults);
         }

@@ -6,6 +6,7 @@
 
 mod base;
 pub mod disk;
+pub mod history;
 pub mod keeper;
 pub mod record;
 mod wal;
@@ -80,4 +81,10 @@ pub trait Store: Send {
     /// # Errors
     /// Why they cannot be read.
     fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
+
+    /// Pairs whose keys begin with `prefix`, before `before`, the last one first, `limit` at most.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn scan_back(&mut self, prefix: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
 }

@@ -6,6 +6,8 @@
 
 pub mod command;
 pub mod event;
+pub(crate) mod history;
+pub(crate) mod reply;
 pub mod state;
 pub mod status;
 pub mod topics;
@@ -15,7 +17,7 @@ use crate::time::Stamp;
 use serde::{Serialize, Serializer};
 
 /// A value in a payload: numbers without a fraction are written as integers.
-struct Plain<'a>(&'a Value);
+pub(crate) struct Plain<'a>(pub(crate) &'a Value);
 
 impl Serialize for Plain<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -27,7 +29,8 @@ impl Serialize for Plain<'_> {
     }
 }
 
-struct PlainNumber(f64);
+/// A number in a payload, likewise.
+pub(crate) struct PlainNumber(pub(crate) f64);
 
 impl Serialize for PlainNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -42,7 +45,7 @@ impl Serialize for PlainNumber {
 }
 
 /// RFC 3339, UTC, up to microseconds.
-struct Rfc3339(Stamp);
+pub(crate) struct Rfc3339(pub(crate) Stamp);
 
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -108,6 +108,14 @@ pub const GATEWAY: Section = Section {
             "100000",
             "Events that may wait on disk for the broker. When there are more, the oldest are dropped and counted.",
         ),
+        key("max_shelve", Shape::Duration, "\"8h\"", "The longest time for which an alarm can be shelved. 1s to 366d."),
+        key("history_days", Shape::Integer(1, 3_660), "30", "Days for which events are kept in the history."),
+        key(
+            "history_max",
+            Shape::Integer(0, 10_000_000),
+            "100000",
+            "Events that are kept in the history, about 100 bytes each; when there are more, the oldest go. 0: no history.",
+        ),
     ],
 };
 

@@ -6,9 +6,11 @@ use super::{Daemon, PROBE, SUBSCRIPTION};
 use crate::engine::{Input, Link as Hearing};
 use crate::intake::Message;
 use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
+use crate::operate;
 use crate::outbox::Token;
 use crate::time::{Moment, Now};
-use crate::wire::command;
+use crate::wire::command::{self, Command, Request};
+use crate::wire::reply;
 use crate::wire::status::Gap;
 
 /// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
@@ -61,12 +63,15 @@ impl Daemon {
 
     /// Lets the engine's time go on to where silence is proven, and asks for proof where it is needed.
     pub(super) fn advance(&mut self) {
+        let now = self.clock.now();
         if !self.can_speak() {
+            if !self.engine.link().is_up() && self.engine.next_wake().is_some_and(|wake| wake < now.at) {
+                self.engine.handle(Input::Tick, now, &mut self.step);
+            }
             return;
         }
-        let now = self.clock.now();
         self.engine.handle(Input::Tick, now.moved_to(self.ear.proven()), &mut self.step);
-        let deadline = self.engine.next_deadline();
+        let deadline = self.engine.next_wake();
         if self.ear.wants_probe(now.at, deadline) {
             self.ask_for_proof();
         }
@@ -130,12 +135,26 @@ impl Daemon {
                 // Somebody has deleted a retained message.
                 return;
             }
-            let reply = command::execute(verb, payload, *retained, &mut self.engine, now, &mut self.step);
-            self.replies.push(reply);
+            let max_shelve = self.config.gateway.max_shelve;
+            match command::parse(verb, payload, *retained, max_shelve) {
+                Ok(request) => self.command(request, now),
+                Err(refusal) => self.replies.push(refusal.render()),
+            }
         } else if !topics.is_own(topic) {
             let message = Message { topic, payload, retained: *retained };
             self.intake.take(message, &mut self.engine, now, &mut self.step, self.faults.inlet());
             self.metrics.faults += self.faults.settle();
+        }
+    }
+
+    fn command(&mut self, request: Request, now: Now) {
+        let gateway = &self.config.gateway.id;
+        match operate::execute(request, gateway, &mut self.engine, now, &mut self.step) {
+            Ok(reply) => self.replies.push(reply),
+            Err(Request { name, command: Command::History(query) }) => self.searches.ask(name, query),
+            Err(Request { name, command }) => {
+                self.replies.push(reply::refused(name, format!("{command:?} cannot be carried out")));
+            }
         }
     }
 

@@ -3,12 +3,15 @@
 //! It also says when that is not so. While the disk refuses, alarms go on and are published; everything is kept in
 //! memory, the status tells, and as soon as the disk takes it all of it is written.
 
+use super::chronicle::{self, Chronicle, Retention};
 use super::repeats::Repeats;
 use crate::clock::Clock;
 use crate::config::{Config, Gateway};
 use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
+use crate::history::Filter;
 use crate::outbox::{Letter, Outbox, PAGE};
 use crate::store::disk::{DiskStore, Opened};
+use crate::store::history::{self, Search};
 use crate::store::keeper::Keeper;
 use crate::store::record::{self, Position, Recovered};
 use crate::store::{Batch, StoreError};
@@ -36,6 +39,7 @@ pub(super) struct Journal {
     gateway: Gateway,
     pub(super) outbox: Outbox,
     pub(super) repeats: Repeats,
+    pub(super) chronicle: Chronicle,
     /// Letters of a restored engine that wait for the first write.
     restored: Vec<Letter>,
     /// Alarms that are not configured any more.
@@ -55,7 +59,8 @@ impl Journal {
     pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine)> {
         let gateway = config.gateway.clone();
         let Opened { mut store, mut trouble } = DiskStore::open(&gateway.state_dir)?;
-        let Recovered { position, alarms, packets, first_packet, damaged } = record::recover(&mut store)?;
+        let Recovered { position, alarms, packets, first_packet, mut damaged } = record::recover(&mut store)?;
+        let names = history::names(&mut store, &mut damaged)?;
         if damaged > 0 {
             let lost = format!("{damaged} records were damaged: those alarms begin anew");
             trouble = Some(trouble.map_or(lost.clone(), |trouble| format!("{trouble}; {lost}")));
@@ -97,6 +102,12 @@ impl Journal {
             gateway,
             outbox,
             repeats: Repeats::restore(first_packet, packets),
+            chronicle: Chronicle::restore(
+                names,
+                position.map_or(0..0, |position| position.history),
+                Retention { span: config.gateway.history, max: config.gateway.history_max },
+                now.at,
+            ),
             restored,
             gone,
             opening: trouble,
@@ -142,16 +153,18 @@ impl Journal {
         self.stored_bytes
     }
 
-    pub(super) fn has_deletions(&self) -> bool {
-        self.outbox.has_deletions()
+    pub(super) fn has_deletions(&self, now: Moment) -> bool {
+        self.outbox.has_deletions() || self.chronicle.wants_to_forget(now)
     }
 
     /// Writes what the turn has decided, and what there is occasion for. The turn's events become letters.
     pub(super) async fn write(&mut self, engine: &mut Engine, step: &mut Step, clock: &Clock, occasion: Occasion) {
+        let now = clock.at();
+        self.chronicle.take(step, now);
         let mut letters: Vec<Letter> = step.events.drain(..).map(|event| self.letter(&event)).collect();
         letters.append(&mut self.restored);
         if let Some((_, retry_at)) = &self.failure {
-            if clock.at() < *retry_at {
+            if now < *retry_at {
                 self.keep(letters, false);
                 self.outbox.trim(self.gateway.outbox_max);
                 return;
@@ -161,10 +174,8 @@ impl Journal {
             self.repeats.forget_stored();
         }
         let healing = self.failure.is_some();
-        let decided = !letters.is_empty()
-            || !self.gone.is_empty()
-            || engine.has_decided()
-            || self.repeats.must_be_written();
+        let decided =
+            !letters.is_empty() || !self.gone.is_empty() || engine.has_decided() || self.repeats.must_be_written();
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
@@ -174,6 +185,7 @@ impl Journal {
             gateway: self.gateway.id.clone(),
             next_seq: engine.next_seq(),
             next_letter: self.outbox.next_number() + letters.len() as u64,
+            history: self.chronicle.range(now),
             observed_until: engine.observed_until().unwrap_or(anchor.at),
             anchor,
         };
@@ -181,12 +193,14 @@ impl Journal {
         let bytes = batch.bytes();
         let deletions = self.outbox.take_deletions();
         deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
+        self.chronicle.put(&mut batch, now);
         match self.keeper.commit(batch).await {
             Ok(()) => {
                 self.commits += 1;
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
                 self.repeats.stored();
+                self.chronicle.stored(now);
                 self.gone.clear();
                 if self.failure.take().is_some() {
                     tracing::info!("the store is written again");
@@ -238,9 +252,39 @@ impl Journal {
     /// Loads letters that wait on disk, if there is room for them.
     pub(super) async fn load_waiting(&mut self) {
         if let Some(from) = self.outbox.wants() {
-            match self.keeper.letters(from, PAGE).await {
+            match self.keeper.ask(move |store| record::letters(store, from, PAGE)).await {
                 Ok(page) => self.outbox.load(page),
                 Err(error) => tracing::error!(%error, "cannot load events that wait for the broker"),
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Looks at the oldest entries of the history, if some may have to leave.
+    pub(super) async fn look_for_old(&mut self, now: Moment) {
+        let Some(from) = self.chronicle.wants(now) else { return };
+        match self.keeper.ask(move |store| history::oldest(store, from, chronicle::PAGE)).await {
+            Ok(old) => {
+                self.chronicle.load(old);
+                self.chronicle.rest(now);
+            }
+            Err(error) => tracing::error!(%error, "cannot look at the oldest entries of the history"),
+        }
+    }
+
+    /// Searches the history beside the loop, a slice at a time.
+    pub(super) fn search(&self, filter: Filter) -> impl Future<Output = Result<Search, StoreError>> + use<> {
+        let keeper = self.keeper.clone();
+        let mut search = Search::new(filter, self.chronicle.names());
+        async move {
+            loop {
+                let advanced = keeper.ask(move |store| search.advance(store).map(|done| (done, search)));
+                let (done, advanced) = advanced.await?;
+                if done {
+                    return Ok(advanced);
+                }
+                search = advanced;
             }
         }
     }

@@ -164,7 +164,8 @@ impl Repeats {
         // The last block that is on disk is written again if it has grown.
         let first = (kept - kept % PACKETS_PER_BLOCK).max(self.first);
         let skipped = usize::try_from(first - self.first).unwrap_or(usize::MAX);
-        let packets = if kept == self.end() { Vec::new() } else { self.packets.iter().skip(skipped).copied().collect() };
+        let packets =
+            if kept == self.end() { Vec::new() } else { self.packets.iter().skip(skipped).copied().collect() };
         PacketChanges { obsolete: start..self.first.max(start), first, packets }
     }
 

@@ -317,6 +317,11 @@ impl<'a> AlarmView<'a> {
         self.alarm.value.as_ref()
     }
 
+    /// The stamp that the source gave that value.
+    pub fn value_at(&self) -> Option<Stamp> {
+        self.alarm.value_at
+    }
+
     /// How many values have counted for it since the engine began: it rises with each, equal ones too.
     pub fn heard(&self) -> u64 {
         self.alarm.heard

@@ -11,7 +11,8 @@ use super::alarm::Unsaved;
 use super::decide::Change;
 use super::window::Window;
 use super::{
-    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, Shelving, State, Step, Timer, WindowSample, number,
+    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, Shelving, State, Step, Timer,
+    WindowSample, number,
 };
 use crate::model::{AlarmDefinition, AlarmFacts, Model, Value};
 use crate::time::{Moment, Now, Stamp};

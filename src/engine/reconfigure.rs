@@ -109,9 +109,9 @@ mod tests {
 
     fn model(alarms: &[(&str, &str)]) -> Arc<Model> {
         let head = "[mqtt]\nurl = \"mqtt://h\"\n[[source]]\ntopic = \"t/{thing}/{property}\"\n";
-        let alarms = alarms.iter().map(|(level, rest)| {
-            format!("[[alarm]]\nthing = \"a\"\nproperty = \"p\"\nlevel = \"{level}\"\n{rest}\n")
-        });
+        let alarms = alarms
+            .iter()
+            .map(|(level, rest)| format!("[[alarm]]\nthing = \"a\"\nproperty = \"p\"\nlevel = \"{level}\"\n{rest}\n"));
         let text: String = std::iter::once(head.to_owned()).chain(alarms).collect();
         Config::parse(Path::new("x"), &text).unwrap_or_else(|problems| panic!("{}", problems.to_text())).0.model
     }
@@ -146,7 +146,8 @@ mod tests {
         assert_eq!(ids(&outline.removed), ["a/p/goes"]);
         assert_eq!((outline.kept, gone.len()), (1, 1));
         engine.handle(Input::Tick, at(30), &mut step);
-        let fired: Vec<_> = step.events.iter().map(|e| (e.alarm.level.to_string(), e.at.as_micros() / 1_000_000)).collect();
+        let fired: Vec<_> =
+            step.events.iter().map(|e| (e.alarm.level.to_string(), e.at.as_micros() / 1_000_000)).collect();
         assert_eq!(fired, [("keeps".into(), 11), ("changes".into(), 14), ("comes".into(), 24)]);
         let keeps = engine.find("a/p/keeps").unwrap();
         assert_eq!(engine.view(keeps).state(), State::Activated);

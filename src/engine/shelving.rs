@@ -47,14 +47,7 @@ pub struct ShelvingChange {
 }
 
 impl Engine {
-    pub(super) fn shelve(
-        &mut self,
-        ix: AlarmIx,
-        length: Span,
-        who: &Signature,
-        now: Now,
-        step: &mut Step,
-    ) -> Answer {
+    pub(super) fn shelve(&mut self, ix: AlarmIx, length: Span, who: &Signature, now: Now, step: &mut Step) -> Answer {
         let shelving = Shelving {
             at: now.wall,
             until: now.wall + length,
@@ -77,7 +70,7 @@ impl Engine {
     }
 
     /// When the next shelving ends by itself.
-    pub fn next_unshelving(&self) -> Option<Moment> {
+    pub(super) fn next_unshelving(&self) -> Option<Moment> {
         self.shelf.first().map(|(ends, _)| *ends)
     }
 

@@ -11,6 +11,7 @@
 
 use super::{Pair, StoreError};
 use std::fs::File;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -94,17 +95,18 @@ impl Base {
         sync().map_err(|error: std::io::Error| error.to_string())
     }
 
-    /// Pairs whose keys begin with `prefix`, from `from` on, in order.
-    pub(super) fn range(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = Result<Pair, StoreError>> + use<> {
-        let prefix = prefix.to_vec();
+    /// Pairs with keys in `range`, from either end.
+    pub(super) fn range(
+        &self,
+        range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) -> impl DoubleEndedIterator<Item = Result<Pair, StoreError>> + use<> {
         self.db
-            .range(from.to_vec()..)
+            .range(range)
             .map(|pair| {
                 pair.map(|(key, value)| (key.to_vec(), value.to_vec()))
                     .map_err(|error| StoreError::new("cannot read the store", error))
             })
             .filter(|pair| !pair.as_ref().is_ok_and(|(key, _)| key == SEAL))
-            .take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
     }
 }
 

@@ -24,6 +24,7 @@
 
 use super::base::Base;
 use super::{Batch, Pair, Store, StoreError, wal};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
@@ -64,7 +65,9 @@ pub struct DiskStore {
     other: Option<u64>,
     /// What the newest base has and the other one lacks.
     behind: Arc<Changes>,
-    /// The newest base, while it is being read.
+    /// Whether the thread copies the newest base.
+    is_copying: bool,
+    /// The newest base, since it was last read.
     reader: Option<Base>,
     /// The log may grow to here.
     rotate_at: u64,
@@ -205,6 +208,7 @@ impl DiskStore {
             newest,
             other,
             behind: Arc::new(behind),
+            is_copying: false,
             reader: None,
         };
         // The other base can follow only if the logs that it lacks are there.
@@ -224,14 +228,17 @@ impl DiskStore {
         let seal = self.wal.number();
         self.wal = wal::Wal::create(&self.folder, seal + 1)?;
         self.rotate_at = LOG_BYTES;
-        self.reader = None;
+        self.is_copying = self.newest.is_some() && self.other.is_none();
+        if self.is_copying {
+            self.reader = None;
+        }
         self.sealing = Arc::new(std::mem::take(&mut self.recent));
         self.worker_seal = seal;
         let side = self.newest.map_or(Side::A, |(side, _)| side.other());
         let work = Work {
             target: side.folder(&self.folder),
             // A base that does not exist is copied from the newest one.
-            source: self.newest.filter(|_| self.other.is_none()).map(|(side, _)| side.folder(&self.folder)),
+            source: self.newest.filter(|_| self.is_copying).map(|(side, _)| side.folder(&self.folder)),
             exists: self.other.is_some(),
             behind: self.behind.clone(),
             changes: self.sealing.clone(),
@@ -250,6 +257,8 @@ impl DiskStore {
         let Some(worker) = self.worker.take() else { return };
         let result = worker.join().unwrap_or_else(|_| Err("the thread that did it has failed".to_owned()));
         let sealed = std::mem::take(&mut self.sealing);
+        self.is_copying = false;
+        self.reader = None;
         match result {
             Ok(()) => {
                 let side = self.newest.map_or(Side::A, |(side, _)| side.other());
@@ -287,7 +296,6 @@ impl DiskStore {
 impl Store for DiskStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.finish_sealing(false);
-        self.reader = None;
         self.wal.append(batch)?;
         self.recent.extend(batch.entries.iter().cloned());
         if self.wal.len() >= self.rotate_at && self.worker.is_none() {
@@ -301,39 +309,102 @@ impl Store for DiskStore {
     }
 
     fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
-        // The worker may be reading the newest base, and only one at a time can.
-        self.finish_sealing(true);
+        let range = (Bound::Included(from.to_vec()), after(prefix));
+        self.open_reader()?;
+        let stored = self.reader.as_ref().map(|base| base.range(range.clone())).into_iter().flatten();
+        let sealing = self.sealing.range(range.clone());
+        merged(stored, newer_first(self.recent.range(range), sealing, Ord::cmp), Ord::cmp).take(limit).collect()
+    }
+
+    fn scan_back(&mut self, prefix: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        let range = (Bound::Included(prefix.to_vec()), Bound::Excluded(before.to_vec()));
+        if prefix >= before {
+            return Ok(Vec::new());
+        }
+        self.open_reader()?;
+        let backwards = |a: &Vec<u8>, b: &Vec<u8>| b.cmp(a);
+        let stored = self.reader.as_ref().map(|base| base.range(range.clone()).rev()).into_iter().flatten();
+        let sealing = self.sealing.range(range.clone()).rev();
+        merged(stored, newer_first(self.recent.range(range).rev(), sealing, backwards), backwards).take(limit).collect()
+    }
+}
+
+/// Behind all keys that begin with `prefix`.
+fn after(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return Bound::Excluded(end);
+        }
+    }
+    Bound::Unbounded
+}
+
+type Change<'a> = (&'a Vec<u8>, &'a Option<Vec<u8>>);
+
+/// Two lists of changes in one order; where both have a key, the newer one counts.
+fn newer_first<'a>(
+    newer: impl Iterator<Item = Change<'a>>,
+    older: impl Iterator<Item = Change<'a>>,
+    order: impl Fn(&Vec<u8>, &Vec<u8>) -> Ordering,
+) -> impl Iterator<Item = Change<'a>> {
+    let (mut newer, mut older) = (newer.peekable(), older.peekable());
+    std::iter::from_fn(move || {
+        let first = match (newer.peek(), older.peek()) {
+            (Some((newer, _)), Some((older, _))) => order(newer, older),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        match first {
+            Ordering::Less => newer.next(),
+            Ordering::Greater => older.next(),
+            Ordering::Equal => {
+                older.next();
+                newer.next()
+            }
+        }
+    })
+}
+
+/// What is stored, under what has changed since.
+fn merged<'a>(
+    stored: impl Iterator<Item = Result<Pair, StoreError>>,
+    changes: impl Iterator<Item = Change<'a>>,
+    order: impl Fn(&Vec<u8>, &Vec<u8>) -> Ordering,
+) -> impl Iterator<Item = Result<Pair, StoreError>> {
+    let (mut stored, mut changes) = (stored.peekable(), changes.peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let first = match (stored.peek(), changes.peek()) {
+                (None, None) => return None,
+                (Some(Err(_)), _) | (Some(Ok(_)), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(Ok((key, _))), Some((changed, _))) => order(key, changed),
+            };
+            match first {
+                Ordering::Less => return stored.next(),
+                // A pair that was changed since does not count.
+                Ordering::Equal => drop(stored.next()),
+                Ordering::Greater => {
+                    if let Some((key, Some(value))) = changes.next() {
+                        return Some(Ok((key.clone(), value.clone())));
+                    }
+                }
+            }
+        }
+    })
+}
+
+impl DiskStore {
+    /// The newest base can be read while the other one is sealed; not while that one is copied from it.
+    fn open_reader(&mut self) -> Result<(), StoreError> {
+        self.finish_sealing(self.is_copying);
         if let (None, Some((side, _))) = (&self.reader, self.newest) {
             let base = Base::open(&side.folder(&self.folder));
             self.reader = Some(base.map_err(|error| StoreError::new("cannot read the store", error))?);
         }
-        let mut changed = self
-            .recent
-            .range::<[u8], _>((Bound::Included(from), Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .peekable();
-        let mut pairs = Vec::new();
-        let mut stored = self.reader.as_ref().map(|base| base.range(prefix, from)).into_iter().flatten().peekable();
-        while pairs.len() < limit {
-            // A pair of the base that was changed since does not count.
-            let is_old = match (stored.peek(), changed.peek()) {
-                (None, None) => break,
-                (Some(Err(_)), _) => true,
-                (Some(Ok((key, _))), Some((newer, _))) if *newer == key => {
-                    stored.next();
-                    continue;
-                }
-                (Some(Ok((key, _))), Some((newer, _))) => key < *newer,
-                (Some(Ok(_)), None) => true,
-                (None, Some(_)) => false,
-            };
-            if is_old {
-                pairs.extend(stored.next().transpose()?);
-            } else if let Some((key, Some(value))) = changed.next() {
-                pairs.push((key.clone(), value.clone()));
-            }
-        }
-        Ok(pairs)
+        Ok(())
     }
 }
 
@@ -362,7 +433,7 @@ impl Work {
         if let Some(source) = &self.source {
             let source = Base::open(source)?;
             let mut page = Vec::new();
-            for pair in source.range(&[], &[]) {
+            for pair in source.range((Bound::Unbounded, Bound::Unbounded)) {
                 let (key, value) = pair.map_err(|error| error.to_string())?;
                 page.push((key, Some(value)));
                 if page.len() == PAGE {

@@ -1,22 +1,16 @@
 //! A thread for the store: a card that takes a second to sync must not keep the daemon from listening.
 
-use super::{Batch, Store, StoreError, record};
-use crate::outbox::Letter;
+use super::{Batch, Store, StoreError};
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Jobs that may wait. The daemon waits for each before it gives the next, so one would do.
-const QUEUE: usize = 4;
+/// Jobs that may wait: a write, a page of letters, and one slice of each search that is going on.
+const QUEUE: usize = 16;
 
-type Letters = Vec<(u64, Letter)>;
-
-enum Job {
-    Commit(Batch, oneshot::Sender<Result<(), StoreError>>),
-    Letters(u64, usize, oneshot::Sender<Result<Letters, StoreError>>),
-}
+type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
 /// The store, seen from the daemon's loop.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Keeper {
     jobs: mpsc::SyncSender<Job>,
 }
@@ -29,16 +23,8 @@ impl Keeper {
     pub fn start(mut store: Box<dyn Store>) -> std::io::Result<Keeper> {
         let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
         std::thread::Builder::new().name("store".into()).spawn(move || {
-            // An answer that nobody waits for any more is none the worse for it.
             for job in queue {
-                match job {
-                    Job::Commit(batch, answer) => {
-                        let _ = answer.send(store.commit(&batch));
-                    }
-                    Job::Letters(from, limit, answer) => {
-                        let _ = answer.send(record::letters(store.as_mut(), from, limit));
-                    }
-                }
+                job(store.as_mut());
             }
         })?;
         Ok(Keeper { jobs })
@@ -49,21 +35,23 @@ impl Keeper {
     /// # Errors
     /// Why it may not be on disk.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let (answer, wait) = oneshot::channel();
-        self.ask(Job::Commit(batch, answer), wait).await
+        self.ask(move |store| store.commit(&batch)).await
     }
 
-    /// Letters from this number on.
+    /// Has something done on the store's thread. Writes wait for it, so it has to be short.
     ///
     /// # Errors
-    /// Why they cannot be read.
-    pub async fn letters(&self, from: u64, limit: usize) -> Result<Letters, StoreError> {
-        let (answer, wait) = oneshot::channel();
-        self.ask(Job::Letters(from, limit, answer), wait).await
-    }
-
-    async fn ask<T>(&self, job: Job, wait: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
+    /// What was asked for has failed, or the thread is not there.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let gone = || StoreError::new("cannot reach the store", "its thread has ended");
+        let (answer, wait) = oneshot::channel();
+        let job: Job = Box::new(move |store| {
+            // An answer that nobody waits for any more is none the worse for it.
+            let _ = answer.send(what(store));
+        });
         self.jobs.try_send(job).map_err(|_| gone())?;
         wait.await.map_err(|_| gone())?
     }

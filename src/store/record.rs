@@ -7,6 +7,7 @@
 //! | `s` handle | the part that changes with values |
 //! | `w` handle block | samples of its window |
 //! | `o` number | a message for the broker |
+//! | `f`, `h`, `x` | the history: see [`super::history`] |
 //! | `i` block | messages that were evaluated and that the broker may send again |
 //!
 //! Handles, blocks and numbers are big-endian, so that the order of keys is theirs. Each value is a frame: a version, a
@@ -19,14 +20,15 @@ use super::{Batch, Store, StoreError};
 use crate::clock::Anchor;
 use crate::daemon::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 use crate::engine::{
-    Acknowledgement, AlarmMemory, Cause, Changes, LastChange, Memory, SAMPLES_PER_BLOCK, Shelving, SoftMemory, State, Timer,
-    WindowMemory, WindowSample,
+    Acknowledgement, AlarmMemory, Cause, Changes, LastChange, Memory, SAMPLES_PER_BLOCK, Shelving, SoftMemory, State,
+    Timer, WindowMemory, WindowSample,
 };
 use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use crate::outbox::Letter;
 use crate::time::{Moment, Span, Stamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The version that is written.
@@ -46,6 +48,8 @@ pub struct Position {
     pub next_seq: u64,
     /// The number of the next message for the broker.
     pub next_letter: u64,
+    /// The numbers of the entries of the history.
+    pub history: Range<u64>,
     /// The time line.
     pub anchor: Anchor,
     /// Up to where it was observed.
@@ -72,6 +76,7 @@ struct PositionRecord {
     gateway: String,
     next_seq: u64,
     next_letter: u64,
+    history: (u64, u64),
     at: i64,
     wall: i64,
     boot_id: String,
@@ -116,7 +121,7 @@ struct LastRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-enum ValueRecord {
+pub(super) enum ValueRecord {
     Number(f64),
     Boolean(bool),
     Text(String),
@@ -152,7 +157,7 @@ struct LetterRecord {
     retain: bool,
 }
 
-fn frame(record: &impl Serialize) -> Vec<u8> {
+pub(super) fn frame(record: &impl Serialize) -> Vec<u8> {
     let body = postcard::to_allocvec(record).unwrap_or_default();
     let mut frame = Vec::with_capacity(HEADER + body.len());
     frame.push(VERSION);
@@ -162,12 +167,12 @@ fn frame(record: &impl Serialize) -> Vec<u8> {
 }
 
 /// Why a frame was not read.
-enum Unreadable {
+pub(super) enum Unreadable {
     Damaged,
     Newer(u8),
 }
 
-fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
+pub(super) fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
     let (header, body) = frame.split_at_checked(HEADER).ok_or(Unreadable::Damaged)?;
     let (version, checksum) = header.split_first().ok_or(Unreadable::Damaged)?;
     if crc32fast::hash(body).to_le_bytes() != checksum {
@@ -181,7 +186,7 @@ fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
 
 const POSITION: &[u8] = b"m";
 
-fn key(kind: u8, handle: u32) -> Vec<u8> {
+pub(super) fn key(kind: u8, handle: u32) -> Vec<u8> {
     let mut key = vec![kind];
     key.extend_from_slice(&handle.to_be_bytes());
     key
@@ -193,7 +198,7 @@ fn block_key(handle: u32, block: u64) -> Vec<u8> {
     key
 }
 
-fn numbered_key(kind: u8, number: u64) -> Vec<u8> {
+pub(super) fn numbered_key(kind: u8, number: u64) -> Vec<u8> {
     let mut key = vec![kind];
     key.extend_from_slice(&number.to_be_bytes());
     key
@@ -205,11 +210,12 @@ fn letter_key(number: u64) -> Vec<u8> {
 
 /// Adds where everything stands.
 pub fn put_position(batch: &mut Batch, position: &Position) {
-    let Position { gateway, next_seq, next_letter, anchor, observed_until } = position;
+    let Position { gateway, next_seq, next_letter, history, anchor, observed_until } = position;
     let record = PositionRecord {
         gateway: gateway.clone(),
         next_seq: *next_seq,
         next_letter: *next_letter,
+        history: (history.start, history.end),
         at: anchor.at.as_micros(),
         wall: anchor.wall.as_micros(),
         boot_id: anchor.boot_id.clone(),
@@ -226,7 +232,10 @@ pub(crate) fn put_packets(batch: &mut Batch, changes: &PacketChanges) {
         batch.delete(numbered_key(b'i', block));
     }
     for (first, packets) in blocks(*first, packets, PACKETS_PER_BLOCK) {
-        batch.put(numbered_key(b'i', first / PACKETS_PER_BLOCK), frame(&PacketsRecord { first, packets: packets.to_vec() }));
+        batch.put(
+            numbered_key(b'i', first / PACKETS_PER_BLOCK),
+            frame(&PacketsRecord { first, packets: packets.to_vec() }),
+        );
     }
 }
 
@@ -350,7 +359,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
 }
 
 /// The record, or none if it is damaged.
-fn readable<T: DeserializeOwned>(value: &[u8], damaged: &mut usize) -> Result<Option<T>, StoreError> {
+pub(super) fn readable<T: DeserializeOwned>(value: &[u8], damaged: &mut usize) -> Result<Option<T>, StoreError> {
     match unframe(value) {
         Ok(record) => Ok(Some(record)),
         Err(Unreadable::Damaged) => {
@@ -367,7 +376,7 @@ fn readable<T: DeserializeOwned>(value: &[u8], damaged: &mut usize) -> Result<Op
     }
 }
 
-fn for_each(
+pub(super) fn for_each(
     store: &mut dyn Store,
     prefix: &[u8],
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
@@ -388,7 +397,7 @@ fn for_each(
     }
 }
 
-fn handle_of(key: &[u8]) -> Option<u32> {
+pub(super) fn handle_of(key: &[u8]) -> Option<u32> {
     key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes)
 }
 
@@ -409,7 +418,9 @@ fn samples_of(soft: &SoftMemory, blocks: &[SamplesRecord]) -> Option<Vec<WindowS
 
 impl From<PositionRecord> for Position {
     fn from(record: PositionRecord) -> Position {
-        let PositionRecord { gateway, next_seq, next_letter, at, wall, boot_id, uptime, observed_until } = record;
+        let PositionRecord { gateway, next_seq, next_letter, history, at, wall, boot_id, uptime, observed_until } =
+            record;
+        let history = history.0..history.1;
         let anchor = Anchor {
             at: Moment::from_micros(at),
             wall: Stamp::from_micros(wall),
@@ -417,7 +428,7 @@ impl From<PositionRecord> for Position {
             uptime: Span::from_micros(uptime),
         };
         let observed_until = Moment::from_micros(observed_until);
-        Position { gateway, next_seq, next_letter, anchor, observed_until }
+        Position { gateway, next_seq, next_letter, history, anchor, observed_until }
     }
 }
 
@@ -442,11 +453,11 @@ impl From<ValueRecord> for Value {
 }
 
 /// A word of a closed list as its place in it. The lists only ever grow at their ends.
-fn place<T: PartialEq>(list: &[T], word: &T) -> u8 {
+pub(super) fn place<T: PartialEq>(list: &[T], word: &T) -> u8 {
     list.iter().position(|known| known == word).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
 }
 
-fn at_place<T: Copy>(list: &[T], place: u8) -> Option<T> {
+pub(super) fn at_place<T: Copy>(list: &[T], place: u8) -> Option<T> {
     list.get(usize::from(place)).copied()
 }
 

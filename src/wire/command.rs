@@ -1,146 +1,371 @@
-//! `base/commands/<verb>`: what operators want, and the answer they get.
+//! `base/commands/<verb>`: what operators want, read and checked; nothing of it is carried out here ([`crate::operate`]).
+//!
+//! A refusal says what is wrong and what would work, and gives the request its own name back, if it has one.
 
-use super::to_bytes;
-use crate::engine::{AlarmIx, Answer, Engine, Signature, Step, Verb};
-use crate::model::Glob;
-use crate::time::Now;
-use serde::{Deserialize, Serialize};
+use super::reply;
+use crate::config::parse_duration;
+use crate::engine::{Signature, State, Verb};
+use crate::time::{Span, Stamp};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Bytes that a command may have. An operator's comment is a few lines.
 const MAX_COMMAND: usize = 64 * 1024;
+/// What one answer lists at most: with 1 KiB each, a megabyte. There is more on further requests.
+pub const MAX_LISTED: usize = 1_000;
+/// What one answer of the history lists unless the request says otherwise.
+const LISTED_EVENTS: usize = 50;
 
-/// The verbs that the daemon knows.
-const VERBS: [(&str, Verb); 3] =
-    [("acknowledge", Verb::Acknowledge), ("enable", Verb::Enable), ("disable", Verb::Disable)];
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    alarm: String,
-    by: Option<String>,
-    comment: Option<String>,
-    #[serde(default)]
-    request: serde_json::Value,
+/// Something that an operator wants, and what they call their request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Its name, to be given back with the answer; null if it has none.
+    pub name: Value,
+    /// What is wanted.
+    pub command: Command,
 }
 
-#[derive(Serialize)]
-struct Reply<'a> {
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
-    request: serde_json::Value,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    alarms: Vec<Outcome<'a>>,
+/// What operators can want.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// To do something to one alarm, or to all that fit a pattern.
+    Alarms {
+        /// What.
+        verb: Verb,
+        /// The alarm's id, or a pattern over ids.
+        alarm: String,
+        /// Who wants it.
+        who: Signature,
+    },
+    /// The present states of alarms.
+    List(ListQuery),
+    /// What happened to alarms.
+    History(HistoryQuery),
+    /// Why one alarm is in the state in which it is.
+    Explain {
+        /// The alarm's id.
+        alarm: String,
+    },
+    /// The configuration to be read again.
+    Reload,
 }
 
-#[derive(Serialize)]
-struct Outcome<'a> {
-    alarm: &'a str,
-    state: &'a str,
-    changed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
+/// Which alarms to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListQuery {
+    /// An id, or a pattern over ids; none: all.
+    pub alarm: Option<String>,
+    /// States; empty: all.
+    pub states: Vec<State>,
+    /// Only those that are active, or only those that are not.
+    pub active: Option<bool>,
+    /// How many at most.
+    pub limit: usize,
+    /// Only alarms that come after this one.
+    pub after: Option<String>,
 }
 
-/// Carries out one command and gives the answer's payload. A command that is refused changes nothing.
-pub fn execute(verb: &str, payload: &[u8], retained: bool, engine: &mut Engine, now: Now, step: &mut Step) -> Vec<u8> {
-    match attempt(verb, payload, retained, engine, now, step) {
-        Ok(reply) => reply,
-        Err((request, error)) => to_bytes(&Reply { request, ok: false, error: Some(error), alarms: Vec::new() }),
+/// Which part of the history to show.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryQuery {
+    /// An alarm's id, or a pattern over ids; none: all.
+    pub alarm: Option<String>,
+    /// A thing's id, or a pattern over ids; none: all.
+    pub thing: Option<String>,
+    /// What alarms changed to; empty: anything.
+    pub states: Vec<Entered>,
+    /// Not before.
+    pub from: Option<Stamp>,
+    /// Not after.
+    pub to: Option<Stamp>,
+    /// Only this occurrence.
+    pub occurrence: Option<u64>,
+    /// How many at most.
+    pub limit: usize,
+    /// Only entries before the one with this number.
+    pub before: Option<u64>,
+}
+
+/// What an entry of the history tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// A change to this state.
+    State(State),
+    /// The beginning of a shelving.
+    Shelved,
+    /// Its end.
+    Unshelved,
+}
+
+impl Entered {
+    /// As requests and answers spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Entered::State(state) => state.as_str(),
+            Entered::Shelved => "shelved",
+            Entered::Unshelved => "unshelved",
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Entered> + Clone {
+        State::ALL.into_iter().map(Entered::State).chain([Entered::Shelved, Entered::Unshelved])
     }
 }
 
-fn attempt(
-    verb: &str,
-    payload: &[u8],
-    retained: bool,
-    engine: &mut Engine,
-    now: Now,
-    step: &mut Step,
-) -> Result<Vec<u8>, (serde_json::Value, String)> {
-    let unnamed = |error: String| (serde_json::Value::Null, error);
+/// A command that is not carried out, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The request's name, if it has one.
+    pub name: Value,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+impl Refusal {
+    /// The answer's payload.
+    pub fn render(self) -> Vec<u8> {
+        reply::refused(self.name, self.error)
+    }
+}
+
+/// What every command may carry besides what it is about.
+const ANY: [&str; 2] = ["request", "time"];
+
+/// The verbs, and the members that each of them takes.
+const VERBS: [(&str, &[&str]); 9] = [
+    ("acknowledge", &["alarm", "by", "comment"]),
+    ("enable", &["alarm", "by", "comment"]),
+    ("disable", &["alarm", "by", "comment"]),
+    ("shelve", &["alarm", "for", "by", "comment"]),
+    ("unshelve", &["alarm", "by", "comment"]),
+    ("list", &["alarm", "state", "active", "limit", "after"]),
+    ("history", &["alarm", "thing", "state", "from", "to", "occurrence", "limit", "before"]),
+    ("explain", &["alarm"]),
+    ("reload", &[]),
+];
+
+/// Reads a command. `max_shelve` is the longest time for which an alarm may be shelved.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Result<Request, Refusal> {
+    let unnamed = |error: String| Refusal { name: Value::Null, error };
     if payload.len() > MAX_COMMAND {
         return Err(unnamed(format!("a command has at most {MAX_COMMAND} bytes, this one has {}", payload.len())));
     }
-    let request = serde_json::from_slice::<Request>(payload);
-    // Even a command that is malformed gets its own name back, if it has one.
-    let name = || {
-        let value: serde_json::Value = serde_json::from_slice(payload).unwrap_or_default();
-        value.get("request").cloned().unwrap_or_default()
-    };
+    let read: Result<Value, _> = serde_json::from_slice(payload);
+    let name = read.as_ref().ok().and_then(|value| value.get("request")).cloned().unwrap_or_default();
+    let refuse = |error: String| Refusal { name: name.clone(), error };
     if retained {
-        return Err((name(), "a command must not be retained: it would be carried out again at each connect".into()));
+        return Err(refuse("a command must not be retained: it would be carried out again at each connect".into()));
     }
-    let Some((_, verb)) = VERBS.iter().find(|(word, _)| *word == verb) else {
+    let Some((verb, members)) = VERBS.iter().find(|(word, _)| *word == verb) else {
         let known: Vec<&str> = VERBS.iter().map(|(word, _)| *word).collect();
-        return Err((name(), format!("unknown command {verb:?}; known are {}", known.join(", "))));
+        return Err(refuse(format!("unknown command {verb:?}; known are {}", known.join(", "))));
     };
-    let request = request.map_err(|error| (name(), format!("not a command: {error}")))?;
-    if *verb == Verb::Acknowledge && request.by.as_deref().is_none_or(str::is_empty) {
-        return Err((request.request, "acknowledge needs \"by\": who takes note of the alarm".into()));
-    }
-    let who =
-        Signature { by: request.by.as_deref().map(Arc::from), comment: request.comment.as_deref().map(Arc::from) };
-    let glob = Glob::parse(&request.alarm);
-    let alarms: Vec<AlarmIx> = match &glob {
-        Some(glob) => engine.alarms().filter(|ix| glob.matches(engine.view(*ix).facts().id.as_str())).collect(),
-        None => engine.find(&request.alarm).into_iter().collect(),
-    };
-    if alarms.is_empty() {
-        let error = match (&glob, nearest(engine, &request.alarm)) {
-            (Some(_), _) => format!("no alarm matches {:?}", request.alarm),
-            (None, Some(near)) => format!("no alarm {}; did you mean {near}?", request.alarm),
-            (None, None) => format!("no alarm {}", request.alarm),
-        };
-        return Err((request.request, error));
-    }
-    let answers: Vec<(AlarmIx, Answer)> =
-        alarms.into_iter().map(|ix| (ix, engine.command(ix, *verb, &who, now, step))).collect();
-    // A pattern means "those that can be"; a name means that one.
-    let refused = |answer: &Answer| matches!(answer, Answer::AlreadyAcknowledged | Answer::NothingToAcknowledge);
-    let ok = answers.iter().any(|(_, answer)| !refused(answer));
-    let error = if ok { None } else { answers.first().map(|(ix, answer)| complaint(engine, *ix, *answer)) };
-    let outcomes = answers.iter().map(|(ix, answer)| {
-        let view = engine.view(*ix);
-        Outcome {
-            alarm: view.facts().id.as_str(),
-            state: view.state().as_str(),
-            changed: *answer == Answer::Done,
-            error: refusal(*answer),
+    let fields = match read {
+        Ok(Value::Object(fields)) => Fields { verb, members, fields },
+        Ok(other) => {
+            return Err(refuse(format!("not a command: it is a JSON object like {{\"request\":\"r1\"}}, not {other}")));
         }
-    });
-    Ok(to_bytes(&Reply { request: request.request, ok, error, alarms: outcomes.collect() }))
+        Err(error) => return Err(refuse(format!("not a command, which is a JSON object: {error}"))),
+    };
+    let command = fields.check().and_then(|()| fields.command(max_shelve)).map_err(refuse)?;
+    Ok(Request { name, command })
 }
 
-fn refusal(answer: Answer) -> Option<&'static str> {
-    match answer {
-        Answer::Done | Answer::Already => None,
-        Answer::AlreadyAcknowledged => Some("is acknowledged already"),
-        Answer::NothingToAcknowledge => Some("has no occurrence that could be acknowledged"),
+/// The members of a command.
+struct Fields {
+    verb: &'static str,
+    members: &'static [&'static str],
+    fields: Map<String, Value>,
+}
+
+impl Fields {
+    fn check(&self) -> Result<(), String> {
+        match self.fields.keys().find(|key| !self.members.contains(&key.as_str()) && !ANY.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) if self.members.is_empty() => Err(format!("{} takes no {key:?}", self.verb)),
+            Some(key) => Err(format!("{} takes no {key:?}; it takes {}", self.verb, self.members.join(", "))),
+        }
+    }
+
+    fn command(&self, max_shelve: Span) -> Result<Command, String> {
+        let verb = match self.verb {
+            "acknowledge" => Verb::Acknowledge,
+            "enable" => Verb::Enable,
+            "disable" => Verb::Disable,
+            "unshelve" => Verb::Unshelve,
+            "shelve" => Verb::Shelve(self.shelving(max_shelve)?),
+            "list" => return self.list().map(Command::List),
+            "history" => return self.history().map(Command::History),
+            "explain" => return Ok(Command::Explain { alarm: self.required("alarm")? }),
+            _ => return Ok(Command::Reload),
+        };
+        let alarm = self.required("alarm")?;
+        let said = |member: &str| Ok::<_, String>(self.text(member)?.map(Arc::from));
+        let who = Signature { by: said("by")?, comment: said("comment")? };
+        if verb == Verb::Acknowledge && who.by.as_deref().is_none_or(str::is_empty) {
+            return Err("acknowledge needs \"by\": who takes note of the alarm".into());
+        }
+        Ok(Command::Alarms { verb, alarm, who })
+    }
+
+    fn shelving(&self, longest: Span) -> Result<Span, String> {
+        let wanted = match self.value("for") {
+            None => return Err("shelve needs \"for\": how long, like \"30m\"".into()),
+            Some(Value::String(text)) => parse_duration(text)?,
+            Some(Value::Number(number)) => match number.as_i64() {
+                Some(millis) => Span::from_millis(millis),
+                None => return Err(format!("\"for\" is {number}: write it like \"30m\", or as whole milliseconds")),
+            },
+            Some(other) => return Err(format!("\"for\" is {other}: write it like \"30m\"")),
+        };
+        if wanted <= Span::ZERO || wanted > longest {
+            return Err(format!("an alarm can be shelved for up to {longest} (max_shelve), not for {wanted}"));
+        }
+        Ok(wanted)
+    }
+
+    fn list(&self) -> Result<ListQuery, String> {
+        Ok(ListQuery {
+            alarm: self.text("alarm")?,
+            states: self.words("state", State::ALL.into_iter(), State::as_str)?,
+            active: match self.value("active") {
+                None => None,
+                Some(Value::Bool(active)) => Some(*active),
+                Some(other) => return Err(format!("\"active\" is {other}; it can be true or false")),
+            },
+            limit: self.limit(MAX_LISTED)?,
+            after: self.text("after")?,
+        })
+    }
+
+    fn history(&self) -> Result<HistoryQuery, String> {
+        let stamp = |member: &str| {
+            let Some(text) = self.text(member)? else { return Ok::<_, String>(None) };
+            Stamp::parse(&text).map(Some).map_err(|error| format!("{member:?}: {error}"))
+        };
+        Ok(HistoryQuery {
+            alarm: self.text("alarm")?,
+            thing: self.text("thing")?,
+            states: self.words("state", Entered::all(), Entered::as_str)?,
+            from: stamp("from")?,
+            to: stamp("to")?,
+            occurrence: self.number("occurrence")?,
+            limit: self.limit(LISTED_EVENTS)?,
+            before: self.number("before")?,
+        })
+    }
+
+    /// The member, if it is there and not null.
+    fn value(&self, member: &str) -> Option<&Value> {
+        self.fields.get(member).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, member: &str) -> Result<Option<String>, String> {
+        match self.value(member) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(format!("{member:?} is {other}; it has to be a text")),
+        }
+    }
+
+    fn required(&self, member: &str) -> Result<String, String> {
+        self.text(member)?.ok_or_else(|| format!("{} needs {member:?}", self.verb))
+    }
+
+    fn number(&self, member: &str) -> Result<Option<u64>, String> {
+        let Some(value) = self.value(member) else { return Ok(None) };
+        value.as_u64().map(Some).ok_or_else(|| format!("{member:?} is {value}; it has to be a whole number"))
+    }
+
+    fn limit(&self, default: usize) -> Result<usize, String> {
+        let limit = self.number("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        match limit.unwrap_or(default) {
+            limit @ 1..=MAX_LISTED => Ok(limit),
+            other => {
+                Err(format!("\"limit\" is {other}; it can be 1 to {MAX_LISTED}, and \"next\" in the answer leads on"))
+            }
+        }
+    }
+
+    /// One of the words, or a list of them.
+    fn words<T: Copy>(
+        &self,
+        member: &str,
+        all: impl Iterator<Item = T> + Clone,
+        spelled: impl Fn(T) -> &'static str,
+    ) -> Result<Vec<T>, String> {
+        let given = match self.value(member) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(words)) => words.as_slice(),
+            Some(word) => std::slice::from_ref(word),
+        };
+        let known = |word: &Value| {
+            let found = all.clone().find(|known| word.as_str() == Some(spelled(*known)));
+            found.ok_or_else(|| {
+                let words: Vec<&str> = all.clone().map(&spelled).collect();
+                format!("{member:?} is {word}; it can be {}", words.join(", "))
+            })
+        };
+        given.iter().map(known).collect()
     }
 }
 
-fn complaint(engine: &Engine, ix: AlarmIx, answer: Answer) -> String {
-    let view = engine.view(ix);
-    let what = refusal(answer).unwrap_or("was not changed");
-    format!("{} {what} (it is {})", view.facts().id, view.state())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The alarm whose id looks most like what was written.
-fn nearest(engine: &Engine, wanted: &str) -> Option<String> {
-    /// Longer texts are no typing errors, and comparing costs the product of the lengths.
-    const LONGEST: usize = 128;
-    if wanted.len() > LONGEST {
-        return None;
+    const HOURS: Span = Span::from_secs(8 * 3_600);
+
+    fn refused(verb: &str, payload: &str) -> String {
+        parse(verb, payload.as_bytes(), false, HOURS).unwrap_err().error
     }
-    engine
-        .alarms()
-        .map(|ix| engine.view(ix).facts().id.to_string())
-        .filter(|id| id.len().abs_diff(wanted.len()) <= wanted.len() / 3)
-        .map(|id| (strsim::damerau_levenshtein(&id, wanted), id))
-        .filter(|(distance, _)| *distance <= wanted.len() / 3)
-        .min()
-        .map(|(_, id)| id)
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_would_work() {
+        for (verb, payload, wanted) in [
+            ("acknowledge", r#"{"alarm":"a/b/c"}"#, "acknowledge needs \"by\": who takes note of the alarm"),
+            ("acknowledge", r#"{"by":"kim"}"#, "acknowledge needs \"alarm\""),
+            ("explain", r#"{"alarm":7}"#, "\"alarm\" is 7; it has to be a text"),
+            ("list", r#"{"alarms":"*"}"#, "list takes no \"alarms\"; it takes alarm, state, active, limit, after"),
+            ("reload", r#"{"alarm":"*"}"#, "reload takes no \"alarm\""),
+            (
+                "list",
+                r#"{"state":"on"}"#,
+                "\"state\" is \"on\"; it can be off, enabled, idled, activated, acknowledged",
+            ),
+            ("shelve", r#"{"alarm":"*"}"#, "shelve needs \"for\": how long, like \"30m\""),
+            ("shelve", r#"{"alarm":"*","for":"9h"}"#, "an alarm can be shelved for up to 8h (max_shelve), not for 9h"),
+            ("shelve", r#"{"alarm":"*","for":0}"#, "an alarm can be shelved for up to 8h (max_shelve), not for 0s"),
+            (
+                "history",
+                r#"{"limit":5000}"#,
+                "\"limit\" is 5000; it can be 1 to 1000, and \"next\" in the answer leads on",
+            ),
+            ("history", "[]", "not a command: it is a JSON object like {\"request\":\"r1\"}, not []"),
+        ] {
+            assert_eq!(refused(verb, payload), wanted, "{verb} {payload}");
+        }
+        assert!(refused("explode", "{}").starts_with("unknown command \"explode\"; known are acknowledge, enable,"));
+        assert!(refused("list", "{").starts_with("not a command, which is a JSON object: "));
+        let retained = parse("list", br#"{"request":7}"#, true, HOURS).unwrap_err();
+        assert_eq!(retained.name, 7);
+    }
+
+    #[test]
+    fn what_is_right_is_understood() {
+        let request =
+            parse("shelve", br#"{"alarm":"a/*","for":"1h 30m","by":"kim","request":"r1"}"#, false, HOURS).unwrap();
+        assert_eq!(request.name, "r1");
+        let Command::Alarms { verb, alarm, who } = request.command else { panic!() };
+        assert_eq!((verb, alarm.as_str()), (Verb::Shelve(Span::from_secs(5_400)), "a/*"));
+        assert_eq!(who.by.as_deref(), Some("kim"));
+        let request =
+            parse("history", br#"{"state":["activated","shelved"],"from":"1970-01-01T00:00:01Z"}"#, false, HOURS);
+        let Command::History(query) = request.unwrap().command else { panic!() };
+        assert_eq!(query.states, [Entered::State(State::Activated), Entered::Shelved]);
+        assert_eq!((query.from, query.limit), (Some(Stamp::from_micros(1_000_000)), 50));
+    }
 }

@@ -4,8 +4,9 @@ use super::{Plain, PlainNumber, Rfc3339, title, to_bytes};
 use crate::engine::{Event, State};
 use serde::Serialize;
 
+/// An event, ready to be written.
 #[derive(Serialize)]
-struct Payload<'a> {
+pub(crate) struct Payload<'a> {
     id: String,
     seq: u64,
     gateway: &'a str,
@@ -37,9 +38,14 @@ struct Payload<'a> {
 
 /// The event as JSON.
 pub fn render(event: &Event, gateway: &str) -> Vec<u8> {
+    to_bytes(&payload(event, gateway))
+}
+
+/// The event, for whatever it becomes a part of.
+pub(crate) fn payload<'a>(event: &'a Event, gateway: &'a str) -> Payload<'a> {
     let facts = &event.alarm;
     let averages = facts.alarm_type == crate::model::AlarmType::Average;
-    to_bytes(&Payload {
+    Payload {
         id: format!("{gateway}-{}", event.seq),
         seq: event.seq,
         gateway,
@@ -61,5 +67,5 @@ pub fn render(event: &Event, gateway: &str) -> Vec<u8> {
         average: averages.then(|| event.average.map(PlainNumber)),
         by: event.by.as_deref(),
         comment: event.comment.as_deref(),
-    })
+    }
 }

@@ -8,8 +8,9 @@ use crate::engine::AlarmView;
 use crate::model::AlarmType;
 use serde::Serialize;
 
+/// A state, ready to be written.
 #[derive(Serialize)]
-struct Payload<'a> {
+pub(crate) struct Payload<'a> {
     alarm: &'a str,
     gateway: &'a str,
     thing: &'a str,
@@ -37,6 +38,18 @@ struct Payload<'a> {
     average: Option<Option<PlainNumber>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledged: Option<Acknowledged<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shelved: Option<Shelved<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shelved<'a> {
+    until: Rfc3339,
+    at: Rfc3339,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -49,10 +62,15 @@ struct Acknowledged<'a> {
 
 /// The state as JSON.
 pub fn render(view: AlarmView<'_>, gateway: &str) -> Vec<u8> {
+    to_bytes(&payload(view, gateway))
+}
+
+/// The state, for whatever it becomes a part of.
+pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> {
     let facts = view.facts();
     let last = view.last_change();
     let averages = facts.alarm_type == AlarmType::Average;
-    to_bytes(&Payload {
+    Payload {
         alarm: facts.id.as_str(),
         gateway,
         thing: &facts.thing,
@@ -76,5 +94,11 @@ pub fn render(view: AlarmView<'_>, gateway: &str) -> Vec<u8> {
             by: &a.by,
             comment: a.comment.as_deref(),
         }),
-    })
+        shelved: view.shelving().map(|s| Shelved {
+            until: Rfc3339(s.until),
+            at: Rfc3339(s.at),
+            by: s.by.as_deref(),
+            comment: s.comment.as_deref(),
+        }),
+    }
 }

@@ -23,6 +23,7 @@ mod disk;
 mod flash;
 mod kill;
 mod live;
+mod operators;
 mod outage;
 mod plot;
 mod proxy;

@@ -6,6 +6,7 @@ use super::generate::{Generator, Rng};
 use annunciator::config::Config;
 use annunciator::engine::{AlarmMemory, Engine, Input, Link, Memory, SoftMemory, Step, WindowSample};
 use annunciator::intake::{Intake, Message};
+use annunciator::operate;
 use annunciator::time::{Moment, Now, Stamp};
 use annunciator::wire::{command, event, state};
 use std::collections::BTreeMap;
@@ -70,7 +71,9 @@ impl Gateway {
         let Some((topic, payload, retained)) = line.published() else { return };
         let (topic, payload) = (topic.as_str(), payload.as_bytes());
         if let Some(verb) = self.config.gateway.topics.verb(topic) {
-            command::execute(verb, payload, retained, &mut self.engine, now(line.at), &mut self.step);
+            if let Ok(request) = command::parse(verb, payload, retained, self.config.gateway.max_shelve) {
+                operate::execute(request, "gw", &mut self.engine, now(line.at), &mut self.step).unwrap();
+            }
         } else {
             let message = Message { topic, payload, retained };
             self.intake.take(message, &mut self.engine, now(line.at), &mut self.step, &mut Vec::new());

@@ -124,7 +124,10 @@ impl Account {
         for (place, (got, wanted)) in self.events.iter().zip(want).enumerate() {
             let around = |events: &[Value]| {
                 let shown = &events[place.saturating_sub(6)..(place + 12).min(events.len())];
-                shown.iter().map(|e| format!("{} {} {} {}\n", e["seq"], e["alarm"], e["to"], e["value"])).collect::<String>()
+                shown
+                    .iter()
+                    .map(|e| format!("{} {} {} {}\n", e["seq"], e["alarm"], e["to"], e["value"]))
+                    .collect::<String>()
             };
             let (all, wants) = (around(&self.events), around(want));
             assert_eq!(essence(got), *wanted, "the first difference:\n{all}instead of\n{wants}");

@@ -1,0 +1,188 @@
+//! The history while the daemon runs: what the next write adds to it, and what leaves because it is too old or too much.
+//!
+//! While the disk refuses, entries wait in memory. How they look on disk is in [`crate::store::history`].
+
+use crate::engine::Step;
+use crate::history::Entry;
+use crate::model::{AlarmFacts, AlarmId};
+use crate::store::Batch;
+use crate::store::history::{self, Names, Old};
+use crate::time::{Moment, Span};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Entries that wait in memory while the disk refuses; of more than these the oldest are not remembered.
+const WAITING: usize = 10_000;
+/// Old entries whose age is known at one time; so many leave with one write at most.
+pub(super) const PAGE: usize = 1_024;
+/// Whether the oldest entry is too old is looked at this often.
+const LOOK: Span = Span::from_secs(600);
+
+/// How much is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retention {
+    /// For how long.
+    pub(super) span: Span,
+    /// How many entries.
+    pub(super) max: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    name: u32,
+    at: Moment,
+    entry: Entry,
+}
+
+#[derive(Debug)]
+pub(super) struct Chronicle {
+    names: Arc<Names>,
+    /// The present name of each alarm that has entries.
+    named: BTreeMap<AlarmId, u32>,
+    /// Names that are not on disk yet.
+    new_names: Vec<u32>,
+    waiting: VecDeque<Waiting>,
+    next: u64,
+    /// The oldest entries on disk, as far as they are known.
+    old: VecDeque<Old>,
+    /// The numbers of the entries on disk.
+    stored: Range<u64>,
+    look_at: Moment,
+    pub(super) retention: Retention,
+}
+
+impl Chronicle {
+    /// A history of which the entries `stored` are on disk.
+    pub(super) fn restore(names: Names, stored: Range<u64>, retention: Retention, now: Moment) -> Chronicle {
+        let named = names.iter().map(|(number, facts)| (facts.id.clone(), *number)).collect();
+        Chronicle {
+            names: Arc::new(names),
+            named,
+            new_names: Vec::new(),
+            waiting: VecDeque::new(),
+            next: stored.end,
+            old: VecDeque::new(),
+            stored,
+            look_at: now,
+            retention,
+        }
+    }
+
+    /// All names that there are, for a search.
+    pub(super) fn names(&self) -> Arc<Names> {
+        self.names.clone()
+    }
+
+    /// The numbers of the entries that are on disk after the next write.
+    pub(super) fn range(&self, now: Moment) -> Range<u64> {
+        self.left_after(now)..self.next
+    }
+
+    /// The first entry that is left by a write now.
+    fn left_after(&self, now: Moment) -> u64 {
+        let last = self.leaving(now).checked_sub(1).and_then(|last| self.old.get(last));
+        last.map_or(self.stored.start, |last| last.number + 1)
+    }
+
+    /// Takes what has happened.
+    pub(super) fn take(&mut self, step: &mut Step, at: Moment) {
+        let shelvings = std::mem::take(&mut step.shelvings);
+        let mut shelvings = shelvings.into_iter().peekable();
+        if self.retention.max == 0 {
+            return;
+        }
+        for (place, event) in step.events.iter().enumerate() {
+            while let Some(shelving) = shelvings.next_if(|shelving| shelving.place <= place) {
+                self.add(Entry::Shelving(shelving), at);
+            }
+            self.add(Entry::Event(event.clone()), at);
+        }
+        shelvings.for_each(|shelving| self.add(Entry::Shelving(shelving), at));
+    }
+
+    fn add(&mut self, entry: Entry, at: Moment) {
+        let name = self.name_of(entry.alarm());
+        self.waiting.push_back(Waiting { number: self.next, name, at, entry });
+        self.next += 1;
+        if self.waiting.len() > WAITING {
+            self.waiting.pop_front();
+        }
+    }
+
+    fn name_of(&mut self, alarm: &Arc<AlarmFacts>) -> u32 {
+        if let Some(number) = self.named.get(&alarm.id)
+            && self.names.get(number).is_some_and(|known| known == alarm)
+        {
+            return *number;
+        }
+        let number = self.names.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+        Arc::make_mut(&mut self.names).insert(number, alarm.clone());
+        self.named.insert(alarm.id.clone(), number);
+        self.new_names.push(number);
+        number
+    }
+
+    /// Whether something is to leave, as far as is known.
+    pub(super) fn wants_to_forget(&self, now: Moment) -> bool {
+        self.leaving(now) > 0
+    }
+
+    /// From which entry on the caller should load old ones, because some may have to leave.
+    pub(super) fn wants(&mut self, now: Moment) -> Option<u64> {
+        let is_too_long = self.range_len() > self.retention.max;
+        if self.stored.is_empty() || !self.old.is_empty() || (!is_too_long && now < self.look_at) {
+            return None;
+        }
+        self.look_at = now + LOOK;
+        Some(self.stored.start)
+    }
+
+    /// Takes old entries that were loaded because it wanted them.
+    pub(super) fn load(&mut self, old: Vec<Old>) {
+        // What is not there need not leave.
+        self.stored.start = old.first().map_or(self.stored.end, |first| first.number);
+        self.old.extend(old);
+    }
+
+    /// What the oldest entries were found to be is not needed any more: nothing of them is too old.
+    pub(super) fn rest(&mut self, now: Moment) {
+        if self.leaving(now) == 0 {
+            self.old.clear();
+        }
+    }
+
+    fn range_len(&self) -> usize {
+        usize::try_from(self.next - self.stored.start).unwrap_or(usize::MAX)
+    }
+
+    /// How many of the old entries are to leave.
+    fn leaving(&self, now: Moment) -> usize {
+        let too_many = self.range_len().saturating_sub(self.retention.max);
+        let oldest = now - self.retention.span;
+        self.old.iter().enumerate().take_while(|(place, old)| *place < too_many || old.at < oldest).count()
+    }
+
+    /// Adds to a write what has happened and what leaves.
+    pub(super) fn put(&self, batch: &mut Batch, now: Moment) {
+        for number in &self.new_names {
+            if let Some(facts) = self.names.get(number) {
+                history::put_name(batch, *number, facts);
+            }
+        }
+        for Waiting { number, name, at, entry } in &self.waiting {
+            history::put_entry(batch, *number, *name, *at, entry);
+        }
+        self.old.iter().take(self.leaving(now)).for_each(|old| history::delete_entry(batch, old));
+    }
+
+    /// That write is on disk. `now` is the same as it was for the write.
+    pub(super) fn stored(&mut self, now: Moment) {
+        self.stored.start = self.left_after(now);
+        self.old.retain(|old| old.number >= self.stored.start);
+        self.stored.end = self.next;
+        self.waiting.clear();
+        self.new_names.clear();
+    }
+}

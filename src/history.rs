@@ -1,0 +1,115 @@
+//! What happened to alarms, as it is remembered: every event, and every shelving.
+//!
+//! Entries are numbered without a break, in the order in which they were decided. How they look on disk and how they are
+//! searched: [`crate::store::history`]; how they look to those who ask: [`crate::wire::history`].
+
+use crate::engine::{Event, ShelvingChange};
+use crate::model::{AlarmFacts, Glob};
+use crate::time::Stamp;
+use crate::wire::command::{Entered, HistoryQuery};
+use std::sync::Arc;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// A state changed.
+    Event(Event),
+    /// A shelving began or ended.
+    Shelving(ShelvingChange),
+}
+
+impl Entry {
+    /// The alarm to which it happened, as it was called then.
+    pub fn alarm(&self) -> &Arc<AlarmFacts> {
+        match self {
+            Entry::Event(event) => &event.alarm,
+            Entry::Shelving(shelving) => &shelving.alarm,
+        }
+    }
+
+    fn at(&self) -> Stamp {
+        match self {
+            Entry::Event(event) => event.at,
+            Entry::Shelving(shelving) => shelving.at,
+        }
+    }
+
+    fn occurrence(&self) -> u64 {
+        match self {
+            Entry::Event(event) => event.occurrence,
+            Entry::Shelving(shelving) => shelving.occurrence,
+        }
+    }
+
+    fn entered(&self) -> Entered {
+        match self {
+            Entry::Event(event) => Entered::State(event.to),
+            Entry::Shelving(ShelvingChange { until: Some(_), .. }) => Entered::Shelved,
+            Entry::Shelving(ShelvingChange { until: None, .. }) => Entered::Unshelved,
+        }
+    }
+}
+
+/// A question to the history, ready to be put to entries.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    alarm: Option<Name>,
+    thing: Option<Name>,
+    query: HistoryQuery,
+}
+
+#[derive(Debug, Clone)]
+enum Name {
+    Exactly(String),
+    Matching(Glob),
+}
+
+impl Name {
+    fn of(text: &String) -> Name {
+        Glob::parse(text).map_or_else(|| Name::Exactly(text.clone()), Name::Matching)
+    }
+
+    fn fits(&self, name: &str) -> bool {
+        match self {
+            Name::Exactly(wanted) => wanted == name,
+            Name::Matching(glob) => glob.matches(name),
+        }
+    }
+}
+
+impl Filter {
+    /// The question.
+    pub fn new(query: HistoryQuery) -> Filter {
+        Filter { alarm: query.alarm.as_ref().map(Name::of), thing: query.thing.as_ref().map(Name::of), query }
+    }
+
+    /// Whether it names alarms or things at all.
+    pub fn names_alarms(&self) -> bool {
+        self.alarm.is_some() || self.thing.is_some()
+    }
+
+    /// Whether it is about this alarm.
+    pub fn is_about(&self, alarm: &AlarmFacts) -> bool {
+        self.alarm.as_ref().is_none_or(|name| name.fits(alarm.id.as_str()))
+            && self.thing.as_ref().is_none_or(|name| name.fits(&alarm.thing))
+    }
+
+    /// Whether it is about this entry of such an alarm.
+    pub fn takes(&self, entry: &Entry) -> bool {
+        let HistoryQuery { states, from, to, occurrence, .. } = &self.query;
+        (states.is_empty() || states.contains(&entry.entered()))
+            && from.is_none_or(|from| entry.at() >= from)
+            && to.is_none_or(|to| entry.at() <= to)
+            && occurrence.is_none_or(|occurrence| entry.occurrence() == occurrence)
+    }
+
+    /// How many entries are wanted at most.
+    pub fn limit(&self) -> usize {
+        self.query.limit
+    }
+
+    /// Only entries before this one are wanted.
+    pub fn before(&self) -> u64 {
+        self.query.before.unwrap_or(u64::MAX)
+    }
+}

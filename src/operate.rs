@@ -1,0 +1,146 @@
+//! What operators want of alarms, carried out on the engine.
+//!
+//! Commands that need more than the engine (the history, the configuration) are carried out by [`crate::daemon`]; in a
+//! recording there is neither. Reading a command is in [`crate::wire::command`].
+
+use crate::engine::{AlarmIx, Answer, Engine, Signature, Step, Verb};
+use crate::explain;
+use crate::model::Glob;
+use crate::time::Now;
+use crate::wire::command::{Command, ListQuery, Request};
+use crate::wire::reply::{self, Outcome};
+use crate::wire::state;
+use serde::Serialize;
+
+/// Carries out a command and gives the answer's payload.
+///
+/// # Errors
+/// The request itself, if it needs more than the engine: for whoever has that.
+pub fn execute(
+    request: Request,
+    gateway: &str,
+    engine: &mut Engine,
+    now: Now,
+    step: &mut Step,
+) -> Result<Vec<u8>, Request> {
+    let Request { name, command } = request;
+    let answer = match command {
+        Command::Alarms { verb, alarm, who } => alarms(&name, verb, &alarm, &who, engine, now, step),
+        Command::List(query) => list(&name, &query, gateway, engine),
+        Command::Explain { alarm } => match engine.find(&alarm) {
+            Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, now))),
+            None => Err(unknown(engine, &alarm)),
+        },
+        command @ (Command::History(_) | Command::Reload) => return Err(Request { name, command }),
+    };
+    Ok(answer.unwrap_or_else(|error| reply::refused(name, error)))
+}
+
+/// The alarms that a command names, by id or by pattern.
+fn named(engine: &Engine, wanted: &str) -> Result<Vec<AlarmIx>, String> {
+    let Some(glob) = Glob::parse(wanted) else {
+        return engine.find(wanted).map(|ix| vec![ix]).ok_or_else(|| unknown(engine, wanted));
+    };
+    let found: Vec<AlarmIx> = engine.alarms().filter(|ix| glob.matches(engine.view(*ix).facts().id.as_str())).collect();
+    if found.is_empty() { Err(format!("no alarm matches {wanted:?}")) } else { Ok(found) }
+}
+
+fn unknown(engine: &Engine, wanted: &str) -> String {
+    match nearest(engine, wanted) {
+        Some(near) => format!("no alarm {wanted}; did you mean {near}?"),
+        None => format!("no alarm {wanted}"),
+    }
+}
+
+fn alarms(
+    name: &serde_json::Value,
+    verb: Verb,
+    wanted: &str,
+    who: &Signature,
+    engine: &mut Engine,
+    now: Now,
+    step: &mut Step,
+) -> Result<Vec<u8>, String> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        alarms: Vec<Outcome<'a>>,
+    }
+    let alarms = named(engine, wanted)?;
+    let answers: Vec<(AlarmIx, Answer)> =
+        alarms.into_iter().map(|ix| (ix, engine.command(ix, verb, who, now, step))).collect();
+    // A pattern means "those that can be"; a name means that one.
+    let ok = answers.iter().any(|(_, answer)| refusal(*answer).is_none());
+    let error = if ok { None } else { answers.first().map(|(ix, answer)| complaint(engine, *ix, *answer)) };
+    let outcomes = answers.iter().map(|(ix, answer)| {
+        let view = engine.view(*ix);
+        Outcome {
+            alarm: view.facts().id.as_str(),
+            state: view.state().as_str(),
+            changed: *answer == Answer::Done,
+            shelved_until: view.shelving().map(|shelving| shelving.until),
+            error: refusal(*answer),
+        }
+    });
+    Ok(reply::answer(name, error, Body { alarms: outcomes.collect() }))
+}
+
+fn refusal(answer: Answer) -> Option<&'static str> {
+    match answer {
+        Answer::Done | Answer::Already => None,
+        Answer::AlreadyAcknowledged => Some("is acknowledged already"),
+        Answer::NothingToAcknowledge => Some("has no occurrence that could be acknowledged"),
+    }
+}
+
+fn complaint(engine: &Engine, ix: AlarmIx, answer: Answer) -> String {
+    let view = engine.view(ix);
+    let what = refusal(answer).unwrap_or("was not changed");
+    format!("{} {what} (it is {})", view.facts().id, view.state())
+}
+
+fn list(name: &serde_json::Value, query: &ListQuery, gateway: &str, engine: &Engine) -> Result<Vec<u8>, String> {
+    #[derive(Serialize)]
+    struct Body<'a, T: Serialize> {
+        alarms: Vec<T>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next: Option<&'a str>,
+    }
+    let ListQuery { alarm, states, active, limit, after } = query;
+    let glob = alarm.as_deref().map(|wanted| Glob::parse(wanted).ok_or(wanted));
+    if let Some(Err(wanted)) = &glob
+        && engine.find(wanted).is_none()
+    {
+        return Err(unknown(engine, wanted));
+    }
+    let mut found = engine
+        .alarms_by_id(after.as_deref())
+        .map(|ix| engine.view(ix))
+        .filter(|view| match &glob {
+            None => true,
+            Some(Ok(glob)) => glob.matches(view.facts().id.as_str()),
+            Some(Err(id)) => view.facts().id.as_str() == *id,
+        })
+        .filter(|view| states.is_empty() || states.contains(&view.state()))
+        .filter(|view| active.is_none_or(|active| active == view.state().is_active()));
+    let listed: Vec<_> = found.by_ref().take(*limit).collect();
+    let next = found.next().and(listed.last()).map(|view| view.facts().id.as_str());
+    let alarms = listed.iter().map(|view| state::payload(*view, gateway)).collect();
+    Ok(reply::answer(name, None, Body { alarms, next }))
+}
+
+/// The alarm whose id looks most like what was written.
+fn nearest(engine: &Engine, wanted: &str) -> Option<String> {
+    /// Longer texts are no typing errors, and comparing costs the product of the lengths.
+    const LONGEST: usize = 128;
+    if wanted.len() > LONGEST {
+        return None;
+    }
+    engine
+        .alarms()
+        .map(|ix| engine.view(ix).facts().id.to_string())
+        .filter(|id| id.len().abs_diff(wanted.len()) <= wanted.len() / 3)
+        .map(|id| (strsim::damerau_levenshtein(&id, wanted), id))
+        .filter(|(distance, _)| *distance <= wanted.len() / 3)
+        .min()
+        .map(|(_, id)| id)
+}

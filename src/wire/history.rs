@@ -1,0 +1,77 @@
+//! The answer to `history`: entries as they are shown to those who ask.
+//!
+//! An event looks as it did when it was published. A shelving has no sequence number, because it is no state change; its
+//! `kind` says what it is.
+
+use super::event::Payload;
+use super::{Rfc3339, reply, title};
+use crate::engine::ShelvingChange;
+use crate::history::Entry;
+use serde::Serialize;
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Event(Payload<'a>),
+    Shelving(Shelving<'a>),
+}
+
+#[derive(Serialize)]
+struct Shelving<'a> {
+    kind: &'a str,
+    gateway: &'a str,
+    alarm: &'a str,
+    thing: &'a str,
+    property: &'a str,
+    level: &'a str,
+    #[serde(rename = "type")]
+    alarm_type: &'a str,
+    severity: &'a str,
+    title: &'a str,
+    state: &'a str,
+    at: Rfc3339,
+    occurrence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    events: Vec<Shown<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+}
+
+/// The answer: entries, newest first, and where to go on if there are more.
+pub(crate) fn render(request: &serde_json::Value, gateway: &str, entries: &[Entry], next: Option<u64>) -> Vec<u8> {
+    let events = entries.iter().map(|entry| match entry {
+        Entry::Event(event) => Shown::Event(super::event::payload(event, gateway)),
+        Entry::Shelving(shelving) => Shown::Shelving(shown(shelving, gateway)),
+    });
+    reply::answer(request, None, Body { events: events.collect(), next })
+}
+
+fn shown<'a>(change: &'a ShelvingChange, gateway: &'a str) -> Shelving<'a> {
+    let facts = &change.alarm;
+    Shelving {
+        kind: if change.until.is_some() { "shelved" } else { "unshelved" },
+        gateway,
+        alarm: facts.id.as_str(),
+        thing: &facts.thing,
+        property: &facts.property,
+        level: &facts.level,
+        alarm_type: facts.alarm_type.as_str(),
+        severity: facts.severity.as_str(),
+        title: title(facts),
+        state: change.state.as_str(),
+        at: Rfc3339(change.at),
+        occurrence: change.occurrence,
+        until: change.until.map(Rfc3339),
+        by: change.by.as_deref(),
+        comment: change.comment.as_deref(),
+    }
+}
