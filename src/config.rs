@@ -35,6 +35,8 @@ use syntax::Mended;
 /// Everything that the configuration says, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The main file.
+    pub file: PathBuf,
     /// `[gateway]`.
     pub gateway: Gateway,
     /// `[mqtt]`.
@@ -137,7 +139,20 @@ impl Config {
             return Err(problems.sorted());
         }
         let model = Arc::new(Model { definitions, max_things });
-        Ok((Config { gateway, mqtt, sources: sources.into(), model }, problems.sorted()))
+        let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
+        Ok((Config { file, gateway, mqtt, sources: sources.into(), model }, problems.sorted()))
+    }
+
+    /// What of `other` would take effect only after a restart; none: all of it can at once.
+    pub fn needs_a_restart(&self, other: &Config) -> Option<&'static str> {
+        let (old, new) = (&self.gateway, &other.gateway);
+        match () {
+            () if old.id != new.id => Some("the gateway's id"),
+            () if old.base != new.base => Some("the base of topics"),
+            () if old.state_dir != new.state_dir => Some("state_dir"),
+            () if self.mqtt != other.mqtt => Some("[mqtt]"),
+            () => None,
+        }
     }
 }
 

@@ -14,12 +14,14 @@ mod faults;
 mod hearing;
 mod journal;
 mod pulse;
+mod reload;
 mod repeats;
 mod searches;
 mod signals;
 
 pub(crate) use repeats::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
+use signals::Wish;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -35,6 +37,7 @@ use ear::Ear;
 use faults::FaultLog;
 use journal::{Journal, Occasion};
 use pulse::Pulse;
+use reload::Reload;
 use searches::Searches;
 use std::rc::Rc;
 use tokio::sync::mpsc::Receiver;
@@ -87,6 +90,7 @@ struct Daemon {
     /// Answers to commands of this turn.
     replies: Vec<Vec<u8>>,
     searches: Searches,
+    reload: Reload,
     /// Whether the broker was asked how far it has processed acknowledgements, and has not answered.
     fence_is_out: bool,
     /// Alarms whose retained topic exists; later ones are new.
@@ -160,6 +164,7 @@ impl Daemon {
             receipts: Vec::new(),
             replies: Vec::new(),
             searches: Searches::default(),
+            reload: Reload::default(),
         })
     }
 
@@ -178,8 +183,18 @@ impl Daemon {
             let wake_at = self.wake_at();
             let first = tokio::select! {
                 biased;
-                () = stop.requested() => break,
+                wish = stop.wish() => match wish {
+                    Wish::Stop => break,
+                    Wish::Reload => {
+                        self.begin_reload(None);
+                        continue;
+                    }
+                },
                 heard = self.heard.recv() => Some(heard.ok_or_else(|| anyhow::anyhow!("the connection's task has ended"))?),
+                read = self.reload.read() => {
+                    self.finish_reload(read, self.clock.now());
+                    None
+                }
                 () = tokio::time::sleep_until(self.clock.instant(wake_at).into()) => None,
             };
             // 2. A timer may be late. What the socket holds came before it was: let that be read first.

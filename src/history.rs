@@ -65,8 +65,8 @@ enum Name {
 }
 
 impl Name {
-    fn of(text: &String) -> Name {
-        Glob::parse(text).map_or_else(|| Name::Exactly(text.clone()), Name::Matching)
+    fn of(text: &str) -> Name {
+        Glob::parse(text).map_or_else(|| Name::Exactly(text.to_owned()), Name::Matching)
     }
 
     fn fits(&self, name: &str) -> bool {
@@ -80,7 +80,7 @@ impl Name {
 impl Filter {
     /// The question.
     pub fn new(query: HistoryQuery) -> Filter {
-        Filter { alarm: query.alarm.as_ref().map(Name::of), thing: query.thing.as_ref().map(Name::of), query }
+        Filter { alarm: query.alarm.as_deref().map(Name::of), thing: query.thing.as_deref().map(Name::of), query }
     }
 
     /// Whether it names alarms or things at all.

@@ -22,7 +22,7 @@ pub fn execute(
     engine: &mut Engine,
     now: Now,
     step: &mut Step,
-) -> Result<Vec<u8>, Request> {
+) -> Result<Vec<u8>, Box<Request>> {
     let Request { name, command } = request;
     let answer = match command {
         Command::Alarms { verb, alarm, who } => alarms(&name, verb, &alarm, &who, engine, now, step),
@@ -31,7 +31,7 @@ pub fn execute(
             Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, now))),
             None => Err(unknown(engine, &alarm)),
         },
-        command @ (Command::History(_) | Command::Reload) => return Err(Request { name, command }),
+        command @ (Command::History(_) | Command::Reload) => return Err(Box::new(Request { name, command })),
     };
     Ok(answer.unwrap_or_else(|error| reply::refused(name, error)))
 }

@@ -151,6 +151,13 @@ impl Outbox {
         }
     }
 
+    /// Alarms have other numbers now: all their states leave again, and those that wait under old numbers do not.
+    pub fn states_begin_anew(&mut self, alarms: Vec<AlarmIx>) {
+        self.states.clear();
+        self.waiting_states.clear();
+        alarms.into_iter().for_each(|alarm| self.state_changed(alarm));
+    }
+
     /// The link is up: everything that the broker did not take leaves again, and every state.
     pub fn connected(&mut self, alarms: impl Iterator<Item = AlarmIx>) {
         self.connected = true;

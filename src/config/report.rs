@@ -142,28 +142,23 @@ impl Problems {
         text
     }
 
-    /// For programs.
+    /// For programs: one JSON object a line.
     pub fn to_json_lines(&self) -> String {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            file: &'a str,
-            line: usize,
-            column: usize,
-            severity: &'a str,
-            message: String,
-        }
-        let mut text = String::new();
-        for problem in &self.problems {
+        let line = |line: &Line| serde_json::to_string(line).unwrap_or_default() + "\n";
+        self.to_lines().iter().map(line).collect()
+    }
+
+    /// For programs, one by one.
+    pub fn to_lines(&self) -> Vec<Line> {
+        let line = |problem: &Problem| {
             let Location { file, line, column, .. } = self.locate(problem);
             let message = match problem.help.as_str() {
                 "" => problem.message.clone(),
                 help => format!("{}; {help}", problem.message),
             };
-            let line = Line { file, line, column, severity: problem.weight.as_str(), message };
-            text.push_str(&serde_json::to_string(&line).unwrap_or_default());
-            text.push('\n');
-        }
-        text
+            Line { file: file.to_owned(), line, column, severity: problem.weight.as_str(), message }
+        };
+        self.problems.iter().map(line).collect()
     }
 
     fn locate(&self, problem: &Problem) -> Location<'_> {
@@ -183,6 +178,16 @@ impl Problems {
             width: marked.lines().next().unwrap_or("").chars().count(),
         }
     }
+}
+
+/// A problem as programs see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    file: String,
+    line: usize,
+    column: usize,
+    severity: &'static str,
+    message: String,
 }
 
 /// Whether a line has to stay where it is. It may be broken or in the wrong place, so its words decide.

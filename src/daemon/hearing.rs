@@ -10,7 +10,6 @@ use crate::operate;
 use crate::outbox::Token;
 use crate::time::{Moment, Now};
 use crate::wire::command::{self, Command, Request};
-use crate::wire::reply;
 use crate::wire::status::Gap;
 
 /// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
@@ -151,10 +150,10 @@ impl Daemon {
         let gateway = &self.config.gateway.id;
         match operate::execute(request, gateway, &mut self.engine, now, &mut self.step) {
             Ok(reply) => self.replies.push(reply),
-            Err(Request { name, command: Command::History(query) }) => self.searches.ask(name, query),
-            Err(Request { name, command }) => {
-                self.replies.push(reply::refused(name, format!("{command:?} cannot be carried out")));
-            }
+            Err(request) => match *request {
+                Request { name, command: Command::History(query) } => self.searches.ask(name, query),
+                Request { name, .. } => self.begin_reload(Some(name)),
+            },
         }
     }
 

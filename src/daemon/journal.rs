@@ -40,8 +40,8 @@ pub(super) struct Journal {
     pub(super) outbox: Outbox,
     pub(super) repeats: Repeats,
     pub(super) chronicle: Chronicle,
-    /// Letters of a restored engine that wait for the first write.
-    restored: Vec<Letter>,
+    /// Letters that delete the retained topics of alarms that are gone, and wait for the next write.
+    farewells: Vec<Letter>,
     /// Alarms that are not configured any more.
     gone: Vec<AlarmMemory>,
     /// What was found when the store was opened.
@@ -80,7 +80,7 @@ impl Journal {
         }
         let clock = Clock::start(position.as_ref().map(|position| &position.anchor));
         let now = clock.now();
-        let (outbox, mut restored) = (restore_outbox(&mut store, position.as_ref())?, Vec::new());
+        let outbox = restore_outbox(&mut store, position.as_ref())?;
         let (engine, gone) = match &position {
             Some(position) => {
                 let Position { next_seq, observed_until, .. } = position;
@@ -88,16 +88,8 @@ impl Journal {
             }
             None => (Engine::new(config.model.clone()), Vec::new()),
         };
-        for memory in &gone {
-            tracing::info!(alarm = %memory.facts.id, "is not configured any more");
-            restored.push(Letter {
-                topic: Arc::from(gateway.topics.alarm(&memory.facts.id)),
-                payload: Bytes::new(),
-                retain: true,
-            });
-        }
         let keeper = Keeper::start(Box::new(store)).context("cannot start the store's thread")?;
-        let journal = Journal {
+        let mut journal = Journal {
             keeper,
             gateway,
             outbox,
@@ -108,15 +100,31 @@ impl Journal {
                 Retention { span: config.gateway.history, max: config.gateway.history_max },
                 now.at,
             ),
-            restored,
-            gone,
+            farewells: Vec::new(),
+            gone: Vec::new(),
             opening: trouble,
             failure: None,
             commits: 0,
             stored_bytes: 0,
             observed_until: Moment::default(),
         };
+        journal.reconfigured(&config.gateway, gone);
         Ok((journal, clock, engine))
+    }
+
+    /// Takes another configuration: alarms that are not in it leave the disk and the broker.
+    pub(super) fn reconfigured(&mut self, gateway: &Gateway, gone: Vec<AlarmMemory>) {
+        self.gateway = gateway.clone();
+        self.chronicle.retention = Retention { span: gateway.history, max: gateway.history_max };
+        for memory in &gone {
+            tracing::info!(alarm = %memory.facts.id, "is not configured any more");
+            self.farewells.push(Letter {
+                topic: Arc::from(gateway.topics.alarm(&memory.facts.id)),
+                payload: Bytes::new(),
+                retain: true,
+            });
+        }
+        self.gone.extend(gone);
     }
 
     /// Whether all that was published was on disk before.
@@ -162,7 +170,7 @@ impl Journal {
         let now = clock.at();
         self.chronicle.take(step, now);
         let mut letters: Vec<Letter> = step.events.drain(..).map(|event| self.letter(&event)).collect();
-        letters.append(&mut self.restored);
+        letters.append(&mut self.farewells);
         if let Some((_, retry_at)) = &self.failure {
             if now < *retry_at {
                 self.keep(letters, false);

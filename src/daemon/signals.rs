@@ -4,7 +4,16 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// What ends the daemon.
+/// What somebody outside wants of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// That it ends.
+    Stop,
+    /// That it reads its configuration again.
+    Reload,
+}
+
+/// What ends the daemon, and what makes it read its configuration again.
 #[derive(Debug)]
 pub struct Stop {
     signals: Option<(Signal, Signal, Signal)>,
@@ -13,7 +22,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// SIGTERM and SIGINT.
+    /// SIGTERM and SIGINT; SIGHUP for the configuration.
     pub fn on_signals() -> Stop {
         let (keep, handle) = watch::channel(false);
         Stop { signals: None, handle, _keep: Some(keep) }
@@ -24,8 +33,8 @@ impl Stop {
         Stop { signals: None, handle, _keep: None }
     }
 
-    /// Waits until the daemon has to stop.
-    pub(super) async fn requested(&mut self) {
+    /// Waits until somebody wants something.
+    pub(super) async fn wish(&mut self) -> Wish {
         if self._keep.is_some() && self.signals.is_none() {
             let all = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
             match all {
@@ -39,14 +48,12 @@ impl Stop {
             if self.handle.wait_for(|stop| *stop).await.is_err() {
                 std::future::pending::<()>().await;
             }
-            return;
+            return Wish::Stop;
         };
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => tracing::warn!("SIGHUP: the configuration is read at the start only; restart to apply it"),
-            }
+        tokio::select! {
+            _ = terminate.recv() => Wish::Stop,
+            _ = interrupt.recv() => Wish::Stop,
+            _ = hangup.recv() => Wish::Reload,
         }
     }
 }
@@ -54,6 +61,14 @@ impl Stop {
 /// Says that the daemon works. It does so without a broker, too.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
+}
+
+/// Says that the configuration is being read again, and since when.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "cannot tell systemd of the reload"),
+    }
 }
 
 /// Says that it is about to end.

@@ -78,12 +78,15 @@ pub struct Old {
     pub at: Moment,
 }
 
+/// The first bytes of the keys of entries and of their index: most of what is in a store.
+pub(super) const KEYS: [u8; 2] = *b"hx";
+
 fn entry_key(number: u64) -> Vec<u8> {
-    record::numbered_key(b'h', number)
+    record::numbered_key(KEYS[0], number)
 }
 
 fn index_key(name: u32, number: u64) -> Vec<u8> {
-    let mut key = record::key(b'x', name);
+    let mut key = record::key(KEYS[1], name);
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
@@ -296,15 +299,14 @@ impl Search {
     }
 }
 
+/// The number of an entry, and the entry itself if it has been read.
+type Candidate = (u64, Option<Vec<u8>>);
+
 /// The newest entries of some alarms, by number; their values have to be read one by one.
-fn joined(
-    store: &mut dyn Store,
-    names: &BTreeSet<u32>,
-    before: u64,
-) -> Result<Vec<(u64, Option<Vec<u8>>)>, StoreError> {
+fn joined(store: &mut dyn Store, names: &BTreeSet<u32>, before: u64) -> Result<Vec<Candidate>, StoreError> {
     let mut numbers = Vec::new();
     for name in names {
-        let pairs = store.scan_back(&record::key(b'x', *name), &index_key(*name, before), SLICE)?;
+        let pairs = store.scan_back(&record::key(KEYS[1], *name), &index_key(*name, before), SLICE)?;
         numbers.extend(pairs.iter().filter_map(|(key, _)| number_of(key)));
     }
     numbers.sort_unstable_by(|a, b| b.cmp(a));

@@ -30,6 +30,7 @@ mod proxy;
 mod readme;
 mod recordings;
 mod reference;
+mod reload;
 mod streaming;
 mod support;
 mod tls;

@@ -377,12 +377,17 @@ impl Daemon {
 
     /// SIGSTOP.
     pub fn freeze(&self) {
-        send_signal(self.process.as_ref().unwrap(), rustix::process::Signal::STOP);
+        self.signal(rustix::process::Signal::STOP);
     }
 
     /// SIGCONT.
     pub fn thaw(&self) {
-        send_signal(self.process.as_ref().unwrap(), rustix::process::Signal::CONT);
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    /// Any signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        send_signal(self.process.as_ref().unwrap(), signal);
     }
 
     /// Waits until it has ended by itself, and gives its exit code.

@@ -1,0 +1,99 @@
+//! Another configuration while the daemon runs: a transaction. A file with a mistake changes nothing and is reported; a
+//! right one takes effect between two messages, so none is lost and none is decided by half of it.
+//!
+//! The files are read beside the loop, because compiling a hundred thousand alarms takes a while.
+
+use super::{Daemon, signals};
+use crate::config::Config;
+use crate::config::report::Problems;
+use crate::engine::Outline;
+use crate::intake::Intake;
+use crate::time::Now;
+use crate::wire::reply::{self, Names};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+/// A configuration that is being read.
+type Reading = JoinHandle<Result<(Config, Problems), Problems>>;
+
+/// Reloads that were asked for, and the one that is going on.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    reading: Option<Reading>,
+    /// Requests that get the answer; a signal has none.
+    asked_by: Vec<Value>,
+}
+
+impl Reload {
+    /// Waits until a configuration has been read; for ever, if none is.
+    pub(super) async fn read(&mut self) -> Result<(Config, Problems), Problems> {
+        let Some(reading) = &mut self.reading else { return std::future::pending().await };
+        let read = reading.await;
+        self.reading = None;
+        // It cannot panic; if it does, nothing has changed.
+        read.unwrap_or_else(|_| Err(Problems::default()))
+    }
+}
+
+impl Daemon {
+    /// Begins to read the configuration again.
+    pub(super) fn begin_reload(&mut self, asked_by: Option<Value>) {
+        self.reload.asked_by.extend(asked_by);
+        if self.reload.reading.is_none() {
+            signals::reloading();
+            let file = self.config.file.clone();
+            self.reload.reading = Some(tokio::task::spawn_blocking(move || Config::load(&file)));
+        }
+    }
+
+    /// Takes the configuration that was read, or says why not.
+    pub(super) fn finish_reload(&mut self, read: Result<(Config, Problems), Problems>, now: Now) {
+        let result = match read {
+            Ok((config, warnings)) => match self.config.needs_a_restart(&config) {
+                None => Ok(self.reconfigure(config, now, &warnings)),
+                Some(what) => Err((format!("{what} cannot change while the daemon runs: restart it"), Vec::new())),
+            },
+            Err(problems) => {
+                tracing::error!(problems = problems.to_text(), "the configuration has mistakes; the old one stays");
+                let (errors, _) = problems.count();
+                Err((format!("the configuration has {errors} errors; the old one stays"), problems.to_lines()))
+            }
+        };
+        self.status.problems.retain(|problem| !problem.starts_with(RELOAD));
+        if let Err((error, _)) = &result {
+            tracing::error!(error, "reload");
+            self.status.problems.push(format!("{RELOAD}{error}"));
+        }
+        for name in std::mem::take(&mut self.reload.asked_by) {
+            self.replies.push(match &result {
+                Ok(outline) => reply::answer(&name, None, Names::from(outline)),
+                Err((error, problems)) => reply::with_problems(&name, error.clone(), problems),
+            });
+        }
+        signals::ready();
+    }
+
+    fn reconfigure(&mut self, config: Config, now: Now, warnings: &Problems) -> Outline {
+        let (outline, gone) = self.engine.reconfigure(config.model.clone(), now, &mut self.step);
+        self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload);
+        self.journal.reconfigured(&config.gateway, gone);
+        self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
+        self.alarms_known = self.engine.len();
+        let Outline { added, removed, changed, kept } = &outline;
+        if !warnings.is_empty() {
+            tracing::warn!(warnings = warnings.to_text(), "the configuration is read again, but");
+        }
+        tracing::info!(
+            added = added.len(),
+            removed = removed.len(),
+            changed = changed.len(),
+            kept,
+            "the configuration was read again"
+        );
+        self.config = config;
+        outline
+    }
+}
+
+/// How the problem on the status begins.
+const RELOAD: &str = "reload: ";

@@ -1,0 +1,119 @@
+//! Another configuration while the daemon runs, by command and by signal.
+
+use crate::support::{Broker, Daemon, HI, Watcher, config};
+use serde_json::{Value, json};
+
+const RANGE: &str = "[[alarm]]\nthing = \"press-2\"\nproperty = \"pressure\"\nlevel = \"range\"\ntype = \"standard\"\n\
+                     operator = \"!=\"\nlimit = 15\ndeadband = 10\nobserve_time = \"1s\"\n";
+const QUIET: &str = "[[alarm]]\nthing = \"press-3\"\nproperty = \"pressure\"\nlevel = \"quiet\"\ntype = \"no-value\"\nobserve_time = \"300ms\"\n";
+
+fn reload(watcher: &mut Watcher) -> Value {
+    watcher.publish("annunciator/gw/commands/reload", r#"{"request":"again"}"#);
+    watcher.next_on("replies")
+}
+
+#[test]
+fn what_changes_begins_anew_and_the_rest_goes_on() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::start(broker.port, &format!("{HI}{RANGE}"));
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    watcher.event("press-1/pressure/hi");
+    // Its observe-time runs over the reload.
+    watcher.value("press-2", "pressure", "30");
+    let other = HI.replace("limit = 15", "limit = 18");
+    daemon.configure(&config(broker.port, &format!("{RANGE}{other}{QUIET}")));
+    let reply = reload(&mut watcher);
+    assert_eq!(
+        reply,
+        json!({ "request": "again", "ok": true, "added": ["press-3/pressure/quiet"], "removed": [],
+                "changed": ["press-1/pressure/hi"], "kept": 1 })
+    );
+    let event = watcher.event("press-1/pressure/hi");
+    assert_eq!(
+        (&event["from"], &event["to"], &event["cause"]),
+        (&json!("activated"), &json!("enabled"), &json!("config"))
+    );
+    assert_eq!(watcher.event("press-3/pressure/quiet")["to"], "activated");
+    let event = watcher.event("press-2/pressure/range");
+    assert_eq!((&event["to"], &event["value"]), (&json!("activated"), &json!(30)));
+    // What left ends its occurrence, and its topic goes. A crash right behind it changes nothing of that.
+    daemon.configure(&config(broker.port, &other));
+    let reply = reload(&mut watcher);
+    assert_eq!(reply["removed"], json!(["press-2/pressure/range", "press-3/pressure/quiet"]));
+    daemon.kill();
+    daemon.launch();
+    let event = watcher.event("press-2/pressure/range");
+    assert_eq!((&event["to"], &event["cause"]), (&json!("off"), &json!("config")));
+    watcher.next("the deletion", |seen| {
+        seen.topic == "annunciator/gw/alarms/press-2/pressure/range" && seen.payload.is_empty()
+    });
+    watcher.value("press-1", "pressure", "19");
+    assert_eq!(watcher.event("press-1/pressure/hi")["occurrence"], 2);
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_is_reported_with_its_place() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::start(broker.port, HI);
+    watcher.status("online");
+    daemon.configure(&config(broker.port, &HI.replace("limit = 15", "limits = 15")));
+    let reply = reload(&mut watcher);
+    assert_eq!(reply["ok"], false, "{reply}");
+    let places: Vec<_> = reply["problems"].as_array().unwrap().iter().map(|p| (&p["line"], &p["severity"])).collect();
+    assert_eq!(places.len(), 2, "{reply}");
+    assert_eq!(places[1], (&json!(17), &json!("error")), "{reply}");
+    let status = watcher.next("the problem", |seen| {
+        seen.topic == "annunciator/gw/status"
+            && seen.json()["problems"][0].as_str().is_some_and(|p| p.starts_with("reload"))
+    });
+    assert_eq!(status.json()["problems"].as_array().unwrap().len(), 1);
+    watcher.value("press-1", "pressure", "16");
+    assert_eq!(watcher.event("press-1/pressure/hi")["to"], "activated");
+    // What cannot change at run time is refused as a whole.
+    daemon.configure(&config(broker.port, HI).replace("id = \"gw\"", "id = \"gw-2\""));
+    let reply = reload(&mut watcher);
+    assert!(reply["error"].as_str().unwrap().contains("the gateway's id cannot change"), "{reply}");
+    // By a signal it is the same; the status tells when all is well again.
+    daemon.configure(&config(broker.port, HI));
+    daemon.signal(rustix::process::Signal::HUP);
+    watcher.next("a status without problems", |seen| {
+        seen.topic == "annunciator/gw/status" && seen.json()["problems"].is_null()
+    });
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn under_traffic_no_message_and_no_timer_is_lost() {
+    const MESSAGES: usize = 20_000;
+    const RELOADS: usize = 10;
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let long = RANGE.replace("observe_time = \"1s\"", "observe_time = \"4s\"");
+    let daemon = Daemon::start(broker.port, &format!("{HI}{long}"));
+    watcher.status("online");
+    watcher.value("press-2", "pressure", "30");
+    for message in 0..MESSAGES {
+        watcher.value("press-1", "pressure", if message % 2 == 0 { "16" } else { "14" });
+        if message % (MESSAGES / RELOADS) == 0 {
+            // A definition comes and goes; the others stay as they are.
+            let extra = if message % (2 * MESSAGES / RELOADS) == 0 { QUIET } else { "" };
+            daemon.configure(&config(broker.port, &format!("{HI}{long}{extra}")));
+            watcher.publish("annunciator/gw/commands/reload", "{}");
+        }
+        watcher.drain();
+    }
+    let event = watcher.event("press-2/pressure/range");
+    let stamp = |key: &str| annunciator::time::Stamp::parse(event[key].as_str().unwrap()).unwrap();
+    let late = stamp("at") - stamp("since");
+    assert_eq!(late, annunciator::time::Span::from_secs(4), "{event}");
+    watcher.looked_back();
+    let mut changes = 0;
+    watcher.next("the last change", |seen| {
+        changes += usize::from(seen.topic == "annunciator/gw/events/press-1/pressure/hi");
+        changes == MESSAGES
+    });
+    println!("{RELOADS} reloads among {MESSAGES} messages: each was evaluated");
+}
