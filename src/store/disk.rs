@@ -56,7 +56,7 @@ pub struct DiskStore {
     /// What is being sealed.
     sealing: Arc<Changes>,
     /// The thread that does it.
-    worker: Option<JoinHandle<Result<(), String>>>,
+    worker: Option<JoinHandle<Result<Base, String>>>,
     /// The number of the log up to which it will be sealed.
     worker_seal: u64,
     /// The base with the newest seal, and that seal; none before the first.
@@ -258,9 +258,10 @@ impl DiskStore {
         let result = worker.join().unwrap_or_else(|_| Err("the thread that did it has failed".to_owned()));
         let sealed = std::mem::take(&mut self.sealing);
         self.is_copying = false;
-        self.reader = None;
         match result {
-            Ok(()) => {
+            Ok(base) => {
+                // Whoever has read goes on reading, from the newer one, and it is open already.
+                self.reader = self.reader.take().map(|_| base);
                 let side = self.newest.map_or(Side::A, |(side, _)| side.other());
                 self.other = self.newest.map(|(_, seal)| seal);
                 self.newest = Some((side, self.worker_seal));
@@ -425,7 +426,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(self) -> Result<(), String> {
+    fn run(self) -> Result<Base, String> {
         if !self.exists && self.target.exists() {
             std::fs::remove_dir_all(&self.target).map_err(|error| error.to_string())?;
         }
@@ -444,7 +445,8 @@ impl Work {
         }
         let behind = self.behind.iter().filter(|(key, _)| !self.changes.contains_key(*key));
         base.apply(behind.chain(self.changes.iter()).map(|(key, value)| (key.clone(), value.clone())))?;
-        base.seal_at(self.seal)
+        base.seal_at(self.seal)?;
+        Ok(base)
     }
 }
 

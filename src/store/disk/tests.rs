@@ -250,6 +250,44 @@ fn pages_are_the_same_whether_from_the_log_or_from_a_base() {
     assert_eq!(rest, [(8, 8), (20, 20)].map(|(k, v)| (vec![b'o', k], vec![v])));
 }
 
+/// In memory, in what is being sealed, or in a base: a page is that of a plain map, from either end.
+#[test]
+fn pages_are_those_of_a_plain_map_wherever_the_pairs_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    let mut plain: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut random = 7_u64;
+    let mut next = |bound: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u8::try_from((random >> 33) % bound).unwrap()
+    };
+    for round in 0..120 {
+        let mut batch = Batch::default();
+        for _ in 0..next(6) {
+            let key = vec![next(4), next(40)];
+            if next(3) == 0 {
+                plain.remove(&key);
+                batch.delete(key);
+            } else {
+                plain.insert(key.clone(), vec![round]);
+                batch.put(key, vec![round]);
+            }
+        }
+        store.commit(&batch).unwrap();
+        if next(8) == 0 && store.worker.is_none() {
+            store.rotate().unwrap();
+        }
+        let prefix = vec![next(4)];
+        let (from, limit) = (vec![prefix[0], next(40)], usize::from(next(9)));
+        let pair = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        let fits = |(key, _): &(&Vec<u8>, &Vec<u8>)| key.starts_with(&prefix);
+        let ahead: Vec<Pair> = plain.range(from.clone()..).filter(fits).take(limit).map(pair).collect();
+        assert_eq!(store.scan(&prefix, &from, limit).unwrap(), ahead, "round {round}");
+        let back: Vec<Pair> = plain.range(..from.clone()).rev().filter(fits).take(limit).map(pair).collect();
+        assert_eq!(store.scan_back(&prefix, &from, limit).unwrap(), back, "round {round}");
+    }
+}
+
 #[test]
 fn only_if_both_bases_are_gone_is_something_lost_and_then_it_is_said() {
     let dir = tempfile::tempdir().unwrap();
