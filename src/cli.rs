@@ -3,11 +3,29 @@
 //! Standard output is data, standard error is for people. Exit status: 0 fine, 1 run-time failure, 2 configuration or
 //! usage.
 
+mod acknowledge;
+mod change;
 mod check;
+mod completions;
 mod demo;
+mod disable;
+mod enable;
+mod explain;
+mod history;
+mod list;
+mod man;
+mod reload;
+mod remote;
 mod replay;
 mod run;
 mod schema;
+mod shelve;
+mod states;
+mod table;
+mod terminal;
+mod test_reaction;
+mod unshelve;
+mod watch;
 
 use crate::config::Config;
 use clap::{Parser, Subcommand};
@@ -29,12 +47,38 @@ enum Verb {
     Run(run::Args),
     /// Check a configuration and show every problem with its place
     Check(check::Args),
+    /// List the alarms of a running daemon and their states
+    List(list::Args),
+    /// Show what has happened: events of a running daemon, past and live
+    History(history::Args),
+    /// Watch the active alarms of a running daemon, live
+    Watch(watch::Args),
+    /// Take note of alarms, with your name on them
+    Acknowledge(acknowledge::Args),
+    /// Let alarms be evaluated again
+    Enable(enable::Args),
+    /// Let alarms be evaluated no more
+    Disable(disable::Args),
+    /// Hold back the reactions of alarms for a while
+    Shelve(shelve::Args),
+    /// Let the reactions of shelved alarms go out again
+    Unshelve(unshelve::Args),
+    /// Explain why an alarm is active, or why it is not
+    Explain(explain::Args),
+    /// Let the running daemon read its configuration again
+    Reload(reload::Args),
+    /// Let the running daemon try a reaction, and show what the other side answers
+    TestReaction(test_reaction::Args),
     /// Play a recording through the engine and print the events it causes
     Replay(replay::Args),
     /// Watch the three example alarms live, on a broker and things of its own
     Demo(demo::Args),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Write the manual pages
+    Man(man::Args),
 }
 
 /// Where the configuration is, for every verb that needs one.
@@ -68,6 +112,19 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Schema => schema::run(),
+        Verb::List(args) => list::run(&args),
+        Verb::History(args) => history::run(&args),
+        Verb::Watch(args) => watch::run(&args),
+        Verb::Acknowledge(args) => acknowledge::run(&args),
+        Verb::Enable(args) => enable::run(&args),
+        Verb::Disable(args) => disable::run(&args),
+        Verb::Shelve(args) => shelve::run(&args),
+        Verb::Unshelve(args) => unshelve::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Reload(args) => reload::run(&args),
+        Verb::TestReaction(args) => test_reaction::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,10 +142,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Says something to people.
+/// Says something to people. It may quote what came from elsewhere, so nothing in it is obeyed by a terminal.
 #[expect(clippy::print_stderr, reason = "the one place that talks to people")]
 fn say(text: &str) {
-    eprintln!("{}", text.trim_end());
+    for line in text.trim_end().lines() {
+        let fields: Vec<_> = line.split('\t').map(terminal::printable).collect();
+        eprintln!("{}", fields.join("\t"));
+    }
 }
 
 fn people_watch() -> bool {
@@ -108,5 +168,15 @@ fn load(arg: &ConfigArg) -> Result<Config, Failure> {
             say(&problems.to_text());
             Err(Failure::Config)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
     }
 }

@@ -21,7 +21,7 @@
 //! - [`outbox`] knows what has to reach the broker, in which order, and what to do when there is too much.
 //! - [`store`] puts all of it on disk, in one atomic, synced write for each turn of the loop.
 //! - [`mqtt`] is everything that knows rumqttc; [`clock`] is the one place that asks for the time.
-//! - [`daemon`] is the loop; [`cli`] is the command line.
+//! - [`daemon`] is the loop; [`cli`] is the command line, and [`client`] how it asks a running daemon.
 //!
 //! What is *not* there is as telling: the engine has no clock, no I/O, no errors and no strings to look up; nothing
 //! awaits the connection's queue; no message is acknowledged before its effects are on disk; nothing is published
@@ -30,6 +30,7 @@
 //! Words are those of ISA-18.2 (IEC 62682), OPC UA Part 9 and the W3C Web of Things.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod daemon;

@@ -13,7 +13,7 @@
 //! Messages are acknowledged when the caller says so, after the turn that they were part of is on disk.
 
 mod poll;
-mod tls;
+pub(crate) mod tls;
 
 use crate::clock::Clock;
 use crate::config::MqttSettings;

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) fn configuration(tls: &Tls) -> Result<TlsConfiguration, String> {
+pub(crate) fn configuration(tls: &Tls) -> Result<TlsConfiguration, String> {
     let roots = match &tls.ca_file {
         Some(path) => roots_from(path)?,
         None => system_roots()?,

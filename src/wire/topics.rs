@@ -90,6 +90,16 @@ impl Topics {
         format!("{}/events/{alarm}", self.base)
     }
 
+    /// The filter for all events.
+    pub fn events(&self) -> String {
+        format!("{}/events/#", self.base)
+    }
+
+    /// The filter for the states of all alarms.
+    pub fn alarms(&self) -> String {
+        format!("{}/alarms/#", self.base)
+    }
+
     /// Inputs that could not be used.
     pub fn faults(&self) -> String {
         format!("{}/faults", self.base)
@@ -108,6 +118,11 @@ impl Topics {
     /// Answers to commands.
     pub fn replies(&self) -> String {
         format!("{}/replies", self.base)
+    }
+
+    /// Where the daemon takes the commands of one verb.
+    pub fn command(&self, verb: &str) -> String {
+        format!("{}/{COMMANDS}/{verb}", self.base)
     }
 
     /// The filter for all commands.

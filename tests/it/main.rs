@@ -16,6 +16,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
 mod clock;
+mod commandline;
 mod configuration;
 mod deaf;
 mod demo;

@@ -1,5 +1,6 @@
 //! Real parts for the tests: a mosquitto on a random port, the daemon as a process, a client that watches.
 
+pub mod operator;
 pub mod proxy;
 pub mod tmpfs;
 pub mod traffic;
@@ -45,6 +46,13 @@ pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// What the program prints when it succeeds.
+pub fn program(args: &[&str]) -> String {
+    let output = Command::new(PROGRAM).args(args).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A mosquitto of our own.

@@ -1,0 +1,288 @@
+//! `annunciator history`: what has happened, and with `--follow` what happens.
+//!
+//! Without `--follow` newest first, as the daemon gives it, page by page; with it in the order of time, so that the
+//! present joins on at the end.
+
+mod entry;
+
+use super::remote::{Remote, accepted, put};
+use super::table::Columns;
+use super::terminal::{Paper, json_line};
+use super::{Failure, say};
+use crate::client::{Client, Command, Message};
+use crate::clock;
+use crate::config::parse_duration;
+use crate::model::Glob;
+use crate::time::{Span, Stamp};
+use entry::{Entry, HEAD};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+/// Events in one answer: what the daemon gives at most.
+const PAGE: u64 = 1_000;
+/// Between two looks whether the daemon is still there.
+const TICK: Span = Span::from_secs(5);
+/// Numbers of events that are remembered, so that what the broker brings twice is shown once.
+const REMEMBERED: usize = 4_096;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    remote: Remote,
+    /// Only alarms whose thing/property/level fits; * and ? stand for anything (in quotes, or the shell takes them)
+    #[arg(value_name = "ALARM", default_value = "*")]
+    alarm: String,
+    /// Only alarms of things that fit
+    #[arg(long, value_name = "THING")]
+    thing: Option<String>,
+    /// Only changes to these states
+    #[arg(long, value_name = "STATE", value_delimiter = ',',
+          value_parser = ["off", "enabled", "idled", "activated", "acknowledged", "shelved", "unshelved"])]
+    state: Vec<String>,
+    /// Only from then on: RFC 3339, or how long ago (2h)
+    #[arg(long, value_name = "TIME", value_parser = time_or_ago)]
+    from: Option<Stamp>,
+    /// Only until then: RFC 3339, or how long ago (30m)
+    #[arg(long, value_name = "TIME", value_parser = time_or_ago, conflicts_with = "follow")]
+    to: Option<Stamp>,
+    /// Only this occurrence of the alarm
+    #[arg(long, value_name = "N")]
+    occurrence: Option<u64>,
+    /// So many events, the newest
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    limit: u64,
+    /// All events that are kept
+    #[arg(long, conflicts_with = "follow")]
+    all: bool,
+    /// Go on with what happens, until Ctrl-C
+    #[arg(long, short)]
+    follow: bool,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// The same as --format jsonl
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+/// How history is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Aligned columns, for people
+    Table,
+    /// One JSON object a line, as the event topics have them
+    Jsonl,
+    /// Comma-separated values (RFC 4180) with a headline
+    Csv,
+}
+
+/// One page of the answer.
+#[derive(Deserialize)]
+struct Page {
+    events: Vec<Box<RawValue>>,
+    #[serde(default)]
+    next: Option<Value>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut client = args.remote.open()?;
+    let format = if args.json { Format::Jsonl } else { args.format };
+    let mut printer = Printer::new(format, Paper::stdout());
+    printer.begin()?;
+    if args.follow {
+        return follow(args, &mut client, &mut printer);
+    }
+    let limit = if args.all { u64::MAX } else { args.limit };
+    fetch(args, &mut client, limit, |events| printer.print(events.iter().map(|event| event.get())))
+}
+
+/// Asks for the newest events that fit, page by page.
+fn fetch(
+    args: &Args,
+    client: &mut Client,
+    limit: u64,
+    mut take: impl FnMut(&[Box<RawValue>]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (mut left, mut before) = (limit, None);
+    while left > 0 {
+        let mut command = Command::new();
+        put(&mut command, "alarm", Some(args.alarm.as_str()));
+        put(&mut command, "thing", args.thing.as_deref());
+        put(&mut command, "state", (!args.state.is_empty()).then(|| args.state.clone()));
+        put(&mut command, "from", args.from.map(|stamp| stamp.to_string()));
+        put(&mut command, "to", args.to.map(|stamp| stamp.to_string()));
+        put(&mut command, "occurrence", args.occurrence);
+        put(&mut command, "limit", Some(left.min(PAGE)));
+        put(&mut command, "before", before.clone());
+        let Page { events, next } = accepted(client.request("history", command)?)?.read()?;
+        take(&events)?;
+        left = left.saturating_sub(events.len() as u64);
+        // A page may bring nothing and still not be the last: the daemon looks at so many events at a time.
+        match next.filter(|next| !next.is_null() && Some(next) != before.as_ref()) {
+            Some(next) => before = Some(next),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Shows the past, then what comes.
+fn follow(args: &Args, client: &mut Client, printer: &mut Printer) -> Result<(), Failure> {
+    let events = client.topics().events();
+    client.follow(vec![events])?;
+    let mut past = Vec::new();
+    fetch(args, client, args.limit, |page| {
+        past.extend(page.iter().map(|event| event.get().to_owned()));
+        Ok(())
+    })?;
+    past.reverse();
+    let latest = past.iter().filter_map(|event| Entry::read(event)?.seq).max();
+    let mut shown = Shown { latest, live: BTreeSet::new() };
+    printer.print(past.iter().map(String::as_str))?;
+    let filter = Filter::new(args);
+    let status = client.topics().status();
+    let mut was_online = true;
+    loop {
+        let Some(message) = client.next(TICK)? else { continue };
+        if message.topic == status {
+            let is_online = client.status().is_some_and(|status| status.state == "online");
+            if is_online != was_online {
+                say(if is_online { "the daemon is online again" } else { "the daemon is offline; waiting for it" });
+            }
+            was_online = is_online;
+        } else if let Some(event) = filter.pick(&message, &mut shown) {
+            printer.print([event])?;
+        }
+    }
+}
+
+/// Which events were shown.
+#[derive(Debug)]
+struct Shown {
+    /// The newest of the past.
+    latest: Option<u64>,
+    /// Numbers of those that came since.
+    live: BTreeSet<u64>,
+}
+
+impl Shown {
+    /// Whether it is new.
+    fn is_first(&mut self, seq: u64) -> bool {
+        if self.latest.is_some_and(|latest| seq <= latest) {
+            return false;
+        }
+        if self.live.len() >= REMEMBERED {
+            self.live.pop_first();
+        }
+        self.live.insert(seq)
+    }
+}
+
+/// The conditions of the command line, for events that come live.
+struct Filter<'a> {
+    args: &'a Args,
+    alarm: Option<Glob>,
+    thing: Option<Glob>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(args: &'a Args) -> Filter<'a> {
+        Filter { args, alarm: Glob::parse(&args.alarm), thing: args.thing.as_deref().and_then(Glob::parse) }
+    }
+
+    /// The event in the message, if it is to be shown and was not yet.
+    fn pick<'m>(&self, message: &'m Message, shown: &mut Shown) -> Option<&'m str> {
+        let text = std::str::from_utf8(&message.payload).ok()?;
+        let entry = Entry::read(text)?;
+        let Args { alarm, thing, state, occurrence, .. } = self.args;
+        let fits = self.alarm.as_ref().map_or(entry.alarm == *alarm, |glob| glob.matches(&entry.alarm))
+            && match (&self.thing, thing) {
+                (Some(glob), _) => glob.matches(&entry.thing),
+                (None, Some(thing)) => entry.thing == *thing,
+                (None, None) => true,
+            }
+            && (state.is_empty() || state.iter().any(|state| state == entry.becomes()))
+            && occurrence.is_none_or(|occurrence| entry.occurrence == Some(occurrence));
+        (fits && entry.seq.is_none_or(|seq| shown.is_first(seq))).then_some(text)
+    }
+}
+
+/// Writes events in one of the formats.
+struct Printer {
+    format: Format,
+    paper: Paper,
+    columns: Columns<{ HEAD.len() }>,
+    has_head: bool,
+}
+
+impl Printer {
+    fn new(format: Format, paper: Paper) -> Printer {
+        Printer { format, paper, columns: Columns::new(HEAD, paper), has_head: false }
+    }
+
+    /// What stands there even if there are no events.
+    fn begin(&self) -> Result<(), Failure> {
+        if self.format == Format::Csv {
+            std::io::stdout().write_all(entry::csv_head().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn print<'e>(&mut self, events: impl IntoIterator<Item = &'e str>) -> Result<(), Failure> {
+        let text: String = match self.format {
+            Format::Jsonl => events.into_iter().map(json_line).collect(),
+            Format::Csv => events.into_iter().map(|event| entry::csv_line(event, self.paper)).collect(),
+            Format::Table => {
+                let rows: Vec<_> = events.into_iter().filter_map(Entry::read).map(|entry| entry.row()).collect();
+                self.columns.fit(&rows);
+                let head = (!self.has_head && !rows.is_empty()).then(|| self.columns.head());
+                self.has_head |= head.is_some();
+                head.into_iter().chain(rows.iter().map(|row| self.columns.line(row))).collect()
+            }
+        };
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
+        Ok(())
+    }
+}
+
+/// RFC 3339, or how long ago.
+fn time_or_ago(text: &str) -> Result<Stamp, String> {
+    let length = text.strip_suffix("ago").unwrap_or(text).trim();
+    if let Ok(length) = parse_duration(length) {
+        return Ok(clock::wall() - length);
+    }
+    Stamp::parse(text).map_err(|_| {
+        format!("{text:?} is neither a time (2026-05-01T12:00:14Z) nor how long ago something was (2h, 30m)")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_given_or_counted_back() {
+        assert_eq!(time_or_ago("1970-01-01T00:00:14Z"), Ok(Stamp::from_micros(14_000_000)));
+        for text in ["2h", "2h ago", "2 hours ago"] {
+            let then = time_or_ago(text).unwrap();
+            let ago = clock::wall() - then;
+            assert!((Span::from_secs(7_200)..Span::from_secs(7_260)).contains(&ago), "{text}: {ago}");
+        }
+        assert!(time_or_ago("yesterday").unwrap_err().contains("neither"));
+    }
+
+    #[test]
+    fn what_comes_twice_is_shown_once() {
+        let mut shown = Shown { latest: Some(7), live: BTreeSet::new() };
+        assert_eq!([7, 8, 8, 10, 9, 10].map(|seq| shown.is_first(seq)), [false, true, false, true, true, false]);
+        for seq in 11..20_000 {
+            assert!(shown.is_first(seq));
+        }
+        assert_eq!(shown.live.len(), REMEMBERED);
+    }
+}

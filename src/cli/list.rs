@@ -1,0 +1,75 @@
+//! `annunciator list`: the alarms of a running daemon and how they are.
+
+use super::Failure;
+use super::remote::{Remote, accepted, print_table, put};
+use super::states::AlarmState;
+use super::table::Cell;
+use super::terminal::{Paper, json_line};
+use crate::client::Command;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::io::Write as _;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    remote: Remote,
+    /// Only alarms whose thing/property/level fits; * and ? stand for anything (in quotes, or the shell takes them)
+    #[arg(value_name = "ALARM", default_value = "*")]
+    alarm: String,
+    /// Only alarms in these states
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["off", "enabled", "idled", "activated", "acknowledged"])]
+    state: Vec<String>,
+    /// Only alarms that are activated or acknowledged
+    #[arg(long)]
+    active: bool,
+    /// One JSON object a line: the alarms as their retained topics have them
+    #[arg(long)]
+    json: bool,
+}
+
+/// One page of the answer.
+#[derive(Deserialize)]
+struct Page {
+    alarms: Vec<Box<RawValue>>,
+    next: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut client = args.remote.open()?;
+    let paper = Paper::stdout();
+    let mut rows = Vec::new();
+    let mut after = None;
+    loop {
+        let mut command = Command::new();
+        put(&mut command, "alarm", Some(args.alarm.as_str()));
+        put(&mut command, "state", (!args.state.is_empty()).then(|| args.state.clone()));
+        put(&mut command, "active", args.active.then_some(true));
+        put(&mut command, "after", after);
+        let page: Page = accepted(client.request("list", command)?)?.read()?;
+        for alarm in &page.alarms {
+            if args.json {
+                std::io::stdout().write_all(json_line(alarm.get()).as_bytes())?;
+            } else {
+                rows.push(row(&serde_json::from_str(alarm.get())?));
+            }
+        }
+        // A page that brings nothing would be asked for again for ever.
+        match page.next.filter(|_| !page.alarms.is_empty()) {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    print_table(["SEVERITY", "STATE", "ALARM", "CHANGED", "VALUE", "TITLE"], &rows, paper)
+}
+
+fn row(alarm: &AlarmState) -> [Cell; 6] {
+    [
+        alarm.severity_cell(),
+        alarm.state_cell(),
+        Cell::plain(alarm.alarm_text()),
+        Cell::plain(alarm.at_text()),
+        Cell::plain(alarm.value_text()),
+        Cell::plain(alarm.title_text()),
+    ]
+}

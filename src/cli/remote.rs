@@ -1,0 +1,135 @@
+//! What all verbs have in common that talk to a running daemon: how to reach it, who asks, and how answers are shown.
+
+use super::terminal::{Paper, json_line};
+use super::{ConfigArg, Failure, say};
+use crate::client::{Client, Command, Reply, Trouble};
+use crate::config::{Config, parse_duration};
+use crate::time::Span;
+use anyhow::anyhow;
+use serde::Deserialize;
+use serde_json::Value;
+use std::io::Write as _;
+
+/// How to reach the daemon.
+#[derive(Debug, clap::Args)]
+pub(super) struct Remote {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// How long to wait for the broker, and for the daemon's answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    timeout: Span,
+}
+
+impl Remote {
+    /// Connects as the configuration says. What it warns of is for `check`.
+    pub(super) fn open(&self) -> Result<Client, Failure> {
+        let config = self.load()?;
+        self.connect(&config)
+    }
+
+    /// Reads the configuration, which is the daemon's own.
+    pub(super) fn load(&self) -> Result<Config, Failure> {
+        Config::load(&self.config.config).map(|(config, _)| config).map_err(|problems| {
+            say(&problems.to_text());
+            Failure::Config
+        })
+    }
+
+    /// Connects.
+    pub(super) fn connect(&self, config: &Config) -> Result<Client, Failure> {
+        Client::open(config, self.timeout).map_err(|trouble| {
+            if let Trouble::Settings(what) = &trouble {
+                say(&format!("annunciator: {what}"));
+                return Failure::Config;
+            }
+            Failure::Run(trouble.into())
+        })
+    }
+}
+
+/// Who changes something, and why.
+#[derive(Debug, clap::Args)]
+pub(super) struct Signature {
+    /// Who does it [default: $SUDO_USER, else $USER]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+}
+
+impl Signature {
+    /// Adds it to a command.
+    pub(super) fn sign(&self, command: &mut Command) {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let by = self.by.clone().or_else(|| variable("SUDO_USER")).or_else(|| variable("USER"));
+        put(command, "by", by);
+        put(command, "comment", self.comment.clone());
+    }
+}
+
+/// Adds a member to a command, if there is one.
+pub(super) fn put(command: &mut Command, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        command.insert(name.to_owned(), value.into());
+    }
+}
+
+/// The answer, unless it is a refusal.
+pub(super) fn accepted(reply: Reply) -> Result<Reply, Failure> {
+    match reply.error() {
+        None => Ok(reply),
+        Some(error) => Err(Failure::Run(anyhow!("{error}"))),
+    }
+}
+
+/// The answer as a script wants it. A refusal is shown there, too, and ends in failure.
+pub(super) fn print_json(reply: Reply) -> Result<(), Failure> {
+    std::io::stdout().write_all(json_line(reply.text()).as_bytes())?;
+    accepted(reply).map(drop)
+}
+
+/// What became of one alarm.
+#[derive(Debug, Deserialize)]
+pub(super) struct Outcome {
+    alarm: String,
+    state: String,
+    changed: bool,
+    error: Option<String>,
+    shelved_until: Option<String>,
+}
+
+/// What became of the alarms of a command.
+#[derive(Debug, Deserialize)]
+pub(super) struct Outcomes {
+    #[serde(default)]
+    pub(super) alarms: Vec<Outcome>,
+}
+
+impl Outcome {
+    /// As a line of a table.
+    pub(super) fn row(&self) -> [super::table::Cell; 3] {
+        use super::table::Cell;
+        use super::terminal::{Look, local_time, printable};
+        let remark = match (&self.error, self.changed, &self.shelved_until) {
+            (Some(error), _, _) => Cell::new(Look::Warning, printable(error)),
+            (None, _, Some(until)) => Cell::plain(format!("shelved until {}", local_time(until))),
+            (None, false, None) => Cell::new(Look::Faint, "nothing to change"),
+            (None, true, None) => Cell::plain(""),
+        };
+        let state = Cell::new(Look::of_state(&self.state), printable(&self.state));
+        [Cell::plain(printable(&self.alarm)), state, remark]
+    }
+}
+
+/// Prints a table, or nothing where there are no rows.
+pub(super) fn print_table<const N: usize>(
+    head: [&str; N],
+    rows: &[[super::table::Cell; N]],
+    paper: Paper,
+) -> Result<(), Failure> {
+    if !rows.is_empty() {
+        std::io::stdout().write_all(super::table::render(head, rows, paper).as_bytes())?;
+    }
+    Ok(())
+}

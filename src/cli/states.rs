@@ -1,0 +1,107 @@
+//! Alarms as their retained topics and `list` show them.
+
+use super::table::Cell;
+use super::terminal::{Look, local_time, printable, value};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What is shown of an alarm's present state.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct AlarmState {
+    pub(super) alarm: String,
+    #[serde(default)]
+    pub(super) title: String,
+    pub(super) severity: String,
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) active: bool,
+    pub(super) seq: Option<u64>,
+    /// When the condition became true.
+    pub(super) since: Option<String>,
+    /// When the state changed.
+    pub(super) at: Option<String>,
+    #[serde(default)]
+    value: Value,
+    /// Alarms on means have one, even if it is null.
+    #[serde(default)]
+    average: Value,
+    acknowledged: Option<Acknowledged>,
+    shelved: Option<Shelved>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Shelved {
+    until: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Acknowledged {
+    by: String,
+}
+
+impl AlarmState {
+    pub(super) fn severity_cell(&self) -> Cell {
+        Cell::new(Look::of_severity(&self.severity), printable(&self.severity))
+    }
+
+    /// The state, with what else an operator has done to the alarm.
+    pub(super) fn state_text(&self) -> String {
+        let mut text = printable(&self.state).into_owned();
+        if let Some(Acknowledged { by }) = self.acknowledged.as_ref().filter(|_| self.state == "acknowledged") {
+            text = format!("{text} by {}", printable(by));
+        }
+        if let Some(Shelved { until }) = &self.shelved {
+            text = format!("{text}, shelved until {}", local_time(until));
+        }
+        text
+    }
+
+    pub(super) fn state_cell(&self) -> Cell {
+        Cell::new(Look::of_state(&self.state), self.state_text())
+    }
+
+    /// The value that counted, or the mean.
+    pub(super) fn value_text(&self) -> String {
+        value_or_mean(&self.value, &self.average)
+    }
+
+    pub(super) fn at_text(&self) -> String {
+        self.at.as_deref().map(local_time).unwrap_or_default()
+    }
+
+    /// The title, unless it says no more than the id.
+    pub(super) fn title_text(&self) -> String {
+        if self.title == self.alarm { String::new() } else { printable(&self.title).into_owned() }
+    }
+
+    pub(super) fn alarm_text(&self) -> String {
+        printable(&self.alarm).into_owned()
+    }
+}
+
+/// A value, or the mean where there is one, rounded for people.
+pub(super) fn value_or_mean(single: &Value, average: &Value) -> String {
+    match average.as_f64() {
+        Some(mean) => format!("mean {}", rounded(mean)),
+        None => value(single),
+    }
+}
+
+/// Six digits are more than a sensor has.
+fn rounded(mean: f64) -> String {
+    let text = format!("{mean:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn means_are_shown_where_there_are_some() {
+        assert_eq!(value_or_mean(&json!(16.5), &Value::Null), "16.5");
+        assert_eq!(value_or_mean(&json!(16.5), &json!(20.0 / 3.0)), "mean 6.666667");
+        assert_eq!(value_or_mean(&json!(1), &json!(100)), "mean 100");
+    }
+}

@@ -1,0 +1,40 @@
+//! `annunciator test-reaction`: one delivery without an alarm, and what the other side said.
+
+use super::Failure;
+use super::remote::{Remote, accepted, print_json, put};
+use super::terminal::printable;
+use crate::client::Command;
+use serde::Deserialize;
+use std::io::Write as _;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    remote: Remote,
+    /// The daemon's answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// The name of the [[reaction]]
+    #[arg(value_name = "REACTION")]
+    reaction: String,
+}
+
+#[derive(Deserialize)]
+struct Tested {
+    #[serde(default)]
+    answer: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut client = args.remote.open()?;
+    let mut command = Command::new();
+    put(&mut command, "reaction", Some(args.reaction.as_str()));
+    let reply = client.request("test-reaction", command)?;
+    if args.json {
+        return print_json(reply);
+    }
+    let Tested { answer } = accepted(reply)?.read()?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}: delivered: {}", printable(&args.reaction), printable(&answer))?;
+    Ok(())
+}
