@@ -34,13 +34,20 @@ pub(super) struct Columns<const N: usize> {
     head: [Cell; N],
     widths: [usize; N],
     paper: Paper,
+    /// Columns of the terminal that may be used.
+    limit: Option<usize>,
 }
 
 impl<const N: usize> Columns<N> {
     pub(super) fn new(head: [&str; N], paper: Paper) -> Columns<N> {
         let head = head.map(|title| Cell::new(Look::Strong, title));
         let widths = head.each_ref().map(Cell::width);
-        Columns { head, widths, paper }
+        Columns { head, widths, paper, limit: paper.size().map(|(columns, _)| columns) }
+    }
+
+    /// The same with so many columns at most.
+    pub(super) fn within(self, limit: usize) -> Columns<N> {
+        Columns { limit: Some(limit), ..self }
     }
 
     /// Makes room for these rows.
@@ -60,8 +67,7 @@ impl<const N: usize> Columns<N> {
     /// One row, with its line end.
     pub(super) fn line(&self, row: &[Cell; N]) -> String {
         let before_last: usize = self.widths.iter().take(N.saturating_sub(1)).map(|width| width + GAP).sum();
-        let columns = self.paper.size().map_or(usize::MAX, |(columns, _)| columns);
-        let room = columns.saturating_sub(before_last).max(LEAST);
+        let room = self.limit.map_or(usize::MAX, |limit| limit.saturating_sub(before_last).max(LEAST));
         let mut text = String::new();
         let mut padding = 0;
         for (column, (cell, width)) in row.iter().zip(self.widths).enumerate() {

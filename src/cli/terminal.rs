@@ -2,6 +2,7 @@
 //!
 //! Names and values come from devices and from whoever may publish. What a terminal would obey is shown as an escape.
 
+use crate::time::Stamp;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -159,6 +160,17 @@ pub(super) fn local_time(rfc3339: &str) -> String {
         Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => printable(rfc3339).into_owned(),
     }
+}
+
+/// A time that is mostly of today, where the reader is: without the date if it is, else without the seconds.
+pub(super) fn recent_time(time: Stamp, now: Stamp) -> String {
+    let here = |stamp: Stamp| {
+        let time = jiff::Timestamp::from_microsecond(stamp.as_micros()).ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::system()))
+    };
+    let Some((time, now)) = here(time).zip(here(now)) else { return local_time(&time.to_string()) };
+    let format = if time.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    time.strftime(format).to_string()
 }
 
 /// The text cut to `width` characters, with a sign that there is more.

@@ -2,7 +2,7 @@
 
 use crate::cli::states::AlarmState;
 use crate::cli::table::{Cell, Columns};
-use crate::cli::terminal::{Look, Paper, cut, local_time, printable};
+use crate::cli::terminal::{Look, Paper, cut, local_time, printable, recent_time};
 use crate::client::{Message, Status};
 use crate::model::Severity;
 use crate::time::{Span, Stamp};
@@ -65,6 +65,8 @@ impl Board {
 
     /// Lines for a terminal of so many columns and lines.
     pub(super) fn picture(&self, paper: Paper, (width, height): (usize, usize), now: Stamp) -> Vec<String> {
+        // With the cursor behind the last column, clearing the rest of the line would take its character.
+        let width = width.saturating_sub(1);
         let active = self.active();
         let mut lines = vec![self.headline(paper, active.len(), width, now)];
         let warn = |look, text: &str| paper.paint(look, &cut(&printable(text), width));
@@ -76,7 +78,7 @@ impl Board {
             return lines;
         }
         let rows: Vec<_> = active.iter().map(|alarm| row(alarm, now)).collect();
-        let mut columns = Columns::new(HEAD, paper);
+        let mut columns = Columns::new(HEAD, paper).within(width);
         columns.fit(&rows);
         let mut line = |line: String| lines.push(line.trim_end_matches('\n').to_owned());
         line(columns.head());
@@ -104,7 +106,7 @@ impl Board {
         };
         let gateway = printable(&self.gateway);
         let count = format!("{active} active of {} alarms", self.alarms.len());
-        let clock = local_time(&now.to_string());
+        let clock = recent_time(now, now);
         let used = format!("{gateway}  {presence}  {count}  {clock}").chars().count();
         let gap = " ".repeat(width.saturating_sub(used));
         format!("{}  {}  {count}{gap}  {clock}", paper.paint(Look::Strong, &gateway), paper.paint(look, &presence))
@@ -140,7 +142,7 @@ fn row(alarm: &AlarmState, now: Stamp) -> [Cell; HEAD.len()] {
     [
         alarm.severity_cell(),
         alarm.state_cell(),
-        Cell::plain(begun.map(|begun| local_time(&begun.to_string())).unwrap_or_default()),
+        Cell::plain(begun.map(|begun| recent_time(begun, now)).unwrap_or_default()),
         Cell::plain(length),
         Cell::plain(alarm.alarm_text()),
         Cell::plain(alarm.value_text()),
