@@ -33,8 +33,8 @@ pub(super) struct Args {
     #[command(flatten)]
     remote: Remote,
     /// Only alarms whose thing/property/level fits; * and ? stand for anything (in quotes, or the shell takes them)
-    #[arg(value_name = "ALARM", default_value = "*")]
-    alarm: String,
+    #[arg(value_name = "ALARM")]
+    alarm: Option<String>,
     /// Only alarms of things that fit
     #[arg(long, value_name = "THING")]
     thing: Option<String>,
@@ -109,7 +109,7 @@ fn fetch(
     let (mut left, mut before) = (limit, None);
     while left > 0 {
         let mut command = Command::new();
-        put(&mut command, "alarm", Some(args.alarm.as_str()));
+        put(&mut command, "alarm", args.alarm.as_deref());
         put(&mut command, "thing", args.thing.as_deref());
         put(&mut command, "state", (!args.state.is_empty()).then(|| args.state.clone()));
         put(&mut command, "from", args.from.map(|stamp| stamp.to_string()));
@@ -184,26 +184,43 @@ impl Shown {
 /// The conditions of the command line, for events that come live.
 struct Filter<'a> {
     args: &'a Args,
-    alarm: Option<Glob>,
-    thing: Option<Glob>,
+    alarm: Name<'a>,
+    thing: Name<'a>,
+}
+
+/// What an id has to be like.
+enum Name<'a> {
+    Any,
+    Exactly(&'a str),
+    Matching(Glob),
+}
+
+impl<'a> Name<'a> {
+    fn of(text: Option<&'a str>) -> Name<'a> {
+        text.map_or(Name::Any, |text| Glob::parse(text).map_or(Name::Exactly(text), Name::Matching))
+    }
+
+    fn fits(&self, id: &str) -> bool {
+        match self {
+            Name::Any => true,
+            Name::Exactly(wanted) => *wanted == id,
+            Name::Matching(glob) => glob.matches(id),
+        }
+    }
 }
 
 impl<'a> Filter<'a> {
     fn new(args: &'a Args) -> Filter<'a> {
-        Filter { args, alarm: Glob::parse(&args.alarm), thing: args.thing.as_deref().and_then(Glob::parse) }
+        Filter { args, alarm: Name::of(args.alarm.as_deref()), thing: Name::of(args.thing.as_deref()) }
     }
 
     /// The event in the message, if it is to be shown and was not yet.
     fn pick<'m>(&self, message: &'m Message, shown: &mut Shown) -> Option<&'m str> {
         let text = std::str::from_utf8(&message.payload).ok()?;
         let entry = Entry::read(text)?;
-        let Args { alarm, thing, state, occurrence, .. } = self.args;
-        let fits = self.alarm.as_ref().map_or(entry.alarm == *alarm, |glob| glob.matches(&entry.alarm))
-            && match (&self.thing, thing) {
-                (Some(glob), _) => glob.matches(&entry.thing),
-                (None, Some(thing)) => entry.thing == *thing,
-                (None, None) => true,
-            }
+        let Args { state, occurrence, .. } = self.args;
+        let fits = self.alarm.fits(&entry.alarm)
+            && self.thing.fits(&entry.thing)
             && (state.is_empty() || state.iter().any(|state| state == entry.becomes()))
             && occurrence.is_none_or(|occurrence| entry.occurrence == Some(occurrence));
         (fits && entry.seq.is_none_or(|seq| shown.is_first(seq))).then_some(text)

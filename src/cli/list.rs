@@ -15,8 +15,8 @@ pub(super) struct Args {
     #[command(flatten)]
     remote: Remote,
     /// Only alarms whose thing/property/level fits; * and ? stand for anything (in quotes, or the shell takes them)
-    #[arg(value_name = "ALARM", default_value = "*")]
-    alarm: String,
+    #[arg(value_name = "ALARM")]
+    alarm: Option<String>,
     /// Only alarms in these states
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["off", "enabled", "idled", "activated", "acknowledged"])]
     state: Vec<String>,
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut after = None;
     loop {
         let mut command = Command::new();
-        put(&mut command, "alarm", Some(args.alarm.as_str()));
+        put(&mut command, "alarm", args.alarm.as_deref());
         put(&mut command, "state", (!args.state.is_empty()).then(|| args.state.clone()));
         put(&mut command, "active", args.active.then_some(true));
         put(&mut command, "after", after);

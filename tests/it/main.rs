@@ -22,6 +22,8 @@ mod deaf;
 mod demo;
 mod disk;
 mod flash;
+mod flood;
+mod fuzz;
 mod kill;
 mod live;
 mod operators;
