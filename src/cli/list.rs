@@ -6,6 +6,7 @@ use super::states::AlarmState;
 use super::table::Cell;
 use super::terminal::{Paper, json_line};
 use crate::client::Command;
+use crate::clock;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::io::Write as _;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn row(alarm: &AlarmState) -> [Cell; 6] {
     [
         alarm.severity_cell(),
-        alarm.state_cell(),
+        alarm.state_cell(clock::wall()),
         Cell::plain(alarm.alarm_text()),
         Cell::plain(alarm.at_text()),
         Cell::plain(alarm.value_text()),

@@ -1,7 +1,8 @@
 //! Alarms as their retained topics and `list` show them.
 
 use super::table::Cell;
-use super::terminal::{Look, local_time, printable, value};
+use super::terminal::{Look, local_time, printable, recent_time, value};
+use crate::time::Stamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -45,19 +46,19 @@ impl AlarmState {
     }
 
     /// The state, with what else an operator has done to the alarm.
-    pub(super) fn state_text(&self) -> String {
+    pub(super) fn state_text(&self, now: Stamp) -> String {
         let mut text = printable(&self.state).into_owned();
         if let Some(Acknowledged { by }) = self.acknowledged.as_ref().filter(|_| self.state == "acknowledged") {
             text = format!("{text} by {}", printable(by));
         }
         if let Some(Shelved { until }) = &self.shelved {
-            text = format!("{text}, shelved until {}", local_time(until));
+            text = format!("{text}, shelved until {}", until_time(until, now));
         }
         text
     }
 
-    pub(super) fn state_cell(&self) -> Cell {
-        Cell::new(Look::of_state(&self.state), self.state_text())
+    pub(super) fn state_cell(&self, now: Stamp) -> Cell {
+        Cell::new(Look::of_state(&self.state), self.state_text(now))
     }
 
     /// The value that counted, or the mean.
@@ -77,6 +78,11 @@ impl AlarmState {
     pub(super) fn alarm_text(&self) -> String {
         printable(&self.alarm).into_owned()
     }
+}
+
+/// The end of a shelving, short where it is of the same day.
+pub(super) fn until_time(until: &str, now: Stamp) -> String {
+    Stamp::parse(until).map_or_else(|_| printable(until).into_owned(), |until| recent_time(until, now))
 }
 
 /// A value, or the mean where there is one, rounded for people.

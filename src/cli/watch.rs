@@ -176,7 +176,7 @@ impl View for Lines {
         match (self.is_json, std::str::from_utf8(&message.payload)) {
             (true, Ok(json)) if !json.is_empty() => put(&json_line(json)),
             (true, _) => put(&json_line(&serde_json::json!({ "alarm": change.alarm, "state": null }).to_string())),
-            (false, _) => put(&change.line()),
+            (false, _) => put(&change.line(clock::wall())),
         }
     }
 

@@ -70,10 +70,10 @@ fn history_comes_as_a_table_as_lines_and_for_spreadsheets() {
     let from = ["--from", "2026-05-01T12:00:00+02:00", "--to", "2026-05-02T00:00:00Z"];
     let table = operator.succeeds("history", &[&args[..], &from[..]].concat());
     let want = "\
-AT                   SEVERITY  ALARM                CHANGE                             OCCURRENCE  VALUE  CAUSE  BY   COMMENT
-2026-05-01 12:00:14  critical  press-1/pressure/hi  idled → activated                  4           16.5   value
-2026-05-01 12:00:14  critical  press-1/pressure/hi  shelved until 2026-05-01 13:00:00  3                         kim  works
-2026-05-01 12:00:14  critical  press-1/pressure/hi  idled, acknowledged                2           16.5   value
+AT                   SEVERITY  ALARM                CHANGE                  NO.  VALUE  CAUSE   COMMENT
+2026-05-01 12:00:14  critical  press-1/pressure/hi  idled → activated       4    16.5   value
+2026-05-01 12:00:14  critical  press-1/pressure/hi  shelved until 13:00:00  3           by kim  works
+2026-05-01 12:00:14  critical  press-1/pressure/hi  idled, acknowledged     2    16.5   value
 ";
     assert_eq!(table, want);
     let mut asked = json!({
@@ -194,6 +194,54 @@ fn a_daemon_is_operated() {
     let gone = operator.does("enable", &["*"]);
     assert_eq!(gone.code, 1);
     assert!(gone.err.contains("the daemon gw is offline, as its last will says"), "{gone:?}");
+}
+
+#[test]
+fn a_daemon_is_asked() {
+    let broker = Broker::start();
+    let operator = Operator::at(broker.port);
+    let mut watcher = Watcher::connect(broker.port);
+    let daemon = Daemon::start(broker.port, HI);
+    watcher.status("online");
+    for value in ["16", "3", "17"] {
+        watcher.value("press-1", "pressure", value);
+        watcher.event("press-1/pressure/hi");
+    }
+    let listed = operator.succeeds("list", &["press-*", "--active", "--json"]);
+    let retained =
+        watcher.next("the state", |seen| seen.topic.ends_with("alarms/press-1/pressure/hi") && seen.json()["seq"] == 3);
+    assert_eq!(listed.trim_end().as_bytes(), retained.payload, "as the retained topic has it, byte for byte");
+    assert_eq!(operator.succeeds("list", &["--state", "off"]), "");
+    let out = operator.succeeds("shelve", &["--for", "30m", "press-1/pressure/hi", "--comment", "works"]);
+    assert!(out.contains("press-1/pressure/hi  activated  shelved until "), "{out}");
+    let refused = operator.does("shelve", &["--for", "99h", "press-1/pressure/hi"]);
+    assert!(refused.code == 1 && refused.err.contains("max_shelve"), "{refused:?}");
+    let explained = operator.succeeds("explain", &["press-1/pressure/hi"]);
+    assert!(explained.contains("shelved until") && explained.contains("above 15"), "{explained}");
+    let history = operator.succeeds("history", &["--json"]);
+    let became = |event: &Value| event["kind"].as_str().or(event["to"].as_str()).unwrap().to_owned();
+    let events: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let became: Vec<String> = events.iter().map(became).collect();
+    assert_eq!(became, ["shelved", "activated", "idled", "activated"]);
+    let idled =
+        watcher.all.iter().find(|seen| seen.topic.contains("/events/") && seen.json()["to"] == "idled").unwrap();
+    let line = operator.succeeds("history", &["--json", "--state", "idled", "--from", "1h"]);
+    assert_eq!(line.trim_end().as_bytes(), idled.payload, "as it was published, byte for byte");
+    assert_eq!(operator.succeeds("history", &["--json", "--to", "1h"]), "");
+    let following = operator.begins("history", &["press-1/*", "--follow", "--limit", "1"]);
+    assert!(following.line().starts_with("AT  ") && following.line().contains("shelved until"));
+    operator.succeeds("unshelve", &["*"]);
+    watcher.value("press-1", "pressure", "3");
+    assert!(following.line().contains("activated → idled"), "a shelving has no event");
+    let text = std::fs::read_to_string(daemon.config_file()).unwrap();
+    daemon.configure(&format!("{text}{}", HI.replace("press-1", "press-2")));
+    let reloaded = operator.succeeds("reload", &[]);
+    assert_eq!(reloaded, "       ALARM\nadded  press-2/pressure/hi\n");
+    daemon.configure(&text.replace("\"standard\"", "\"standart\""));
+    let rejected = operator.does("reload", &[]);
+    assert_eq!(rejected.code, 2, "{rejected:?}");
+    assert!(rejected.err.contains("annunciator.toml:") && rejected.err.contains("standart"), "{rejected:?}");
+    assert!(operator.succeeds("list", &[]).contains("press-2/pressure/hi"), "nothing was changed");
 }
 
 #[test]

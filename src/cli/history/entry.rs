@@ -1,14 +1,14 @@
 //! One entry of the history: a state change, or that an alarm was shelved; as a row and as comma-separated values.
 
-use crate::cli::states::value_or_mean;
+use crate::cli::states::{until_time, value_or_mean};
 use crate::cli::table::Cell;
 use crate::cli::terminal::{Look, Paper, local_time, printable};
+use crate::time::Stamp;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// The headline of the table.
-pub(super) const HEAD: [&str; 9] =
-    ["AT", "SEVERITY", "ALARM", "CHANGE", "OCCURRENCE", "VALUE", "CAUSE", "BY", "COMMENT"];
+pub(super) const HEAD: [&str; 8] = ["AT", "SEVERITY", "ALARM", "CHANGE", "NO.", "VALUE", "CAUSE", "COMMENT"];
 
 /// The columns of comma-separated values: members of an event, in the order in which events have them.
 const CSV: [&str; 23] = [
@@ -75,7 +75,9 @@ impl Entry {
         self.kind.as_deref().or(self.to.as_deref()).unwrap_or_default()
     }
 
+    /// As a row: its number is that of the occurrence.
     pub(super) fn row(&self) -> [Cell; HEAD.len()] {
+        let at = Stamp::parse(&self.at).unwrap_or_default();
         let change = match (&self.from, &self.to, &self.kind) {
             // The one event that changes no state: somebody took note of an occurrence that was over.
             (Some(from), Some(to), None) if from == to => {
@@ -85,11 +87,14 @@ impl Entry {
                 Cell::new(Look::of_state(to), format!("{} → {}", printable(from), printable(to)))
             }
             _ => {
-                let until = self.until.as_deref().map(|until| format!(" until {}", local_time(until)));
+                let until = self.until.as_deref().map(|until| format!(" until {}", until_time(until, at)));
                 Cell::plain(format!("{}{}", printable(self.becomes()), until.unwrap_or_default()))
             }
         };
-        let text = |text: &Option<String>| Cell::plain(text.as_deref().map(printable).unwrap_or_default());
+        let cause = match &self.by {
+            Some(by) => format!("{} by {}", printable(&self.cause), printable(by)).trim_start().to_owned(),
+            None => printable(&self.cause).into_owned(),
+        };
         [
             Cell::plain(local_time(&self.at)),
             Cell::new(Look::of_severity(&self.severity), printable(&self.severity)),
@@ -97,9 +102,8 @@ impl Entry {
             change,
             Cell::plain(self.occurrence.map(|number| number.to_string()).unwrap_or_default()),
             Cell::plain(if self.kind.is_some() { String::new() } else { value_or_mean(&self.value, &self.average) }),
-            Cell::plain(printable(&self.cause)),
-            text(&self.by),
-            text(&self.comment),
+            Cell::plain(cause),
+            Cell::plain(self.comment.as_deref().map(printable).unwrap_or_default()),
         ]
     }
 }

@@ -115,7 +115,7 @@ impl Board {
 
 impl Change {
     /// For a log: when, how bad, what, which, how much.
-    pub(super) fn line(&self) -> String {
+    pub(super) fn line(&self, now: Stamp) -> String {
         let alarm = printable(&self.alarm);
         match &self.state {
             None => format!("{alarm}  has left the configuration\n"),
@@ -124,7 +124,7 @@ impl Change {
                     "{}  {}  {}  {alarm}  {}  {}",
                     state.at_text(),
                     printable(&state.severity),
-                    state.state_text(),
+                    state.state_text(now),
                     state.value_text(),
                     state.title_text()
                 )
@@ -141,7 +141,7 @@ fn row(alarm: &AlarmState, now: Stamp) -> [Cell; HEAD.len()] {
     let length = begun.map(|begun| short(now - begun)).unwrap_or_default();
     [
         alarm.severity_cell(),
-        alarm.state_cell(),
+        alarm.state_cell(now),
         Cell::plain(begun.map(|begun| recent_time(begun, now)).unwrap_or_default()),
         Cell::plain(length),
         Cell::plain(alarm.alarm_text()),
@@ -207,14 +207,15 @@ mod tests {
     fn only_what_is_or_was_active_is_news() {
         let mut board = Board::new("gw");
         let since = "2026-05-01T12:00:00Z";
+        let now = Stamp::parse(since).unwrap();
         assert_eq!(board.take(&message("a/t/HH", "error", "idled", since)), None);
         let activated = message("a/t/HH", "error", "activated", since);
-        assert!(board.take(&activated).unwrap().line().contains("error  activated  a/t/HH  16.5"));
+        assert!(board.take(&activated).unwrap().line(now).contains("error  activated  a/t/HH  16.5"));
         assert_eq!(board.take(&activated), None, "the same again");
         assert!(board.take(&message("a/t/HH", "error", "idled", since)).is_some());
         board.take(&activated);
         let deleted = Message { payload: bytes::Bytes::new(), ..activated };
-        assert_eq!(board.take(&deleted).unwrap().line(), "a/t/HH  has left the configuration\n");
+        assert_eq!(board.take(&deleted).unwrap().line(now), "a/t/HH  has left the configuration\n");
         let garbage = Message { payload: "[".into(), ..deleted };
         assert_eq!(board.take(&garbage), None);
     }

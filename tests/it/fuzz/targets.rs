@@ -244,7 +244,7 @@ pub fn store(bytes: &[u8]) {
     let mut pairs = BTreeMap::new();
     let mut rest = bytes;
     while let Some((flag, key, value, tail)) = pair(rest) {
-        let value = if flag % 2 == 0 { sealed(value) } else { value.to_vec() };
+        let value = if flag.is_multiple_of(2) { sealed(value) } else { value.to_vec() };
         pairs.insert(key.to_vec(), value);
         rest = tail;
     }
