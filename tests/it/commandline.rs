@@ -272,6 +272,23 @@ fn watching_without_a_terminal_gives_a_line_for_each_change() {
 }
 
 #[test]
+fn watching_in_a_terminal_gives_it_back_as_it_was() {
+    let broker = Broker::start();
+    let operator = Operator::at(broker.port);
+    let responder = Responder::start(broker.port, |_, _| None);
+    let topic = "alarms/press-1/pressure/hi";
+    responder.publish(topic, &state("press-1/pressure/hi", "critical", "activated").to_string(), true);
+    Watcher::connect(broker.port).next_on(topic);
+    let seen = operator.looks_until("watch", "press-1/pressure/hi");
+    assert!(seen.contains("1 active of 1 alarms") && seen.contains("\u{1b}[1;97;41mcritical\u{1b}[0m"), "{seen:?}");
+    let (enter, leave) = (seen.find("\u{1b}[?1049h").unwrap(), seen.rfind("\u{1b}[?1049l").unwrap());
+    assert!(enter < leave && seen[leave..].find("\u{1b}[H").is_none(), "nothing is drawn behind it: {seen:?}");
+    for (off, on) in [("\u{1b}[?25l", "\u{1b}[?25h"), ("\u{1b}[?7l", "\u{1b}[?7h")] {
+        assert!(seen.find(off).unwrap() < seen.rfind(on).unwrap(), "{seen:?}");
+    }
+}
+
+#[test]
 fn completions_and_manual_pages_know_every_verb() {
     let operator = Operator::at(1);
     let verbs = ["run", "list", "history", "acknowledge", "shelve", "explain", "reload", "watch", "completions"];

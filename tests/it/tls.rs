@@ -1,5 +1,6 @@
 //! TLS, client certificates and passwords, against a real mosquitto.
 
+use crate::support::operator::Operator;
 use crate::support::{Broker, Daemon, HI, config, until};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::Path;
@@ -60,6 +61,26 @@ fn a_broker_that_asks_for_everything_is_satisfied() {
     until("the connection", || daemon.log().contains("connected and subscribed").then_some(()));
     assert_eq!(daemon.stop(), 0);
     assert!(!daemon.log().contains("s3cret"));
+}
+
+#[test]
+fn the_command_line_uses_the_same_certificates_and_passwords() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let broker = secured(folder.path());
+    let text = secure_config(&broker, folder.path(), "ca.pem", "s3cret");
+    let daemon = Daemon::with(&text);
+    until("the connection", || daemon.log().contains("connected and subscribed").then_some(()));
+    let operator = Operator::with(&text.replace("STATE", "state"));
+    assert!(operator.succeeds("list", &[]).contains("press-1/pressure/hi"));
+    // The password is read at the moment of use.
+    std::fs::write(folder.path().join("password"), "guess\n").unwrap();
+    let refused = operator.does("list", &[]);
+    assert!(refused.code == 1 && refused.err.contains("it refuses this user name and password"), "{refused:?}");
+    assert!(!refused.err.contains("guess"));
+    std::fs::remove_file(folder.path().join("password")).unwrap();
+    let unusable = operator.does("list", &[]);
+    assert!(unusable.code == 2 && unusable.err.contains("cannot read the secret in"), "{unusable:?}");
 }
 
 #[test]

@@ -243,7 +243,10 @@ impl Store for Found {
 pub fn store(bytes: &[u8]) {
     let mut pairs = BTreeMap::new();
     let mut rest = bytes;
-    while let Some((flag, key, value, tail)) = pair(rest) {
+    while let Some((flag, tail)) = rest.split_first()
+        && let Some((key, tail)) = piece(tail)
+        && let Some((value, tail)) = piece(tail)
+    {
         let value = if flag.is_multiple_of(2) { sealed(value) } else { value.to_vec() };
         pairs.insert(key.to_vec(), value);
         rest = tail;
@@ -270,13 +273,6 @@ pub fn store(bytes: &[u8]) {
         }
         assert!(search.found.len() <= count.min(10));
     }
-}
-
-fn pair(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
-    let (flag, rest) = bytes.split_first()?;
-    let (key, rest) = piece(rest)?;
-    let (value, rest) = piece(rest)?;
-    Some((*flag, key, value, rest))
 }
 
 fn piece(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -1,9 +1,9 @@
 //! The command line as an operator uses it, and somebody who answers in the daemon's place.
 
-use super::{PATIENCE, PROGRAM, config};
+use super::{PATIENCE, PROGRAM, config, until};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -70,6 +70,37 @@ impl Operator {
             });
         }
         Ongoing { process, lines }
+    }
+
+    /// Does it in a terminal of 80 columns, and types Ctrl-C when this has appeared; everything that the terminal got.
+    pub fn looks_until(&self, verb: &str, sign: &str) -> String {
+        let file = self.folder.path().join("annunciator.toml");
+        let line = format!("stty cols 80 rows 10; {PROGRAM} {verb} --config {}", file.display());
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm").env("TZ", "UTC");
+        command.env_remove("NO_COLOR").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let (mut keyboard, mut screen) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let (sender, pieces) = channel();
+        std::thread::spawn(move || {
+            let mut piece = [0; 4_096];
+            while let Ok(length @ 1..) = screen.read(&mut piece) {
+                if sender.send(piece[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut seen = Vec::new();
+        let text = |seen: &[u8]| String::from_utf8_lossy(seen).into_owned();
+        while !text(&seen).contains(sign) {
+            let piece = pieces.recv_timeout(PATIENCE);
+            seen.extend(piece.unwrap_or_else(|_| panic!("waited for {sign:?} in {:?}", text(&seen))));
+        }
+        keyboard.write_all(b"\x03").unwrap();
+        let status = until("the end", || process.try_wait().unwrap());
+        seen.extend(pieces.iter().flatten());
+        assert!(status.success(), "{status}: {:?}", text(&seen));
+        text(&seen)
     }
 
     pub fn folder(&self) -> PathBuf {
