@@ -41,6 +41,8 @@ pub struct Client {
     gateway: String,
     timeout: Span,
     status: Option<Status>,
+    /// Whether answers are heard, and the status was waited for.
+    is_asking: bool,
     /// Commands that were sent.
     sent: u64,
     /// What came while an answer was waited for.
@@ -78,8 +80,8 @@ struct Envelope {
 }
 
 impl Client {
-    /// Connects to the broker of the configuration and subscribes to answers and to the daemon's status. Both take at
-    /// most `timeout`, and so does each answer.
+    /// Connects to the broker of the configuration and subscribes to the daemon's status. That takes at most `timeout`,
+    /// and so does each answer.
     ///
     /// # Errors
     /// Why the broker cannot be reached, or does not let us listen.
@@ -92,10 +94,11 @@ impl Client {
             gateway: config.gateway.id.clone(),
             timeout,
             status: None,
+            is_asking: false,
             sent: 0,
             kept: VecDeque::new(),
         };
-        client.follow(vec![client.topics.replies(), client.topics.status()])?;
+        client.follow(vec![client.topics.status()])?;
         Ok(client)
     }
 
@@ -137,7 +140,7 @@ impl Client {
     /// # Errors
     /// That the daemon is away or does not answer, or that the connection is lost.
     pub fn request(&mut self, verb: &str, mut command: Command) -> Result<Reply, Trouble> {
-        self.wait_for_status()?;
+        self.prepare()?;
         self.sent += 1;
         let name = format!("{}-{}", self.session.name(), self.sent);
         command.insert("request".to_owned(), Value::from(name.as_str()));
@@ -186,15 +189,20 @@ impl Client {
         }
     }
 
-    fn wait_for_status(&mut self) -> Result<(), Trouble> {
+    /// Makes sure that an answer would be heard, and that there is somebody to give it. Who never asks needs neither.
+    fn prepare(&mut self) -> Result<(), Trouble> {
+        if !self.is_asking {
+            self.follow(vec![self.topics.replies()])?;
+        }
         let deadline = self.clock.at() + STATUS_GRACE.min(self.timeout);
-        while self.status.is_none() {
+        while self.status.is_none() && !self.is_asking {
             match self.hear(deadline)? {
                 Some(Heard::Message(message)) => self.keep(message)?,
                 Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
                 None => break,
             }
         }
+        self.is_asking = true;
         self.must_be_online()
     }
 
@@ -217,6 +225,10 @@ impl Client {
     }
 
     fn keep(&mut self, message: Message) -> Result<(), Trouble> {
+        if message.topic == self.topics.replies() {
+            // An answer to somebody else.
+            return Ok(());
+        }
         if self.kept.len() >= MAX_KEPT {
             return Err(Trouble::TooMuch);
         }
