@@ -59,7 +59,7 @@ pub enum Trouble {
     /// There is no sign that it was ever there.
     #[error(
         "no daemon {gateway} has answered within {timeout}, and there is nothing on {status}; \
-         does it use the broker at {broker} and this configuration?"
+         does it use the broker at {broker} and this configuration, and may this user read its topics?"
     )]
     NoDaemon {
         /// The gateway's id.

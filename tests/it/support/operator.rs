@@ -1,6 +1,6 @@
 //! The command line as an operator uses it, and somebody who answers in the daemon's place.
 
-use super::{PATIENCE, PROGRAM, config, until};
+use super::{PATIENCE, PROGRAM, until};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,9 +23,9 @@ pub struct Done {
 }
 
 impl Operator {
-    /// With a configuration for the gateway `gw` at this broker.
+    /// With what an operator needs to know of the gateway `gw`: who it is, and which broker it uses.
     pub fn at(port: u16) -> Operator {
-        Operator::with(&config(port, "").replace("STATE", "state"))
+        Operator::with(&format!("[gateway]\nid = \"gw\"\n\n[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n"))
     }
 
     pub fn with(config: &str) -> Operator {
