@@ -1,7 +1,7 @@
 //! What happened to alarms, as it is remembered: every event, and every shelving.
 //!
 //! Entries are numbered without a break, in the order in which they were decided. How they look on disk and how they are
-//! searched: [`crate::store::history`]; how they look to those who ask: [`crate::wire::history`].
+//! searched: [`crate::store::history`]; how they look to those who ask: `wire::history`.
 
 use crate::engine::{Event, ShelvingChange};
 use crate::model::{AlarmFacts, Glob};
