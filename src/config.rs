@@ -17,7 +17,7 @@ mod secret;
 mod sources;
 mod syntax;
 
-pub use connection::{Credentials, MqttSettings, Tls};
+pub use connection::{Credentials, MqttSettings, Protocol, Tls};
 pub use duration::parse as parse_duration;
 pub use secret::Secret;
 
@@ -72,6 +72,10 @@ pub struct Gateway {
     pub history: Span,
     /// How many are kept.
     pub history_max: usize,
+    /// Whether commands are listened for.
+    pub commands: bool,
+    /// How old a command that says when it was given may be.
+    pub command_max_age: Span,
 }
 
 impl Config {
@@ -223,6 +227,13 @@ fn gateway(table: &Table<'_, '_>, problems: &mut Problems) -> Gateway {
         max_shelve: table.duration_within("max_shelve", Span::from_secs(1), Span::from_secs(31_622_400), problems),
         history: Span::from_secs(86_400 * i64::try_from(table.integer("history_days", problems)).unwrap_or(i64::MAX)),
         history_max: table.integer("history_max", problems),
+        commands: table.boolean("commands", problems),
+        command_max_age: table.duration_within(
+            "command_max_age",
+            Span::from_secs(1),
+            Span::from_secs(365 * 86_400),
+            problems,
+        ),
     }
 }
 

@@ -7,6 +7,7 @@
 //! One thread runs the loop and the connection, side by side; another one has the disk. So a message costs no change of
 //! threads, and a slow disk holds up the turn but not the listening.
 
+mod answers;
 mod chronicle;
 mod ear;
 mod farewell;
@@ -33,6 +34,7 @@ use crate::source::subscriptions;
 use crate::time::{Moment, Now, Span};
 use crate::wire::state;
 use crate::wire::status::{self, Metrics, Status};
+use answers::Reply;
 use ear::Ear;
 use faults::FaultLog;
 use journal::{Journal, Occasion};
@@ -48,6 +50,11 @@ use tokio::sync::mpsc::error::TryRecvError;
 const TURN: usize = 4_096;
 /// The status topic follows changes, but no faster than this.
 const STATUS_PAUSE: Span = Span::from_secs(1);
+/// A status that nobody renews goes: a gateway and its broker that lose their power together leave no last will behind
+/// (MQTT 5; one of version 3.1.1 never forgets).
+const STATUS_LIFETIME: Span = Span::from_secs(15 * 60);
+/// An unchanged status is renewed this often, so that it outlives two that get lost.
+const STATUS_RENEWAL: Span = Span::from_secs(5 * 60);
 /// What the broker has taken leaves the disk with the next write, or after this time: a crash before repeats it.
 const TIDY_PAUSE: Span = Span::from_secs(1);
 /// Reports of faults come at most this often.
@@ -88,7 +95,7 @@ struct Daemon {
     /// Messages of this turn that are to be acknowledged.
     receipts: Vec<Receipt>,
     /// Answers to commands of this turn.
-    replies: Vec<Vec<u8>>,
+    replies: Vec<Reply>,
     searches: Searches,
     reload: Reload,
     /// Whether the broker was asked how far it has processed acknowledgements, and has not answered.
@@ -105,6 +112,7 @@ struct Due {
     checkpoint: Moment,
     tidy: Moment,
     status: Moment,
+    renewal: Moment,
     faults: Moment,
     metrics: Moment,
     watchdog: Moment,
@@ -117,12 +125,14 @@ impl Daemon {
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
         let of_sources = config.sources.iter().flat_map(|source| source.filters().map(|filter| (filter, source.qos)));
-        let filters = subscriptions(of_sources.chain([(gateway.topics.commands(), 1), (gateway.topics.probe(), 1)]));
+        let commands = gateway.commands.then(|| (gateway.topics.commands(), 1));
+        let filters = subscriptions(of_sources.chain(commands).chain([(gateway.topics.probe(), 1)]));
         let will = Outbound {
             topic: gateway.topics.status(),
             payload: status::offline(&gateway.id).into(),
             confirmed: true,
             retain: true,
+            ..Outbound::default()
         };
         let (link, heard) = mqtt::connect(&config.mqtt, filters, will, clock.clone()).map_err(Unusable)?;
         let pulse = Pulse::start(clock.clone());
@@ -134,6 +144,7 @@ impl Daemon {
                 checkpoint: soon(gateway.checkpoint),
                 tidy: now.at,
                 status: now.at,
+                renewal: now.at,
                 faults: now.at,
                 metrics: now.at,
                 watchdog: now.at,
@@ -289,7 +300,7 @@ impl Daemon {
         }
         self.settle_acknowledgements();
         for reply in std::mem::take(&mut self.replies) {
-            self.publish(self.config.gateway.topics.replies(), reply, true, false);
+            self.answer(reply);
         }
         self.begin_searches();
         self.send_waiting().await;
@@ -322,6 +333,7 @@ impl Daemon {
                         payload: letter.payload,
                         confirmed: true,
                         retain: letter.retain,
+                        ..Outbound::default()
                     },
                     Token::Letter(number),
                 ),
@@ -329,7 +341,8 @@ impl Daemon {
                     let view = self.engine.view(alarm);
                     let topic = self.config.gateway.topics.alarm(&view.facts().id);
                     let payload = state::render(view, &self.config.gateway.id).into();
-                    (Outbound { topic, payload, confirmed: true, retain: true }, Token::State(alarm))
+                    let state = Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() };
+                    (state, Token::State(alarm))
                 }
             };
             // If the link has just gone, its Down event is in the queue: all of this will be sent again.
@@ -347,10 +360,15 @@ impl Daemon {
         self.status.problems.retain(|problem| !problem.starts_with(STORE));
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
         let is_up = self.can_speak();
-        if is_up && now.at >= self.due.status && self.published_status.as_ref() != Some(&self.status) {
+        let is_stale = self.published_status.as_ref() != Some(&self.status) || now.at >= self.due.renewal;
+        if is_up && now.at >= self.due.status && is_stale {
             self.due.status = now.at + STATUS_PAUSE;
-            let payload = status::online(&self.status, &self.config.gateway.id);
-            if self.publish(self.config.gateway.topics.status(), payload, true, true) {
+            self.due.renewal = now.at + STATUS_RENEWAL;
+            let topic = self.config.gateway.topics.status();
+            let payload = status::online(&self.status, &self.config.gateway.id).into();
+            let expires = Some(STATUS_LIFETIME);
+            let online = Outbound { topic, payload, confirmed: true, retain: true, expires, ..Outbound::default() };
+            if self.link.send(online, Token::Passing) {
                 self.published_status = Some(self.status.clone());
             }
         }
@@ -392,7 +410,8 @@ impl Daemon {
 
     /// Publishes something of which only the newest matters.
     fn publish(&self, topic: String, payload: Vec<u8>, confirmed: bool, retain: bool) -> bool {
-        self.link.send(Outbound { topic, payload: payload.into(), confirmed, retain }, Token::Passing)
+        let outbound = Outbound { topic, payload: payload.into(), confirmed, retain, ..Outbound::default() };
+        self.link.send(outbound, Token::Passing)
     }
 }
 

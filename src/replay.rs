@@ -158,7 +158,12 @@ impl Player {
         let gateway = &self.config.gateway;
         if let Some(verb) = gateway.topics.verb(message.topic) {
             let Message { payload, retained, .. } = message;
-            self.replies.push(match command::parse(verb, payload, retained, gateway.max_shelve) {
+            if !gateway.commands {
+                return;
+            }
+            let admitted = command::check_age(payload, now.wall, gateway.command_max_age)
+                .and_then(|()| command::parse(verb, payload, retained, gateway.max_shelve));
+            self.replies.push(match admitted {
                 Ok(request) => operate::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
                     .unwrap_or_else(|request| reply::refused(request.name, NOT_IN_A_RECORDING.to_owned())),
                 Err(refusal) => refusal.render(),

@@ -3,12 +3,12 @@
 //! It does not reconnect: a person who waits for an answer wants to know that the line is gone.
 
 use super::Trouble;
-use crate::config::{MqttSettings, Secret};
-use crate::mqtt::tls;
+use crate::config::MqttSettings;
+use crate::mqtt::route;
 use crate::time::Span;
 use rumqttc::{
     Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Outgoing, Packet, QoS, StateError,
-    SubscribeFilter, SubscribeReasonCode, Transport,
+    SubscribeFilter, SubscribeReasonCode,
 };
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -123,14 +123,15 @@ impl Drop for Session {
 }
 
 fn options(settings: &MqttSettings, name: &str) -> Result<MqttOptions, String> {
-    let mut options = MqttOptions::new(name, &settings.host, settings.port);
-    options.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    if let Some(tls) = &settings.tls {
-        options.set_transport(Transport::tls_with_config(tls::configuration(tls)?));
-    }
-    if let Some(credentials) = &settings.credentials {
-        let password = credentials.password.as_ref().map_or(Ok(String::new()), Secret::read)?;
-        options.set_credentials(&credentials.username, password);
+    let (address, transport) = route::to_broker(settings)?;
+    let mut options = MqttOptions::new(name, address, settings.port);
+    options
+        .set_transport(transport)
+        .set_keep_alive(KEEP_ALIVE)
+        .set_clean_session(true)
+        .set_max_packet_size(MAX_PACKET, MAX_PACKET);
+    if let Some((username, password)) = route::credentials(settings)? {
+        options.set_credentials(username, password);
     }
     Ok(options)
 }

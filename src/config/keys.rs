@@ -116,6 +116,13 @@ pub const GATEWAY: Section = Section {
             "100000",
             "Events that are kept in the history, about 100 bytes each; when there are more, the oldest go. 0: no history.",
         ),
+        key("commands", Shape::Boolean, "true", "Whether the daemon listens for commands. false: nobody can give any."),
+        key(
+            "command_max_age",
+            Shape::Duration,
+            "\"1m\"",
+            "A command that says when it was given (time) and is older than this is refused. 1s to 365d.",
+        ),
     ],
 };
 
@@ -129,9 +136,17 @@ pub const MQTT: Section = Section {
             "url",
             Shape::Text,
             "\"mqtt://localhost:1883\"",
-            "mqtt://host:port, or mqtts://host:port for TLS. Default ports: 1883 and 8883.",
+            "mqtt://host:port, mqtts://host:port for TLS, ws://host:port/path and wss://host:port/path for WebSockets. \
+             Default ports: 1883, 8883, 80 and 443; default path: /mqtt.",
         ),
-        key("protocol", Shape::OneOf(&["3.1.1"]), "\"3.1.1\"", "Version of MQTT."),
+        key("protocol", Shape::OneOf(&["3.1.1", "5"]), "\"3.1.1\"", "Version of MQTT."),
+        key(
+            "session_expiry",
+            Shape::Duration,
+            "\"7d\"",
+            "MQTT 5: how long the broker keeps the session, and messages for it, while the daemon is not connected. \
+             1m to 3650d.",
+        ),
         key(
             "client_id",
             Shape::Text,

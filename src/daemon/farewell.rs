@@ -34,7 +34,13 @@ impl Daemon {
                 }
                 let Some(Heard { event, .. }) = self.heard.recv().await else { return };
                 match event {
-                    LinkEvent::Taken { token: Token::Farewell, .. } | LinkEvent::Down { .. } => return,
+                    LinkEvent::Taken { token: Token::Farewell, .. }
+                    | LinkEvent::Refused { token: Token::Farewell, .. }
+                    | LinkEvent::Down { .. } => return,
+                    LinkEvent::Refused { token, acknowledged, topic, reason } => {
+                        self.refused(token, acknowledged, &topic, &reason);
+                        self.send_waiting().await;
+                    }
                     LinkEvent::Taken { token, acknowledged } => {
                         self.taken(token, acknowledged);
                         self.send_waiting().await;
@@ -79,7 +85,8 @@ impl Daemon {
     pub(super) fn say_offline(&self) {
         let gateway = &self.config.gateway;
         let payload = status::offline(&gateway.id).into();
-        let last_word = Outbound { topic: gateway.topics.status(), payload, confirmed: true, retain: true };
+        let last_word =
+            Outbound { topic: gateway.topics.status(), payload, confirmed: true, retain: true, ..Outbound::default() };
         self.link.send(last_word, Token::Farewell);
     }
 }

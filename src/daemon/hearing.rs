@@ -1,15 +1,16 @@
 //! What comes from the link: messages, confirmations, the beginning and the end of gaps, and the proof that there is none.
 
+use super::answers::Reply;
 use super::ear::Doubt;
 use super::repeats::Repeats;
 use super::{Daemon, PROBE, SUBSCRIPTION};
 use crate::engine::{Input, Link as Hearing};
 use crate::intake::Message;
-use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
+use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound, ReplyTo};
 use crate::operate;
 use crate::outbox::Token;
 use crate::time::{Moment, Now};
-use crate::wire::command::{self, Command, Request};
+use crate::wire::command::{Command, Request};
 use crate::wire::status::Gap;
 
 /// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
@@ -47,6 +48,9 @@ impl Daemon {
         match event {
             LinkEvent::Message(inbound) => self.message(&inbound, now),
             LinkEvent::Taken { token, acknowledged } => self.taken(token, acknowledged),
+            LinkEvent::Refused { token, acknowledged, topic, reason } => {
+                self.refused(token, acknowledged, &topic, &reason);
+            }
             LinkEvent::Up { session_present } => {
                 self.journal.repeats.connected(session_present);
                 self.up(now);
@@ -93,7 +97,7 @@ impl Daemon {
     /// Sends a message to ourselves.
     pub(super) fn ask_for_proof(&mut self) {
         let topic = self.config.gateway.topics.probe();
-        let probe = Outbound { topic, payload: "listening".into(), confirmed: true, retain: false };
+        let probe = Outbound { topic, payload: "listening".into(), confirmed: true, ..Outbound::default() };
         if self.link.send(probe, Token::Probe) {
             self.ear.sent(self.clock.at());
         }
@@ -106,14 +110,14 @@ impl Daemon {
             return;
         }
         let topic = self.config.gateway.topics.probe();
-        let fence = Outbound { topic, payload: "settling".into(), confirmed: true, retain: false };
+        let fence = Outbound { topic, payload: "settling".into(), confirmed: true, ..Outbound::default() };
         self.fence_is_out = self.link.send(fence, Token::Fence);
     }
 
     pub(super) fn message(&mut self, inbound: &Inbound, now: Now) {
         self.link.took(inbound);
         self.ear.heard(now.at);
-        let Inbound { topic, payload, retained, repeated, receipt } = inbound;
+        let Inbound { topic, payload, retained, repeated, receipt, reply_to } = inbound;
         self.receipts.extend(*receipt);
         if let Some(receipt) = receipt {
             let packet = (receipt.packet_id(), Repeats::checksum(topic, payload));
@@ -130,14 +134,12 @@ impl Daemon {
         self.metrics.messages += 1;
         let topics = &self.config.gateway.topics;
         if let Some(verb) = topics.verb(topic) {
-            if payload.is_empty() {
-                // Somebody has deleted a retained message.
-                return;
-            }
-            let max_shelve = self.config.gateway.max_shelve;
-            match command::parse(verb, payload, *retained, max_shelve) {
-                Ok(request) => self.command(request, now),
-                Err(refusal) => self.replies.push(refusal.render()),
+            // An empty one: somebody has deleted a retained message. A source's filter may cover commands, too.
+            if !payload.is_empty() && self.config.gateway.commands {
+                match self.admit(verb, inbound, now.wall) {
+                    Ok(request) => self.command(request, reply_to.clone(), now),
+                    Err(refusal) => self.replies.push(refusal),
+                }
             }
         } else if !topics.is_own(topic) {
             let message = Message { topic, payload, retained: *retained };
@@ -146,13 +148,13 @@ impl Daemon {
         }
     }
 
-    fn command(&mut self, request: Request, now: Now) {
+    fn command(&mut self, request: Request, to: Option<ReplyTo>, now: Now) {
         let gateway = &self.config.gateway.id;
         match operate::execute(request, gateway, &mut self.engine, now, &mut self.step) {
-            Ok(reply) => self.replies.push(reply),
+            Ok(payload) => self.replies.push(Reply { payload, to }),
             Err(request) => match *request {
-                Request { name, command: Command::History(query) } => self.searches.ask(name, query),
-                Request { name, .. } => self.begin_reload(Some(name)),
+                Request { name, command: Command::History(query) } => self.searches.ask(name, query, to),
+                Request { name, .. } => self.begin_reload(Some((name, to))),
             },
         }
     }
@@ -182,6 +184,7 @@ impl Daemon {
         self.end_gap(now);
         self.ear.connected(now.at);
         self.fence_is_out = false;
+        self.forget_refusals();
         // The broker may have forgotten everything that is retained.
         self.published_status = None;
         self.due.status = now.at;

@@ -3,11 +3,13 @@
 //!
 //! The files are read beside the loop, because compiling a hundred thousand alarms takes a while.
 
+use super::answers::Reply;
 use super::{Daemon, signals};
 use crate::config::Config;
 use crate::config::report::Problems;
 use crate::engine::Outline;
 use crate::intake::Intake;
+use crate::mqtt::ReplyTo;
 use crate::time::Now;
 use crate::wire::reply::{self, Names};
 use serde_json::Value;
@@ -21,7 +23,7 @@ type Reading = JoinHandle<Result<(Config, Problems), Problems>>;
 pub(super) struct Reload {
     reading: Option<Reading>,
     /// Requests that get the answer; a signal has none.
-    asked_by: Vec<Value>,
+    asked_by: Vec<(Value, Option<ReplyTo>)>,
 }
 
 impl Reload {
@@ -37,7 +39,7 @@ impl Reload {
 
 impl Daemon {
     /// Begins to read the configuration again.
-    pub(super) fn begin_reload(&mut self, asked_by: Option<Value>) {
+    pub(super) fn begin_reload(&mut self, asked_by: Option<(Value, Option<ReplyTo>)>) {
         self.reload.asked_by.extend(asked_by);
         if self.reload.reading.is_none() {
             signals::reloading();
@@ -64,11 +66,12 @@ impl Daemon {
             tracing::error!(error, "reload");
             self.status.problems.push(format!("{RELOAD}{error}"));
         }
-        for name in std::mem::take(&mut self.reload.asked_by) {
-            self.replies.push(match &result {
+        for (name, to) in std::mem::take(&mut self.reload.asked_by) {
+            let payload = match &result {
                 Ok(outline) => reply::answer(&name, None, Names::from(outline)),
                 Err((error, problems)) => reply::with_problems(&name, error.clone(), problems),
-            });
+            };
+            self.replies.push(Reply { payload, to });
         }
         signals::ready();
     }

@@ -1,23 +1,22 @@
 //! The task that polls the connection and does nothing else.
 
-use super::{Heard, INBOUND_BYTES, INBOUND_MESSAGES, Inbound, Link, LinkEvent, Receipt, Shared};
+use super::library::{Broken, Connection, Happened, Limits};
+use super::link::{Flight, Link, Shared};
+use super::{Heard, INBOUND_BYTES, INBOUND_MESSAGES, Inbound, LinkEvent, Receipt};
 use crate::time::Moment;
-use rumqttc::{
-    ConnectionError, Event, EventLoop, Outgoing, Packet, Publish, QoS, SubAck, SubscribeFilter, SubscribeReasonCode,
-};
-use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-/// Filters in one SUBSCRIBE: some brokers limit its size.
-const FILTERS_PER_PACKET: usize = 64;
 /// How long evaluation may hold up the reading of the socket. Longer than this and the broker would think us dead.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Messages that are held back until the broker has answered the subscription; with more it is not waited for.
 const EARLY_MESSAGES: usize = INBOUND_MESSAGES / 2;
-/// How long the broker may take to answer a subscription, or to send the next message before it does.
-const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(20);
+/// How long the broker may take to answer a subscription, or to send anything else before it does.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// How much later than it must happen something may happen on a busy machine.
+const MARGIN: Duration = Duration::from_secs(1);
 /// A connection that has lasted this long was a good one: the next attempt after it comes quickly.
 const LASTING: Duration = Duration::from_secs(5);
 /// As long as the broker can be reached, pauses do not grow beyond a second.
@@ -27,20 +26,18 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause: after a night without network the daemon is back within half a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-pub(super) struct Poller {
-    connection: EventLoop,
+pub(super) struct Poller<C> {
+    connection: C,
     link: Link,
     events: mpsc::Sender<Heard>,
-    filters: Vec<(String, u8)>,
-    /// Filters of the SUBSCRIBE packets that wait for their SUBACK, in order.
-    unanswered: VecDeque<Vec<String>>,
-    refused: Vec<(String, String)>,
+    /// How long the library may take to connect.
+    longest_connect: Duration,
     /// Messages that came before all subscriptions were answered: they are later than the end of the gap.
-    early: Vec<Publish>,
+    early: Vec<Inbound>,
     early_bytes: usize,
-    /// When the broker has to have answered the subscriptions.
-    answer_by: tokio::time::Instant,
-    connected_at: Option<tokio::time::Instant>,
+    /// When the broker has to have answered the oldest request.
+    answer_by: Instant,
+    connected_at: Option<Instant>,
     /// Whether the end of the gap was announced on this connection.
     announced: bool,
     session_present: bool,
@@ -50,23 +47,16 @@ pub(super) struct Poller {
     failures: u32,
 }
 
-impl Poller {
-    pub(super) fn new(
-        connection: EventLoop,
-        link: Link,
-        events: mpsc::Sender<Heard>,
-        filters: Vec<(String, u8)>,
-    ) -> Poller {
+impl<C: Connection> Poller<C> {
+    pub(super) fn new(connection: C, link: Link, events: mpsc::Sender<Heard>, longest_connect: Duration) -> Poller<C> {
         Poller {
             connection,
             link,
             events,
-            filters,
-            unanswered: VecDeque::new(),
-            refused: Vec::new(),
+            longest_connect,
             early: Vec::new(),
             early_bytes: 0,
-            answer_by: tokio::time::Instant::now(),
+            answer_by: Instant::now(),
             connected_at: None,
             announced: false,
             session_present: false,
@@ -78,24 +68,33 @@ impl Poller {
 
     pub(super) async fn run(mut self) {
         let link = self.link.clone();
+        let mut was_waiting = false;
         loop {
-            let waiting = !self.unanswered.is_empty() && !self.announced;
+            let is_waiting = self.shared(|shared| shared.subscriptions.is_waiting());
+            if is_waiting && !was_waiting {
+                self.answer_by = Instant::now() + ANSWER_LIMIT;
+            }
+            was_waiting = is_waiting;
+            // At least a PINGREQ happens in time. If it does not, the library is stuck in a write that nobody reads.
+            let stuck_at = Instant::now() + self.connection.keep_alive() + self.longest_connect + MARGIN;
             // A poll that is given up half-way is one of a connection that is given up too.
             let polled = tokio::select! {
-                polled = self.connection.poll() => polled.map_err(|error| explain(&error)),
-                () = tokio::time::sleep_until(self.answer_by), if waiting => {
-                    Err("the broker did not answer the subscription".to_owned())
-                }
+                biased;
                 () = link.restart.notified() => {
-                    Err(self.shared(|shared| shared.restart.take()).unwrap_or_default())
+                    Err(self.shared(|shared| shared.restart.take()).unwrap_or_default().into())
                 }
+                polled = self.connection.poll() => polled,
+                () = tokio::time::sleep_until(self.answer_by), if is_waiting => {
+                    Err("the broker did not answer the subscription".into())
+                }
+                () = tokio::time::sleep_until(stuck_at) => Err("the broker takes nothing any more".into()),
             };
             let outcome = match polled {
-                Ok(event) => self.handle(event).await,
-                Err(reason) => Err(reason),
+                Ok(happened) => self.handle(happened).await,
+                Err(broken) => Err(broken),
             };
-            let Err(reason) = outcome else { continue };
-            if self.shared(|shared| shared.closing) || !self.broken(reason).await {
+            let Err(broken) = outcome else { continue };
+            if self.shared(|shared| shared.closing) || !self.broken(broken).await {
                 return;
             }
         }
@@ -105,112 +104,114 @@ impl Poller {
         look(&mut self.link.shared.borrow_mut())
     }
 
-    async fn handle(&mut self, event: Event) -> Result<(), String> {
-        if matches!(event, Event::Incoming(_)) {
+    async fn handle(&mut self, happened: Happened) -> Result<(), Broken> {
+        if happened.is_from_broker() {
             self.last_heard = self.link.clock.at();
         }
-        match event {
-            Event::Incoming(Packet::ConnAck(answer)) => {
-                self.session_present = answer.session_present;
-                self.connected().await
+        if matches!(happened, Happened::Message(..) | Happened::Subscribed(_) | Happened::Unsubscribed) {
+            // What comes proves that the broker is there; on a slow line its next answer is behind it.
+            self.answer_by = Instant::now() + ANSWER_LIMIT;
+        }
+        match happened {
+            Happened::Connected { session_present, limits } => self.connected(session_present, limits).await,
+            Happened::Subscribed(refusals) => {
+                self.shared(|shared| shared.subscriptions.subscribed(refusals));
+                self.answered().await
             }
-            Event::Incoming(Packet::SubAck(answer)) => self.answered(&answer).await,
-            Event::Incoming(Packet::Publish(publish)) if !self.announced => {
-                self.early_bytes += publish.payload.len() + publish.topic.len();
-                self.early.push(publish);
+            Happened::Unsubscribed => {
+                self.shared(|shared| shared.subscriptions.unsubscribed());
+                self.answered().await
+            }
+            Happened::Message(mut inbound, packet_id) => {
+                let generation = self.shared(|shared| shared.generation);
+                inbound.receipt = packet_id.map(|packet_id| Receipt { generation, packet_id });
+                if self.announced {
+                    return self.pass_on(inbound).await;
+                }
+                self.early_bytes += inbound.payload.len() + inbound.topic.len();
+                self.early.push(inbound);
                 // A broker with much to send may send all of it before its answer. Whoever is sent so much is heard.
                 if self.early.len() >= EARLY_MESSAGES || self.early_bytes > INBOUND_BYTES / 2 {
                     return self.up().await;
                 }
-                // What comes proves that the broker is there; on a slow line the answer is behind it.
-                self.answer_by = tokio::time::Instant::now() + SUBSCRIBE_LIMIT;
                 Ok(())
             }
-            Event::Incoming(Packet::Publish(publish)) => self.pass_on(publish).await,
-            Event::Incoming(Packet::PubAck(ack)) => match self.shared(|shared| shared.in_flight.remove(&ack.pkid)) {
-                Some((token, acknowledged)) => self.tell(LinkEvent::Taken { token, acknowledged }).await,
-                None => Ok(()),
-            },
-            Event::Outgoing(Outgoing::Publish(packet_id)) if packet_id != 0 => {
-                self.shared(|shared| {
-                    if let Some(token) = shared.submitted.pop_front() {
-                        shared.in_flight.insert(packet_id, (token, shared.acknowledged));
+            Happened::Confirmed(packet_id, refusal) => {
+                let flight = self.shared(|shared| shared.answered(packet_id));
+                self.link.send_waiting()?;
+                match flight {
+                    Some(Flight { token, topic, acknowledged, .. }) => {
+                        self.tell(match refusal {
+                            None => LinkEvent::Taken { token, acknowledged },
+                            Some(reason) => LinkEvent::Refused { token, acknowledged, topic, reason },
+                        })
+                        .await
                     }
-                });
+                    None => Ok(()),
+                }
+            }
+            Happened::Sent(packet_id) => {
+                self.shared(|shared| shared.sent(packet_id));
                 Ok(())
             }
-            Event::Outgoing(Outgoing::PubAck(_)) => {
+            Happened::Acknowledged => {
                 self.shared(|shared| shared.acknowledged += 1);
                 Ok(())
             }
             // The library has used a packet id twice and has put the second message where the next collision would
-            // overwrite it. Our window is far smaller than its own, so this is a broker that forgets to confirm.
-            Event::Outgoing(Outgoing::AwaitAck(id)) => Err(format!("the broker never confirmed packet {id}")),
-            Event::Outgoing(Outgoing::Disconnect) => Err("closed".to_owned()),
-            Event::Outgoing(Outgoing::PingReq) => {
+            // overwrite it. Our window is half of its own, so this is a broker that forgets to confirm.
+            Happened::Stuck(id) => Err(format!("the broker never confirmed packet {id}").into()),
+            Happened::Closed => Err("closed".into()),
+            Happened::PingSent => {
                 self.unanswered_ping = true;
                 Ok(())
             }
-            Event::Incoming(Packet::PingResp) => {
+            Happened::PingAnswered => {
                 self.unanswered_ping = false;
                 Ok(())
             }
-            Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
+            Happened::Other => Ok(()),
         }
     }
 
     /// Subscribes, at every connection: the broker may have lost the session, and the filters may have changed.
-    async fn connected(&mut self) -> Result<(), String> {
-        self.answer_by = tokio::time::Instant::now() + SUBSCRIBE_LIMIT;
-        self.connected_at = Some(tokio::time::Instant::now());
-        self.shared(|shared| shared.is_up = true);
-        for chunk in self.filters.chunks(FILTERS_PER_PACKET) {
-            let filters = chunk.iter().map(|(filter, qos)| {
-                let qos = if *qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
-                SubscribeFilter::new(filter.clone(), qos)
-            });
-            self.link.client.try_subscribe_many(filters).map_err(|error| format!("cannot subscribe: {error}"))?;
-            self.unanswered.push_back(chunk.iter().map(|(filter, _)| filter.clone()).collect());
-        }
-        if self.unanswered.is_empty() { self.up().await } else { Ok(()) }
+    async fn connected(&mut self, session_present: bool, limits: Limits) -> Result<(), Broken> {
+        self.session_present = session_present;
+        self.connected_at = Some(Instant::now());
+        self.shared(|shared| shared.connected(session_present, limits));
+        self.link.ask()?;
+        if self.shared(|shared| shared.subscriptions.hears_all()) { self.up().await } else { Ok(()) }
     }
 
-    async fn answered(&mut self, answer: &SubAck) -> Result<(), String> {
-        let filters = self.unanswered.pop_front().unwrap_or_default();
-        for (filter, code) in filters.into_iter().zip(&answer.return_codes) {
-            if *code == SubscribeReasonCode::Failure {
-                self.refused.push((filter, "the broker refused the subscription (check its access rules)".to_owned()));
-            }
-        }
-        if !self.unanswered.is_empty() {
-            return Ok(());
-        }
-        if !self.announced {
+    /// The broker has answered a request about subscriptions.
+    async fn answered(&mut self) -> Result<(), Broken> {
+        self.link.ask()?;
+        if !self.announced && self.shared(|shared| shared.subscriptions.hears_all()) {
             self.up().await?;
         }
-        let refused = std::mem::take(&mut self.refused);
-        self.tell(LinkEvent::Subscribed { refused }).await
-    }
-
-    /// The gap ends here, before any message.
-    async fn up(&mut self) -> Result<(), String> {
-        self.announced = true;
-        self.early_bytes = 0;
-        self.tell(LinkEvent::Up { session_present: self.session_present }).await?;
-        for publish in std::mem::take(&mut self.early) {
-            self.pass_on(publish).await?;
+        if self.shared(|shared| shared.subscriptions.is_settled()) {
+            let refused = self.shared(|shared| shared.subscriptions.refused());
+            return self.tell(LinkEvent::Subscribed { refused }).await;
         }
         Ok(())
     }
 
-    async fn pass_on(&mut self, publish: Publish) -> Result<(), String> {
-        let generation = self.shared(|shared| shared.generation);
-        let receipt = (publish.qos != QoS::AtMostOnce).then_some(Receipt { generation, packet_id: publish.pkid });
-        let size = publish.payload.len() + publish.topic.len();
-        let Publish { topic, payload, retain: retained, dup: repeated, .. } = publish;
-        let inbound = Inbound { topic, payload, retained, repeated, receipt };
+    /// The gap ends here, before any message.
+    async fn up(&mut self) -> Result<(), Broken> {
+        self.announced = true;
+        self.early_bytes = 0;
+        self.tell(LinkEvent::Up { session_present: self.session_present }).await?;
+        for inbound in std::mem::take(&mut self.early) {
+            self.pass_on(inbound).await?;
+        }
+        Ok(())
+    }
+
+    async fn pass_on(&mut self, inbound: Inbound) -> Result<(), Broken> {
+        let is_kept_by_broker = inbound.receipt.is_some();
+        let size = inbound.payload.len() + inbound.topic.len();
         if self.shared(|shared| shared.queued_bytes) + size > INBOUND_BYTES && !self.wait_for_room(size).await {
-            return self.overflow(receipt.is_some());
+            return self.overflow(is_kept_by_broker);
         }
         self.shared(|shared| shared.queued_bytes += size);
         match self.events.try_send(self.heard(LinkEvent::Message(inbound))) {
@@ -219,10 +220,10 @@ impl Poller {
                 Ok(()) => Ok(()),
                 Err(_) => {
                     self.shared(|shared| shared.queued_bytes = shared.queued_bytes.saturating_sub(size));
-                    self.overflow(receipt.is_some())
+                    self.overflow(is_kept_by_broker)
                 }
             },
-            Err(mpsc::error::TrySendError::Closed(_)) => Err("closed".to_owned()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err("closed".into()),
         }
     }
 
@@ -237,16 +238,16 @@ impl Poller {
 
     /// A message for which there is no room. One that the broker keeps comes again on a new connection; another is lost
     /// and counted.
-    fn overflow(&self, kept_by_broker: bool) -> Result<(), String> {
-        if kept_by_broker {
-            return Err("evaluation did not keep up; the broker keeps what was not evaluated".to_owned());
+    fn overflow(&self, is_kept_by_broker: bool) -> Result<(), Broken> {
+        if is_kept_by_broker {
+            return Err("evaluation did not keep up; the broker keeps what was not evaluated".into());
         }
         self.shared(|shared| shared.overflow += 1);
         Ok(())
     }
 
-    async fn tell(&self, event: LinkEvent) -> Result<(), String> {
-        self.events.send(self.heard(event)).await.map_err(|_| "closed".to_owned())
+    async fn tell(&self, event: LinkEvent) -> Result<(), Broken> {
+        self.events.send(self.heard(event)).await.map_err(|_| "closed".into())
     }
 
     fn heard(&self, event: LinkEvent) -> Heard {
@@ -254,28 +255,24 @@ impl Poller {
     }
 
     /// Forgets everything of the connection that broke, says so, and waits a while. False: nobody listens any more.
-    async fn broken(&mut self, reason: String) -> bool {
-        self.shared(|shared| {
-            shared.generation += 1;
-            shared.is_up = false;
-            shared.submitted.clear();
-            shared.in_flight.clear();
-            shared.acknowledged = 0;
-        });
-        self.connection.clean();
-        self.connection.pending.clear();
-        self.connection.state.events.clear();
-        self.connection.state.collision = None;
-        self.unanswered.clear();
-        self.refused.clear();
+    async fn broken(&mut self, Broken { reason, refuses_oldest }: Broken) -> bool {
+        if refuses_oldest && let Some(Flight { token, topic, acknowledged, .. }) = self.shared(Shared::oldest_in_flight)
+        {
+            let event = LinkEvent::Refused { token, acknowledged, topic, reason: reason.clone() };
+            if self.tell(event).await.is_err() {
+                return false;
+            }
+        }
+        self.shared(Shared::disconnected);
+        self.connection.reset();
         self.early.clear();
+        self.early_bytes = 0;
+        self.announced = false;
         // A line that keeps breaking is tried again soon, but not at once: what breaks it may be what we send.
         if let Some(since) = self.connected_at.take() {
             self.failures =
                 if since.elapsed() >= LASTING { 0 } else { self.failures.min(FAILURES_OF_A_BROKER_THAT_IS_THERE) };
         }
-        self.early_bytes = 0;
-        self.announced = false;
         let silent_since = std::mem::take(&mut self.unanswered_ping).then_some(self.last_heard);
         if self.tell(LinkEvent::Down { reason, silent_since }).await.is_err() {
             return false;
@@ -291,25 +288,4 @@ fn pause(failures: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
     let random = u32::try_from(RandomState::new().hash_one(failures) & 0xffff).unwrap_or(0);
     longest / 2 + longest / 2 * random / 0xffff
-}
-
-/// The library's error in words for a technician.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library's own words serve for what is not said better here")]
-fn explain(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(code) => format!("the broker refused the connection: {code:?}"),
-        ConnectionError::NetworkTimeout => "the broker did not answer in time".to_owned(),
-        ConnectionError::Io(error) => format!("{error}"),
-        ConnectionError::MqttState(state) => match state {
-            rumqttc::StateError::AwaitPingResp => "the broker does not answer any more".to_owned(),
-            rumqttc::StateError::ConnectionAborted => "the broker closed the connection".to_owned(),
-            rumqttc::StateError::Io(error) => error.to_string(),
-            rumqttc::StateError::Deserialization(rumqttc::mqttbytes::Error::Io(error)) => error.to_string(),
-            rumqttc::StateError::Deserialization(error) => {
-                format!("the broker sent what this client does not accept: {error}")
-            }
-            other => other.to_string(),
-        },
-        other => other.to_string(),
-    }
 }

@@ -174,6 +174,39 @@ pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Re
     Ok(Request { name, command })
 }
 
+/// A command that is refused before anybody looks at what it wants.
+pub fn refuse(payload: &[u8], error: String) -> Refusal {
+    let read: Value = serde_json::from_slice(payload).unwrap_or_default();
+    Refusal { name: read.get("request").cloned().unwrap_or_default(), error }
+}
+
+/// Looks at when a command says that it was given (`time`), if it does. The broker keeps commands while the daemon is
+/// away, and what was right then need not be right now.
+///
+/// # Errors
+/// It was given longer than `max_age` ago, or says nothing that can be understood.
+pub fn check_age(payload: &[u8], now: Stamp, max_age: Span) -> Result<(), Refusal> {
+    // What is too large or malformed is refused for that.
+    let Some(Ok(Value::Object(fields))) = (payload.len() <= MAX_COMMAND).then(|| serde_json::from_slice(payload))
+    else {
+        return Ok(());
+    };
+    let given = match fields.get("time") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::String(text)) => Stamp::parse(text).map_err(|error| refuse(payload, format!("time: {error}")))?,
+        Some(other) => {
+            let error = format!("\"time\" is {other}; it has to be a text like \"2026-05-01T12:00:00Z\"");
+            return Err(refuse(payload, error));
+        }
+    };
+    let age = now - given;
+    if age > max_age {
+        let error = format!("given {age} ago, which is more than {max_age} (command_max_age); it is {now} here");
+        return Err(refuse(payload, error));
+    }
+    Ok(())
+}
+
 /// The members of a command.
 struct Fields {
     verb: &'static str,
@@ -367,5 +400,26 @@ mod tests {
         let Command::History(query) = request.unwrap().command else { panic!() };
         assert_eq!(query.states, [Entered::State(State::Activated), Entered::Shelved]);
         assert_eq!((query.from, query.limit), (Some(Stamp::from_micros(1_000_000)), 50));
+    }
+
+    #[test]
+    fn a_command_that_says_when_it_was_given_must_not_be_old() {
+        let now = Stamp::parse("2026-05-01T12:00:00Z").unwrap();
+        let check = |payload: &str| check_age(payload.as_bytes(), now, Span::from_secs(60));
+        for fine in [
+            r#"{"time":"2026-05-01T11:59:00Z"}"#,
+            r#"{"time":"2026-05-01T14:00:00+02:00"}"#,
+            r#"{"time":"2030-01-01T00:00:00Z"}"#,
+            r#"{"time":null}"#,
+            r#"{"alarm":"a"}"#,
+            "not json",
+        ] {
+            assert_eq!(check(fine), Ok(()), "{fine}");
+        }
+        let Refusal { name, error } = check(r#"{"time":"2026-05-01T11:58:59.5Z","request":"r1"}"#).unwrap_err();
+        assert_eq!((name, error.starts_with("given 1m 500ms ago")), (Value::from("r1"), true), "{error}");
+        for wrong in [r#"{"time":"yesterday"}"#, r#"{"time":5}"#] {
+            assert!(check(wrong).unwrap_err().error.contains("time"), "{wrong}");
+        }
     }
 }

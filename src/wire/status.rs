@@ -129,6 +129,8 @@ pub struct Metrics {
     pub events: u64,
     /// Messages taken by the broker.
     pub published: u64,
+    /// Messages that the broker refused (MQTT 5).
+    pub refused: u64,
     /// Messages that wait for the broker.
     pub outbox: u64,
     /// Events that were dropped because the outbox was full.

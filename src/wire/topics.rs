@@ -125,6 +125,38 @@ impl Topics {
         format!("{}/{COMMANDS}/{verb}", self.base)
     }
 
+    /// Whether an answer may go to the response topic that somebody has given with a command.
+    ///
+    /// # Errors
+    /// Why not, in words: the daemon must not be made to forge its own events, or to command itself.
+    ///
+    /// ```
+    /// # use annunciator::wire::topics::Topics;
+    /// let topics = Topics::new("annunciator/gw-01");
+    /// assert_eq!(topics.may_answer_on("office/kim/answers"), Ok(()));
+    /// assert_eq!(topics.may_answer_on("annunciator/gw-01/replies/kim"), Ok(()));
+    /// for topic in ["", "office/+", "office/#", "$SYS/x", "annunciator/gw-01/events/a/b/c"] {
+    ///     assert!(topics.may_answer_on(topic).is_err(), "{topic}");
+    /// }
+    /// ```
+    pub fn may_answer_on(&self, topic: &str) -> Result<(), String> {
+        if topic.is_empty() {
+            return Err("the response topic is empty".to_owned());
+        }
+        if topic.contains(['+', '#', '\0']) {
+            return Err(format!("the response topic {topic:?} is not one topic: it has wildcards"));
+        }
+        if topic.starts_with('$') {
+            return Err(format!("the response topic {topic:?} is the broker's own"));
+        }
+        let is_below =
+            |base: &str| topic.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if self.is_own(topic) && !is_below(&self.replies()) {
+            return Err(format!("the response topic {topic:?} is the daemon's own; {} is for answers", self.replies()));
+        }
+        Ok(())
+    }
+
     /// The filter for all commands.
     pub fn commands(&self) -> String {
         format!("{}/{COMMANDS}/#", self.base)

@@ -1,8 +1,13 @@
 //! Silence that is none: the broker hangs, the daemon is stopped. Neither is evidence.
 
-use crate::support::{Broker, Daemon, Watcher, until};
+use crate::support::{Broker, Daemon, Protocol, Watcher, for_both_versions, until};
 use serde_json::json;
 use std::time::{Duration, Instant};
+
+for_both_versions! {
+    a_broker_that_hangs_makes_no_alarm_of_silence,
+    a_daemon_that_was_stopped_does_not_blame_the_things,
+}
 
 fn silence(time: &str) -> String {
     format!(
@@ -11,11 +16,10 @@ fn silence(time: &str) -> String {
     )
 }
 
-#[test]
-fn a_broker_that_hangs_makes_no_alarm_of_silence() {
+fn a_broker_that_hangs_makes_no_alarm_of_silence(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
-    let daemon = Daemon::start(broker.port, &silence("1s"));
+    let daemon = Daemon::start(mqtt.at(broker.port), &silence("1s"));
     watcher.status("online");
     watcher.value("press-1", "pressure", "1");
     watcher.settle();
@@ -32,11 +36,10 @@ fn a_broker_that_hangs_makes_no_alarm_of_silence() {
     assert!(event["at"].as_str() > gap["to"].as_str(), "{event} after {gap}");
 }
 
-#[test]
-fn a_daemon_that_was_stopped_does_not_blame_the_things() {
+fn a_daemon_that_was_stopped_does_not_blame_the_things(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
-    let daemon = Daemon::start(broker.port, &silence("3s"));
+    let daemon = Daemon::start(mqtt.at(broker.port), &silence("3s"));
     watcher.status("online");
     watcher.value("press-1", "pressure", "1");
     watcher.settle();

@@ -1,20 +1,23 @@
 //! SIGKILL at any instant: the broker has seen exactly what an uninterrupted run would have published.
 
 use crate::support::traffic::{self, ALARMS, Random};
-use crate::support::{Broker, Daemon, Watcher, until};
+use crate::support::{Broker, Daemon, Protocol, Watcher, for_both_versions, until};
+
+for_both_versions! {
+    kills_lose_nothing_and_repeat_nothing_that_matters,
+}
 
 /// Kills in the ordinary suite; `ANNUNCIATOR_KILLS` asks for more.
 const KILLS: usize = 10;
 /// Messages between two kills.
 const MESSAGES: usize = 400;
 
-#[test]
-fn kills_lose_nothing_and_repeat_nothing_that_matters() {
+fn kills_lose_nothing_and_repeat_nothing_that_matters(mqtt: Protocol) {
     let kills = std::env::var("ANNUNCIATOR_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let mut random = Random(20_260_501);
     let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
     let mut watcher = Watcher::connect(broker.port);
-    let mut daemon = Daemon::start(broker.port, ALARMS);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), ALARMS);
     watcher.status("online");
     let mut messages = Vec::new();
     for _ in 0..kills {

@@ -1,17 +1,32 @@
 //! From a real broker's messages to published events, and back after a restart.
 
-use crate::support::{Broker, Daemon, HI, Watcher, config, until};
+use crate::support::{Broker, Daemon, HI, Protocol, Watcher, config, for_both_versions, until};
 use rumqttc::QoS;
 use serde_json::json;
 use std::path::PathBuf;
 
-#[test]
-fn an_event_arrives_with_its_fields_and_the_state_is_retained() {
+for_both_versions! {
+    an_event_arrives_with_its_fields_and_the_state_is_retained,
+    a_restart_activates_nothing_twice_and_sequence_numbers_go_on,
+    a_restart_keeps_windows_and_running_observe_times,
+    what_cannot_be_used_is_reported_and_changes_nothing,
+    commands_are_answered_and_retained_ones_refused,
+    a_retained_command_is_not_carried_out_again_at_each_start,
+    things_are_found_by_pattern_and_an_object_has_many_properties,
+    the_daemon_does_not_take_its_own_messages_for_values,
+    two_sources_evaluate_a_message_once_each,
+    an_alarm_that_leaves_the_configuration_leaves_the_broker,
+    a_second_daemon_on_the_same_state_is_refused,
+    a_refused_subscription_is_seen_by_people,
+    a_daemon_that_died_before_it_could_hear_reports_no_gap_since_the_beginning_of_time,
+}
+
+fn an_event_arrives_with_its_fields_and_the_state_is_retained(mqtt: Protocol) {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
         let broker = Broker::start();
         let mut watcher = Watcher::connect(broker.port);
         let alarms = format!("{HI}title = \"Pressure high\"\nseverity = \"critical\"\n");
-        let _daemon = Daemon::start(broker.port, &alarms);
+        let _daemon = Daemon::start(mqtt.at(broker.port), &alarms);
         watcher.status("online");
         watcher.publish_with("things/press-1/properties/pressure", "16.5", qos, false);
         let event = watcher.event("press-1/pressure/hi");
@@ -45,12 +60,11 @@ fn an_event_arrives_with_its_fields_and_the_state_is_retained() {
     }
 }
 
-#[test]
-fn a_restart_activates_nothing_twice_and_sequence_numbers_go_on() {
+fn a_restart_activates_nothing_twice_and_sequence_numbers_go_on(mqtt: Protocol) {
     for clean in [true, false] {
         let broker = Broker::start();
         let mut watcher = Watcher::connect(broker.port);
-        let mut daemon = Daemon::start(broker.port, HI);
+        let mut daemon = Daemon::start(mqtt.at(broker.port), HI);
         watcher.status("online");
         watcher.value("press-1", "pressure", "16");
         assert_eq!(watcher.event("press-1/pressure/hi")["seq"], 1);
@@ -91,13 +105,12 @@ impl Watcher {
     }
 }
 
-#[test]
-fn a_restart_keeps_windows_and_running_observe_times() {
+fn a_restart_keeps_windows_and_running_observe_times(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
     let alarms = "[[alarm]]\nthing = \"press-1\"\nproperty = \"pressure\"\nlevel = \"mean\"\ntype = \"average\"\n\
                   operator = \">\"\nlimit = 19\nobserve_time = \"1s\"\nwindow = \"1h\"\n";
-    let mut daemon = Daemon::start(broker.port, alarms);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), alarms);
     watcher.status("online");
     for value in 0..600 {
         watcher.value("press-1", "pressure", &format!("{}", f64::from(value % 2) * 20.0 + 10.0));
@@ -114,11 +127,10 @@ fn a_restart_keeps_windows_and_running_observe_times() {
     assert!((mean - (600.0 * 20.0 + 620.0) / 601.0).abs() < 1e-9, "{event}");
 }
 
-#[test]
-fn what_cannot_be_used_is_reported_and_changes_nothing() {
+fn what_cannot_be_used_is_reported_and_changes_nothing(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
-    let _daemon = Daemon::start(broker.port, HI);
+    let _daemon = Daemon::start(mqtt.at(broker.port), HI);
     watcher.status("online");
     let big = "9".repeat(300_000);
     for (payload, reason) in [
@@ -144,11 +156,10 @@ fn what_cannot_be_used_is_reported_and_changes_nothing() {
     assert_eq!(watcher.event("press-1/pressure/hi")["seq"], 1, "the first thing that counted");
 }
 
-#[test]
-fn commands_are_answered_and_retained_ones_refused() {
+fn commands_are_answered_and_retained_ones_refused(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
-    let _daemon = Daemon::start(broker.port, HI);
+    let _daemon = Daemon::start(mqtt.at(broker.port), HI);
     watcher.status("online");
     watcher.value("press-1", "pressure", "16");
     watcher.event("press-1/pressure/hi");
@@ -176,24 +187,22 @@ fn commands_are_answered_and_retained_ones_refused() {
     assert_eq!(watcher.event("press-1/pressure/hi")["to"], "off");
 }
 
-#[test]
-fn a_retained_command_is_not_carried_out_again_at_each_start() {
+fn a_retained_command_is_not_carried_out_again_at_each_start(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
     watcher.publish_with("annunciator/gw/commands/disable", r#"{"alarm":"*","request":"old"}"#, QoS::AtLeastOnce, true);
-    let _daemon = Daemon::start(broker.port, HI);
+    let _daemon = Daemon::start(mqtt.at(broker.port), HI);
     let reply = watcher.next_on("replies");
     assert_eq!((&reply["ok"], &reply["request"]), (&json!(false), &json!("old")), "{reply}");
     watcher.value("press-1", "pressure", "16");
     assert_eq!(watcher.event("press-1/pressure/hi")["to"], "activated");
 }
 
-#[test]
-fn things_are_found_by_pattern_and_an_object_has_many_properties() {
+fn things_are_found_by_pattern_and_an_object_has_many_properties(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
     let daemon = Daemon::with(
-        &(config(broker.port, "").replace("things/{thing}/properties/{property}", "z2m/{thing}")
+        &(config(mqtt.at(broker.port), "").replace("things/{thing}/properties/{property}", "z2m/{thing}")
             + "[[alarm]]\nthing = \"boiler-*\"\nproperty = \"state.power\"\nlevel = \"H/H\"\ntype = \"standard\"\n\
                operator = \">=\"\nlimit = 7\n"),
     );
@@ -204,11 +213,10 @@ fn things_are_found_by_pattern_and_an_object_has_many_properties() {
     drop(daemon);
 }
 
-#[test]
-fn the_daemon_does_not_take_its_own_messages_for_values() {
+fn the_daemon_does_not_take_its_own_messages_for_values(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
-    let everything = config(broker.port, "").replace("things/{thing}/properties/{property}", "{thing}/#")
+    let everything = config(mqtt.at(broker.port), "").replace("things/{thing}/properties/{property}", "{thing}/#")
         + "[[alarm]]\nthing = \"*\"\nproperty = \"seq\"\nlevel = \"any\"\ntype = \"standard\"\noperator = \">=\"\nlimit = 0\n";
     let _daemon = Daemon::with(&everything);
     watcher.status("online");
@@ -218,11 +226,10 @@ fn the_daemon_does_not_take_its_own_messages_for_values() {
     assert!(watcher.events().iter().all(|event| event["thing"] == "press-1"), "{}", watcher.transcript());
 }
 
-#[test]
-fn two_sources_evaluate_a_message_once_each() {
+fn two_sources_evaluate_a_message_once_each(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
-    let two = config(broker.port, "")
+    let two = config(mqtt.at(broker.port), "")
         + "[[source]]\ntopic = \"things/{thing}/#\"\nproperty = \"any\"\n\n\
         [[alarm]]\nthing = \"press-1\"\nproperty = \"pressure\"\nlevel = \"n\"\ntype = \"average\"\noperator = \">\"\nlimit = 0\nobserve_time = \"100ms\"\nwindow = \"1h\"\n\
         [[alarm]]\nthing = \"press-1\"\nproperty = \"any\"\nlevel = \"n\"\ntype = \"average\"\noperator = \">\"\nlimit = 0\nobserve_time = \"100ms\"\nwindow = \"1h\"\n";
@@ -238,17 +245,16 @@ fn two_sources_evaluate_a_message_once_each() {
     }
 }
 
-#[test]
-fn an_alarm_that_leaves_the_configuration_leaves_the_broker() {
+fn an_alarm_that_leaves_the_configuration_leaves_the_broker(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
     let other = HI.replace("\"hi\"", "\"other\"");
-    let mut daemon = Daemon::start(broker.port, &format!("{HI}\n{other}"));
+    let mut daemon = Daemon::start(mqtt.at(broker.port), &format!("{HI}\n{other}"));
     watcher.status("online");
     watcher.value("press-1", "pressure", "16");
     watcher.event("press-1/pressure/other");
     assert_eq!(daemon.stop(), 0);
-    daemon.configure(&config(broker.port, HI));
+    daemon.configure(&config(mqtt.at(broker.port), HI));
     daemon.launch();
     let event = watcher.event("press-1/pressure/other");
     assert_eq!((&event["to"], &event["cause"], &event["seq"]), (&json!("off"), &json!("config"), &json!(3)));
@@ -259,11 +265,10 @@ fn an_alarm_that_leaves_the_configuration_leaves_the_broker() {
     assert!(!latecomer.transcript().contains("alarms/press-1/pressure/other"), "{}", latecomer.transcript());
 }
 
-#[test]
-fn a_second_daemon_on_the_same_state_is_refused() {
+fn a_second_daemon_on_the_same_state_is_refused(mqtt: Protocol) {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
-    let daemon = Daemon::start(broker.port, HI);
+    let daemon = Daemon::start(mqtt.at(broker.port), HI);
     watcher.status("online");
     let text = std::fs::read_to_string(daemon.config_file()).unwrap();
     let mut second = Daemon::with(&text);
@@ -277,8 +282,7 @@ fn dynamic_security() -> PathBuf {
     folders.map(|folder| folder.join("mosquitto_dynamic_security.so")).find(|file| file.exists()).unwrap()
 }
 
-#[test]
-fn a_refused_subscription_is_seen_by_people() {
+fn a_refused_subscription_is_seen_by_people(mqtt: Protocol) {
     let folder = tempfile::tempdir().unwrap();
     let rules = json!({
         "defaultACLAccess": {
@@ -293,16 +297,15 @@ fn a_refused_subscription_is_seen_by_people() {
         dynamic_security().display(),
         file.display()
     ));
-    let daemon = Daemon::start(broker.port, HI);
+    let daemon = Daemon::start(mqtt.at(broker.port), HI);
     until("the refusal in the log", || daemon.log().contains("subscription refused").then_some(()));
     assert!(daemon.log().contains("things/+/properties/+"), "{}", daemon.log());
 }
 
-#[test]
-fn a_daemon_that_died_before_it_could_hear_reports_no_gap_since_the_beginning_of_time() {
+fn a_daemon_that_died_before_it_could_hear_reports_no_gap_since_the_beginning_of_time(mqtt: Protocol) {
     let mut broker = Broker::start();
     broker.stop();
-    let mut daemon = Daemon::start(broker.port, HI);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), HI);
     until("the first attempt to connect", || daemon.log().contains("cannot connect").then_some(()));
     daemon.kill();
     broker.restart();

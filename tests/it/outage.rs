@@ -1,7 +1,15 @@
 //! The broker goes and comes: nothing that was decided is lost, and the gap is no evidence.
 
-use crate::support::{Broker, Daemon, HI, Watcher, until};
+use crate::support::{Broker, Daemon, HI, Protocol, Watcher, for_both_versions, until};
 use serde_json::json;
+
+for_both_versions! {
+    the_daemon_starts_and_waits_without_a_broker,
+    a_lost_session_loses_no_event_and_a_gap_is_no_evidence,
+    a_kept_session_brings_what_was_published_meanwhile,
+    events_of_an_outage_arrive_in_order_afterwards,
+    a_backlog_of_any_size_is_worked_off,
+}
 
 /// A broker that remembers over its own restarts.
 const PERSISTENCE: &str = "allow_anonymous true\npersistence true\npersistence_location FOLDER/\n";
@@ -10,11 +18,10 @@ fn refusals(daemon: &Daemon) -> usize {
     daemon.log().matches("cannot connect").count()
 }
 
-#[test]
-fn the_daemon_starts_and_waits_without_a_broker() {
+fn the_daemon_starts_and_waits_without_a_broker(mqtt: Protocol) {
     let mut broker = Broker::start();
     broker.stop();
-    let mut daemon = Daemon::start(broker.port, HI);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), HI);
     until("the daemon to notice", || (refusals(&daemon) >= 2).then_some(()));
     broker.restart();
     let mut watcher = Watcher::connect(broker.port);
@@ -24,8 +31,7 @@ fn the_daemon_starts_and_waits_without_a_broker() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn a_lost_session_loses_no_event_and_a_gap_is_no_evidence() {
+fn a_lost_session_loses_no_event_and_a_gap_is_no_evidence(mqtt: Protocol) {
     let mut broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
     let silence = |level: &str, time: &str, on_gap: &str| {
@@ -35,7 +41,7 @@ fn a_lost_session_loses_no_event_and_a_gap_is_no_evidence() {
         )
     };
     let alarms = format!("{HI}\n{}\n{}", silence("paused", "2s", "pause"), silence("counted", "2s", "count"));
-    let daemon = Daemon::start(broker.port, &alarms);
+    let daemon = Daemon::start(mqtt.at(broker.port), &alarms);
     watcher.status("online");
     watcher.value("press-1", "pressure", "16");
     assert_eq!(watcher.event("press-1/pressure/hi")["seq"], 1);
@@ -61,11 +67,10 @@ fn a_lost_session_loses_no_event_and_a_gap_is_no_evidence() {
     drop(daemon);
 }
 
-#[test]
-fn a_kept_session_brings_what_was_published_meanwhile() {
+fn a_kept_session_brings_what_was_published_meanwhile(mqtt: Protocol) {
     let broker = Broker::with(PERSISTENCE);
     let mut watcher = Watcher::connect(broker.port);
-    let mut daemon = Daemon::start(broker.port, HI);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), HI);
     watcher.status("online");
     assert_eq!(daemon.stop(), 0);
     watcher.status("offline");
@@ -80,11 +85,10 @@ fn a_kept_session_brings_what_was_published_meanwhile() {
     assert_eq!(states, ["activated", "idled", "activated"]);
 }
 
-#[test]
-fn events_of_an_outage_arrive_in_order_afterwards() {
+fn events_of_an_outage_arrive_in_order_afterwards(mqtt: Protocol) {
     let mut broker = Broker::with(&format!("{PERSISTENCE}max_queued_messages 0\n"));
     let mut watcher = Watcher::resume(broker.port, "patient");
-    let mut daemon = Daemon::start(broker.port, HI);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), HI);
     watcher.status("online");
     for round in 0..200 {
         watcher.value("press-1", "pressure", if round % 2 == 0 { "16" } else { "3" });
@@ -110,13 +114,12 @@ fn events_of_an_outage_arrive_in_order_afterwards() {
     assert!(missing.is_empty(), "of {last} events these are missing: {missing:?}");
 }
 
-#[test]
-fn a_backlog_of_any_size_is_worked_off() {
+fn a_backlog_of_any_size_is_worked_off(mqtt: Protocol) {
     // A broker without a limit for what is in flight sends all of it before it answers the subscription.
     const BACKLOG: usize = 40_000;
     let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n");
     let mut watcher = Watcher::connect(broker.port);
-    let mut daemon = Daemon::start(broker.port, HI);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), HI);
     watcher.status("online");
     assert_eq!(daemon.stop(), 0);
     watcher.status("offline");

@@ -6,8 +6,15 @@
 
 use crate::support::proxy::{Fault, Harm, Proxy, Way};
 use crate::support::traffic::{self, ALARMS, Message, Random};
-use crate::support::{Broker, Daemon, Watcher, config, until};
+use crate::support::{Broker, Daemon, Protocol, Watcher, config, for_both_versions, until};
 use std::time::Duration;
+
+for_both_versions! {
+    a_line_that_breaks_at_any_byte_loses_nothing,
+    a_line_that_falls_silent_one_way_loses_nothing,
+    a_slow_line_loses_nothing,
+    flipped_bits_are_survived,
+}
 
 /// Connections that are cut in the ordinary suite; `ANNUNCIATOR_KILLS` asks for more.
 const CUTS: usize = 25;
@@ -41,12 +48,13 @@ struct Line {
 }
 
 impl Line {
-    fn new(seed: u64, faults: usize, mut fault: impl FnMut(&mut Random) -> Fault) -> Line {
+    fn new(mqtt: Protocol, seed: u64, faults: usize, mut fault: impl FnMut(&mut Random) -> Fault) -> Line {
         let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
         let watcher = Watcher::connect(broker.port);
         let proxy = Proxy::start(broker.port, Vec::new());
-        let daemon =
-            Daemon::with(&config(proxy.port, ALARMS).replace("[[source]]", "keep_alive = \"5s\"\n\n[[source]]"));
+        let daemon = Daemon::with(
+            &config(mqtt.at(proxy.port), ALARMS).replace("[[source]]", "keep_alive = \"5s\"\n\n[[source]]"),
+        );
         let mut line = Line { broker, proxy, watcher, daemon, messages: Vec::new(), random: Random(seed) };
         // The session has to be there before the first message.
         line.watcher.status("online");
@@ -107,21 +115,19 @@ impl Line {
     }
 }
 
-#[test]
-fn a_line_that_breaks_at_any_byte_loses_nothing() {
+fn a_line_that_breaks_at_any_byte_loses_nothing(mqtt: Protocol) {
     let cuts = cuts();
     let mut line =
-        Line::new(20_260_502, cuts, |random| Fault { way: way(random), at: position(random), harm: Harm::Cut });
+        Line::new(mqtt, 20_260_502, cuts, |random| Fault { way: way(random), at: position(random), harm: Harm::Cut });
     line.suffer(cuts, MESSAGES);
     line.compare("cuts");
 }
 
-#[test]
-fn a_line_that_falls_silent_one_way_loses_nothing() {
+fn a_line_that_falls_silent_one_way_loses_nothing(mqtt: Protocol) {
     // Finding out takes until a PINGREQ was not answered; both ways at once save one such time.
     let both = [Way::ToBroker, Way::FromBroker].map(|way| {
         std::thread::spawn(move || {
-            let mut line = Line::new(20_260_503, 1, |_| Fault { way, at: 5_000, harm: Harm::Stall });
+            let mut line = Line::new(mqtt, 20_260_503, 1, |_| Fault { way, at: 5_000, harm: Harm::Stall });
             line.suffer(1, MESSAGES);
             line.compare(&format!("line that fell silent {way:?}"));
         })
@@ -129,20 +135,18 @@ fn a_line_that_falls_silent_one_way_loses_nothing() {
     both.into_iter().for_each(|line| line.join().unwrap());
 }
 
-#[test]
-fn a_slow_line_loses_nothing() {
+fn a_slow_line_loses_nothing(mqtt: Protocol) {
     for way in [Way::ToBroker, Way::FromBroker] {
         let late = Harm::Delay(Duration::from_millis(20));
-        let mut line = Line::new(20_260_504, 1, |_| Fault { way, at: 300, harm: late });
+        let mut line = Line::new(mqtt, 20_260_504, 1, |_| Fault { way, at: 300, harm: late });
         line.suffer(1, MESSAGES);
         line.compare(&format!("line that was slow {way:?}"));
     }
 }
 
-#[test]
-fn flipped_bits_are_survived() {
+fn flipped_bits_are_survived(mqtt: Protocol) {
     let flips = cuts() / 2;
-    let mut line = Line::new(20_260_505, flips, |random| {
+    let mut line = Line::new(mqtt, 20_260_505, flips, |random| {
         let bits = 1 << random.below(8);
         Fault { way: Way::FromBroker, at: random.index(3_000), harm: Harm::Corrupt(bits) }
     });

@@ -19,6 +19,51 @@ use tempfile::TempDir;
 /// reached when the thing does not come.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The version of MQTT that a daemon speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    V3,
+    V5,
+}
+
+impl Protocol {
+    /// A broker on this port, spoken to in this version.
+    pub fn at(self, port: u16) -> Address {
+        Address { port, protocol: self }
+    }
+}
+
+/// Where a daemon finds its broker. A port alone means MQTT 3.1.1.
+#[derive(Debug, Clone, Copy)]
+pub struct Address {
+    port: u16,
+    protocol: Protocol,
+}
+
+impl From<u16> for Address {
+    fn from(port: u16) -> Address {
+        Protocol::V3.at(port)
+    }
+}
+
+/// Makes two tests of each function: one for each version of MQTT.
+macro_rules! for_both_versions {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn mqtt_3_1_1() {
+                super::$name(crate::support::Protocol::V3);
+            }
+
+            #[test]
+            fn mqtt_5() {
+                super::$name(crate::support::Protocol::V5);
+            }
+        })+
+    };
+}
+pub(crate) use for_both_versions;
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_annunciator");
 
@@ -318,8 +363,8 @@ pub struct Daemon {
 
 impl Daemon {
     /// Writes the configuration and starts it. `alarms` follows the sections for gateway, broker and one source.
-    pub fn start(port: u16, alarms: &str) -> Daemon {
-        Daemon::with(&config(port, alarms))
+    pub fn start(address: impl Into<Address>, alarms: &str) -> Daemon {
+        Daemon::with(&config(address, alarms))
     }
 
     /// Starts it with a whole configuration; `STATE` in it is its state folder.
@@ -424,9 +469,15 @@ impl Drop for Daemon {
 }
 
 /// A configuration with one source, for the gateway `gw`.
-pub fn config(port: u16, alarms: &str) -> String {
+pub fn config(address: impl Into<Address>, alarms: &str) -> String {
+    let Address { port, protocol } = address.into();
+    let version = match protocol {
+        Protocol::V3 => "3.1.1",
+        Protocol::V5 => "5",
+    };
     format!(
-        "[gateway]\nid = \"gw\"\nstate_dir = \"STATE\"\n\n[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n\n\
+        "[gateway]\nid = \"gw\"\nstate_dir = \"STATE\"\n\n\
+         [mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nprotocol = \"{version}\"\n\n\
          [[source]]\ntopic = \"things/{{thing}}/properties/{{property}}\"\n\n{alarms}"
     )
 }

@@ -1,0 +1,267 @@
+//! The sending end of the link, and what it shares with the task that polls.
+
+use super::library::{Broken, Limits, Requests};
+use super::subscriptions::{Ask, Subscriptions};
+use super::{Heard, Inbound, LinkEvent, Outbound, REQUESTS, Receipt};
+use crate::clock::Clock;
+use crate::outbox::Token;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use tokio::sync::{Notify, mpsc};
+
+/// Something that was sent and has to be confirmed.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) token: Token,
+    pub(super) topic: String,
+    /// How many were sent before it.
+    pub(super) number: u64,
+    /// Acknowledgements that were sent before it.
+    pub(super) acknowledged: u64,
+}
+
+/// What both ends of the link look at. They run in one thread.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Counts connections.
+    pub(super) generation: u64,
+    pub(super) is_up: bool,
+    pub(super) subscriptions: Subscriptions,
+    /// Messages that wait for room in the window, in order.
+    waiting: VecDeque<(Outbound, Token)>,
+    /// Messages that were handed over and have no packet id yet, in order.
+    submitted: VecDeque<(Token, String)>,
+    /// Messages by packet id.
+    in_flight: BTreeMap<u16, Flight>,
+    /// Messages with a packet id that were sent on this connection.
+    sent: u64,
+    /// Messages that may be in flight at one time.
+    window: usize,
+    /// Bytes of the largest packet that the broker takes.
+    largest: usize,
+    /// Acknowledgements that were sent on this connection.
+    pub(super) acknowledged: u64,
+    /// Payload bytes that wait for evaluation.
+    pub(super) queued_bytes: usize,
+    /// Messages with QoS 0 that were dropped because evaluation did not keep up.
+    pub(super) overflow: u64,
+    /// Whether the connection is being closed on purpose.
+    pub(super) closing: bool,
+    /// Why the connection has to be made anew, if somebody asked for that.
+    pub(super) restart: Option<String>,
+}
+
+impl Shared {
+    /// A new connection.
+    pub(super) fn connected(&mut self, session_present: bool, limits: Limits) {
+        self.is_up = true;
+        // Packet ids go around. With half of them in flight, none that is in use comes again, although subscriptions use
+        // some, too, and brokers confirm those before messages that were sent earlier.
+        self.window = usize::from(limits.packet_ids / 2).max(1);
+        self.largest = limits.packet;
+        self.subscriptions.connected(session_present);
+    }
+
+    /// Forgets everything of the connection that broke.
+    pub(super) fn disconnected(&mut self) {
+        self.generation += 1;
+        self.is_up = false;
+        self.waiting.clear();
+        self.submitted.clear();
+        self.in_flight.clear();
+        self.acknowledged = 0;
+        self.sent = 0;
+        self.subscriptions.disconnected();
+    }
+
+    /// The oldest message that was handed over has left.
+    pub(super) fn sent(&mut self, packet_id: u16) {
+        if let Some((token, topic)) = self.submitted.pop_front() {
+            let flight = Flight { token, topic, number: self.sent, acknowledged: self.acknowledged };
+            self.sent += 1;
+            self.in_flight.insert(packet_id, flight);
+        }
+    }
+
+    /// The broker has answered the message with this packet id.
+    pub(super) fn answered(&mut self, packet_id: u16) -> Option<Flight> {
+        self.in_flight.remove(&packet_id)
+    }
+
+    /// The message that waits longest for an answer.
+    pub(super) fn oldest_in_flight(&mut self) -> Option<Flight> {
+        let (packet_id, _) = self.in_flight.iter().min_by_key(|(_, flight)| flight.number)?;
+        let packet_id = *packet_id;
+        self.answered(packet_id)
+    }
+
+    fn has_room(&self) -> bool {
+        self.submitted.len() + self.in_flight.len() < self.window
+    }
+}
+
+/// The sending end.
+#[derive(Debug, Clone)]
+pub struct Link {
+    requests: Rc<dyn Requests>,
+    events: mpsc::WeakSender<Heard>,
+    pub(super) clock: Rc<Clock>,
+    pub(super) shared: Rc<RefCell<Shared>>,
+    pub(super) room: Rc<Notify>,
+    pub(super) restart: Rc<Notify>,
+}
+
+impl Link {
+    pub(super) fn new(requests: Rc<dyn Requests>, events: mpsc::WeakSender<Heard>, clock: Rc<Clock>) -> Link {
+        Link { requests, events, clock, shared: Rc::default(), room: Rc::default(), restart: Rc::default() }
+    }
+
+    /// Sends something, if the link is up. False: it was not handed over, and nothing will come of it.
+    pub fn send(&self, outbound: Outbound, token: Token) -> bool {
+        let mut shared = self.shared.borrow_mut();
+        if !shared.is_up {
+            return false;
+        }
+        let size = outbound.packet_size();
+        if size > shared.largest {
+            // Handed over, it would break this connection and each one after it.
+            let reason = format!("its {size} bytes are more than the {} that the broker takes", shared.largest);
+            let (topic, acknowledged) = (outbound.topic, shared.acknowledged);
+            let event = LinkEvent::Refused { token, acknowledged, topic, reason };
+            let heard = Heard { at: self.clock.at(), event };
+            return self.events.upgrade().is_some_and(|events| events.try_send(heard).is_ok());
+        }
+        if !outbound.confirmed {
+            return self.requests.publish(outbound);
+        }
+        if shared.waiting.is_empty() && shared.has_room() {
+            return self.hand_over(&mut shared, outbound, token);
+        }
+        let is_taken = shared.waiting.len() < REQUESTS;
+        if is_taken {
+            shared.waiting.push_back((outbound, token));
+        }
+        is_taken
+    }
+
+    fn hand_over(&self, shared: &mut Shared, outbound: Outbound, token: Token) -> bool {
+        let topic = outbound.topic.clone();
+        let is_taken = self.requests.publish(outbound);
+        if is_taken {
+            shared.submitted.push_back((token, topic));
+        }
+        is_taken
+    }
+
+    /// Hands over what has waited for room.
+    pub(super) fn send_waiting(&self) -> Result<(), Broken> {
+        let mut shared = self.shared.borrow_mut();
+        while shared.has_room()
+            && let Some((outbound, token)) = shared.waiting.pop_front()
+        {
+            if !self.hand_over(&mut shared, outbound, token) {
+                return Err("there is no room for requests".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on the broker has to send what fits these filters (with this quality of service), and nothing else. On a
+    /// connection that is up it is asked for the differences, and [`LinkEvent::Subscribed`] comes when it has answered
+    /// all of it, at once if there are none; otherwise this is what the next connection subscribes.
+    ///
+    /// The broker's session remembers subscriptions for longer than this process lives. Whoever may run with other
+    /// filters next time keeps these on disk before calling this, together with the earlier ones until `Subscribed`
+    /// comes, and hands them to [`Link::unsubscribe_earlier`] after the restart.
+    pub fn subscribe(&self, filters: Vec<(String, u8)>) {
+        let mut shared = self.shared.borrow_mut();
+        let is_up = shared.is_up;
+        shared.subscriptions.want(filters, is_up);
+        let is_settled = is_up && shared.subscriptions.is_settled();
+        let refused = shared.subscriptions.refused();
+        drop(shared);
+        if is_settled {
+            let heard = Heard { at: self.clock.at(), event: LinkEvent::Subscribed { refused } };
+            let told = self.events.upgrade().is_some_and(|events| events.try_send(heard).is_ok());
+            if !told {
+                tracing::debug!("the queue is full; nothing has changed anyway");
+            }
+        } else if let Err(broken) = self.ask() {
+            self.reconnect(&broken.reason);
+        }
+    }
+
+    /// Filters that an earlier run may have left in the broker's session. Those that are not wanted any more are
+    /// unsubscribed at the next connect, so this is to be called right after [`super::connect`].
+    pub fn unsubscribe_earlier(&self, filters: impl IntoIterator<Item = String>) {
+        self.shared.borrow_mut().subscriptions.inherit(filters);
+    }
+
+    /// Asks the broker for what can be asked now.
+    pub(super) fn ask(&self) -> Result<(), Broken> {
+        while let Some(ask) = self.next_ask() {
+            let is_taken = match ask {
+                Ask::Subscribe(filters) => self.requests.subscribe(&filters),
+                Ask::Unsubscribe(filter) => self.requests.unsubscribe(&filter),
+            };
+            if !is_taken {
+                return Err("cannot subscribe: there is no room for requests".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn next_ask(&self) -> Option<Ask> {
+        self.shared.borrow_mut().subscriptions.next()
+    }
+
+    /// Acknowledges a message, if the connection on which it came still exists.
+    pub fn acknowledge(&self, receipt: Receipt) {
+        let is_current = receipt.generation == self.shared.borrow().generation;
+        if is_current && !self.requests.acknowledge(receipt.packet_id) {
+            tracing::error!("no room for an acknowledgement; the broker will send the message again");
+        }
+    }
+
+    /// Says that a message was taken out of the queue.
+    pub fn took(&self, inbound: &Inbound) {
+        let mut shared = self.shared.borrow_mut();
+        shared.queued_bytes = shared.queued_bytes.saturating_sub(inbound.payload.len() + inbound.topic.len());
+        drop(shared);
+        self.room.notify_one();
+    }
+
+    /// Messages that were dropped because evaluation did not keep up.
+    pub fn overflow(&self) -> u64 {
+        self.shared.borrow().overflow
+    }
+
+    /// Whether the broker can be reached.
+    pub fn is_up(&self) -> bool {
+        self.shared.borrow().is_up
+    }
+
+    /// Asks for a new connection, because this one does not do what it should.
+    pub fn reconnect(&self, reason: &str) {
+        self.shared.borrow_mut().restart = Some(reason.to_owned());
+        self.restart.notify_one();
+    }
+
+    /// Ends the connection for good: a DISCONNECT, so that the last will stays in its envelope.
+    pub fn close(&self) {
+        self.shared.borrow_mut().closing = true;
+        if !self.requests.disconnect() {
+            tracing::debug!("the connection was gone before it was closed");
+        }
+    }
+}
+
+impl Outbound {
+    /// Bytes of the packet at most.
+    fn packet_size(&self) -> usize {
+        /// Fixed header, packet id and the lengths of all that varies, properties included.
+        const REST: usize = 32;
+        self.topic.len() + self.payload.len() + self.correlation.as_ref().map_or(0, bytes::Bytes::len) + REST
+    }
+}

@@ -1,0 +1,169 @@
+//! MQTT 3.1.1: the library's client of that version, in the words of `library`.
+
+use super::library::{Broken, Connection, Filter, Happened, Limits, Requests};
+use super::{Inbound, LIBRARY_WINDOW, MAX_INBOUND_PACKET, MAX_OUTBOUND_PACKET, Outbound, REQUESTS, route};
+use crate::config::MqttSettings;
+use bytes::Bytes;
+use rumqttc::mqttbytes::Error as PacketError;
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, MqttState,
+    NetworkOptions, Outgoing, Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+};
+use std::time::Duration;
+
+/// Both halves of a connection that is not made yet.
+pub(super) fn open(settings: &MqttSettings, will: Outbound) -> Result<(AsyncClient, Session), String> {
+    let (address, transport) = route::to_broker(settings)?;
+    let mut options = MqttOptions::new(&settings.client_id, address, settings.port);
+    options
+        .set_transport(transport)
+        .set_keep_alive(settings.keep_alive.to_std())
+        .set_clean_session(false)
+        .set_manual_acks(true)
+        .set_inflight(LIBRARY_WINDOW)
+        .set_max_packet_size(usize::try_from(MAX_INBOUND_PACKET).unwrap_or(usize::MAX), MAX_OUTBOUND_PACKET)
+        .set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain));
+    if let Some((username, password)) = route::credentials(settings)? {
+        options.set_credentials(username, password);
+    }
+    let (client, mut connection) = AsyncClient::new(options, REQUESTS);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(settings.connect_timeout.to_std().as_secs());
+    connection.set_network_options(network);
+    Ok((client, Session { connection, keep_alive: settings.keep_alive.to_std() }))
+}
+
+impl Requests for AsyncClient {
+    fn publish(&self, outbound: Outbound) -> bool {
+        let Outbound { topic, payload, confirmed, retain, correlation: _, expires: _ } = outbound;
+        self.try_publish(topic, quality(u8::from(confirmed)), retain, payload).is_ok()
+    }
+
+    fn acknowledge(&self, packet_id: u16) -> bool {
+        let mut publish = Publish::new("", QoS::AtLeastOnce, Bytes::new());
+        publish.pkid = packet_id;
+        self.try_ack(&publish).is_ok()
+    }
+
+    fn subscribe(&self, filters: &[Filter]) -> bool {
+        let filters = filters.iter().map(|(filter, qos)| SubscribeFilter::new(filter.clone(), quality(*qos)));
+        self.try_subscribe_many(filters).is_ok()
+    }
+
+    fn unsubscribe(&self, filter: &str) -> bool {
+        self.try_unsubscribe(filter).is_ok()
+    }
+
+    fn disconnect(&self) -> bool {
+        self.try_disconnect().is_ok()
+    }
+}
+
+fn quality(qos: u8) -> QoS {
+    if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce }
+}
+
+/// The half that has to be polled.
+pub(super) struct Session {
+    connection: EventLoop,
+    keep_alive: Duration,
+}
+
+impl Connection for Session {
+    async fn poll(&mut self) -> Result<Happened, Broken> {
+        match self.connection.poll().await {
+            Ok(Event::Incoming(packet)) => Ok(incoming(packet)),
+            Ok(Event::Outgoing(outgoing)) => Ok(Happened::from(outgoing)),
+            Err(error) => Err(explain(&error).into()),
+        }
+    }
+
+    fn reset(&mut self) {
+        self.connection.clean();
+        self.connection.pending.clear();
+        self.connection.state = MqttState::new(LIBRARY_WINDOW, true);
+    }
+
+    fn keep_alive(&self) -> Duration {
+        self.keep_alive
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "packets that a client does not get, or that matter to no one")]
+fn incoming(packet: Packet) -> Happened {
+    match packet {
+        Packet::ConnAck(answer) => Happened::Connected {
+            session_present: answer.session_present,
+            limits: Limits { packet_ids: LIBRARY_WINDOW, packet: MAX_OUTBOUND_PACKET },
+        },
+        Packet::SubAck(answer) => {
+            let refused = |code| matches!(code, SubscribeReasonCode::Failure);
+            let reason = "the broker refused the subscription (check its access rules)";
+            let answers = answer.return_codes.into_iter().map(|code| refused(code).then(|| reason.to_owned()));
+            Happened::Subscribed(answers.collect())
+        }
+        Packet::UnsubAck(_) => Happened::Unsubscribed,
+        Packet::Publish(publish) => {
+            let packet_id = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
+            let Publish { topic, payload, retain: retained, dup: repeated, .. } = publish;
+            let inbound = Inbound { topic, payload, retained, repeated, receipt: None, reply_to: None };
+            Happened::Message(inbound, packet_id)
+        }
+        Packet::PubAck(answer) => Happened::Confirmed(answer.pkid, None),
+        Packet::PingResp => Happened::PingAnswered,
+        _ => Happened::Other,
+    }
+}
+
+impl From<Outgoing> for Happened {
+    fn from(outgoing: Outgoing) -> Happened {
+        match outgoing {
+            Outgoing::Publish(packet_id) if packet_id != 0 => Happened::Sent(packet_id),
+            Outgoing::PubAck(_) => Happened::Acknowledged,
+            Outgoing::PingReq => Happened::PingSent,
+            Outgoing::AwaitAck(packet_id) => Happened::Stuck(packet_id),
+            Outgoing::Disconnect => Happened::Closed,
+            Outgoing::Publish(_)
+            | Outgoing::Subscribe(_)
+            | Outgoing::Unsubscribe(_)
+            | Outgoing::PubRec(_)
+            | Outgoing::PubRel(_)
+            | Outgoing::PubComp(_)
+            | Outgoing::PingResp => Happened::Other,
+        }
+    }
+}
+
+/// The library's error in words for a technician.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's own words serve for what is not said better here")]
+fn explain(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ConnectionRefused(code) => format!("the broker refused the connection: {}", refusal(*code)),
+        ConnectionError::NetworkTimeout => "the broker did not answer in time".to_owned(),
+        ConnectionError::FlushTimeout => "the broker takes nothing any more".to_owned(),
+        ConnectionError::Io(error) => format!("{error}"),
+        ConnectionError::MqttState(state) => match state {
+            StateError::AwaitPingResp => "the broker does not answer any more".to_owned(),
+            StateError::ConnectionAborted => "the broker closed the connection".to_owned(),
+            StateError::Io(error) => error.to_string(),
+            StateError::Deserialization(PacketError::Io(error)) => error.to_string(),
+            StateError::Deserialization(error) => {
+                format!("the broker sent what this client does not accept: {error}")
+            }
+            other => other.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn refusal(code: ConnectReturnCode) -> &'static str {
+    match code {
+        ConnectReturnCode::Success => "it says that all is well",
+        ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 3.1.1",
+        ConnectReturnCode::BadClientId => "it does not accept this client_id",
+        ConnectReturnCode::ServiceUnavailable => "it is not available now",
+        ConnectReturnCode::BadUserNamePassword => "bad user name or password",
+        ConnectReturnCode::NotAuthorized => "not authorised (check user name, password and the broker's access rules)",
+    }
+}
