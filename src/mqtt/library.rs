@@ -103,14 +103,14 @@ pub(super) struct Limits {
 pub(super) struct Broken {
     /// In words.
     pub(super) reason: String,
-    /// Whether this is the refusal of the oldest message that was not confirmed, in a code that the library does not
-    /// know. Sent again, it would break the next connection, too.
-    pub(super) refuses_oldest: bool,
+    /// Whether this is the broker's answer to the oldest message that was not confirmed: too large, in a code that the
+    /// library does not know. Sent again, it would break the next connection, too.
+    pub(super) oldest_is_too_large: bool,
 }
 
 impl From<String> for Broken {
     fn from(reason: String) -> Broken {
-        Broken { reason, refuses_oldest: false }
+        Broken { reason, oldest_is_too_large: false }
     }
 }
 

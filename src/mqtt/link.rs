@@ -15,10 +15,20 @@ use tokio::sync::{Notify, mpsc};
 pub(super) struct Flight {
     pub(super) token: Token,
     pub(super) topic: String,
+    /// Bytes of its packet.
+    size: usize,
     /// How many were sent before it.
     pub(super) number: u64,
     /// Acknowledgements that were sent before it.
     pub(super) acknowledged: u64,
+}
+
+/// Something that was handed over.
+#[derive(Debug)]
+struct Submitted {
+    token: Token,
+    topic: String,
+    size: usize,
 }
 
 /// What both ends of the link look at. They run in one thread.
@@ -31,15 +41,18 @@ pub(super) struct Shared {
     /// Messages that wait for room in the window, in order.
     waiting: VecDeque<(Outbound, Token)>,
     /// Messages that were handed over and have no packet id yet, in order.
-    submitted: VecDeque<(Token, String)>,
+    submitted: VecDeque<Submitted>,
     /// Messages by packet id.
     in_flight: BTreeMap<u16, Flight>,
     /// Messages with a packet id that were sent on this connection.
     sent: u64,
     /// Messages that may be in flight at one time.
     window: usize,
-    /// Bytes of the largest packet that the broker takes.
+    /// Bytes of the largest packet that the broker says it takes.
     largest: usize,
+    /// Bytes of the smallest packet that a broker did not take, although it had not said so. This is not forgotten with
+    /// the connection: states are sent again at every connect, and would break each one.
+    too_large: Option<usize>,
     /// Acknowledgements that were sent on this connection.
     pub(super) acknowledged: u64,
     /// Payload bytes that wait for evaluation.
@@ -77,8 +90,8 @@ impl Shared {
 
     /// The oldest message that was handed over has left.
     pub(super) fn sent(&mut self, packet_id: u16) {
-        if let Some((token, topic)) = self.submitted.pop_front() {
-            let flight = Flight { token, topic, number: self.sent, acknowledged: self.acknowledged };
+        if let Some(Submitted { token, topic, size }) = self.submitted.pop_front() {
+            let flight = Flight { token, topic, size, number: self.sent, acknowledged: self.acknowledged };
             self.sent += 1;
             self.in_flight.insert(packet_id, flight);
         }
@@ -89,11 +102,16 @@ impl Shared {
         self.in_flight.remove(&packet_id)
     }
 
-    /// The message that waits longest for an answer.
-    pub(super) fn oldest_in_flight(&mut self) -> Option<Flight> {
-        let (packet_id, _) = self.in_flight.iter().min_by_key(|(_, flight)| flight.number)?;
+    /// The message that waits longest for an answer was too large.
+    pub(super) fn oldest_is_too_large(&mut self) -> Option<Flight> {
+        let (packet_id, flight) = self.in_flight.iter().min_by_key(|(_, flight)| flight.number)?;
+        self.too_large = Some(self.too_large.map_or(flight.size, |size| size.min(flight.size)));
         let packet_id = *packet_id;
         self.answered(packet_id)
+    }
+
+    fn takes(&self, size: usize) -> bool {
+        size <= self.largest && self.too_large.is_none_or(|too_large| size < too_large)
     }
 
     fn has_room(&self) -> bool {
@@ -124,9 +142,9 @@ impl Link {
             return false;
         }
         let size = outbound.packet_size();
-        if size > shared.largest {
+        if !shared.takes(size) {
             // Handed over, it would break this connection and each one after it.
-            let reason = format!("its {size} bytes are more than the {} that the broker takes", shared.largest);
+            let reason = format!("its {size} bytes are more than the broker takes");
             let (topic, acknowledged) = (outbound.topic, shared.acknowledged);
             let event = LinkEvent::Refused { token, acknowledged, topic, reason };
             let heard = Heard { at: self.clock.at(), event };
@@ -146,10 +164,10 @@ impl Link {
     }
 
     fn hand_over(&self, shared: &mut Shared, outbound: Outbound, token: Token) -> bool {
-        let topic = outbound.topic.clone();
+        let (topic, size) = (outbound.topic.clone(), outbound.packet_size());
         let is_taken = self.requests.publish(outbound);
         if is_taken {
-            shared.submitted.push_back((token, topic));
+            shared.submitted.push_back(Submitted { token, topic, size });
         }
         is_taken
     }

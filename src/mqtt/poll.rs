@@ -255,8 +255,9 @@ impl<C: Connection> Poller<C> {
     }
 
     /// Forgets everything of the connection that broke, says so, and waits a while. False: nobody listens any more.
-    async fn broken(&mut self, Broken { reason, refuses_oldest }: Broken) -> bool {
-        if refuses_oldest && let Some(Flight { token, topic, acknowledged, .. }) = self.shared(Shared::oldest_in_flight)
+    async fn broken(&mut self, Broken { reason, oldest_is_too_large }: Broken) -> bool {
+        if oldest_is_too_large
+            && let Some(Flight { token, topic, acknowledged, .. }) = self.shared(Shared::oldest_is_too_large)
         {
             let event = LinkEvent::Refused { token, acknowledged, topic, reason: reason.clone() };
             if self.tell(event).await.is_err() {

@@ -193,7 +193,7 @@ fn explain(error: &ConnectionError) -> Broken {
             }
             StateError::Io(error) | StateError::Deserialization(PacketError::Io(error)) => error.to_string(),
             StateError::Deserialization(PacketError::InvalidConnectReturnCode(PACKET_TOO_LARGE)) => {
-                return Broken { reason: "larger than the broker takes".to_owned(), refuses_oldest: true };
+                return Broken { reason: "larger than the broker takes".to_owned(), oldest_is_too_large: true };
             }
             StateError::Deserialization(error) => {
                 format!("the broker sent what this client does not accept: {error}")

@@ -5,7 +5,7 @@ pub mod proxy;
 pub mod tmpfs;
 pub mod traffic;
 
-use rumqttc::{Client, Connection, Event, MqttOptions, Packet, QoS};
+use rumqttc::{Client, Connection, Event, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
 use serde_json::Value;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -116,6 +116,11 @@ impl Broker {
 
     /// A broker with these lines of configuration. `FOLDER` in them is a folder of its own.
     pub fn with(settings: &str) -> Broker {
+        Broker::configured(&format!("listener PORT 127.0.0.1\n{settings}"))
+    }
+
+    /// A broker with a whole configuration; also `PORT` in it is its own.
+    pub fn configured(settings: &str) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings.replace("FOLDER", folder.path().to_str().unwrap());
         let mut broker = Broker { port: 0, folder, settings, process: None };
@@ -131,7 +136,8 @@ impl Broker {
 
     fn try_restart(&mut self) -> bool {
         let file = self.folder.path().join("mosquitto.conf");
-        let conf = format!("listener {} 127.0.0.1\nlog_type all\nuser root\n{}", self.port, self.settings);
+        let settings = self.settings.replace("PORT", &self.port.to_string());
+        let conf = format!("log_type all\nuser root\n{settings}");
         std::fs::write(&file, conf).unwrap();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(mosquitto());
@@ -238,6 +244,17 @@ impl Watcher {
     pub fn resume(port: u16, name: &str) -> Watcher {
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
         options.set_max_packet_size(1 << 24, 1 << 24).set_clean_session(false).set_inflight(500);
+        Watcher::with(options)
+    }
+
+    /// A client that logs in over TLS; it sees what this user may see.
+    pub fn log_in(port: u16, user: &str, password: &str, ca: &Path) -> Watcher {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("{user}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(id, "localhost", port);
+        let tls = TlsConfiguration::Simple { ca: std::fs::read(ca).unwrap(), alpn: None, client_auth: None };
+        options.set_transport(Transport::tls_with_config(tls)).set_credentials(user, password);
+        options.set_max_packet_size(1 << 24, 1 << 24).set_clean_session(true).set_inflight(500);
         Watcher::with(options)
     }
 

@@ -13,7 +13,7 @@ for_both_versions! {
 }
 
 /// A certification authority, a server's and a client's certificate, as PEM files in `folder`.
-fn certificates(folder: &Path) {
+pub fn certificates(folder: &Path) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.distinguished_name.push(DnType::CommonName, "the authority");
