@@ -25,7 +25,7 @@ pub use signals::Stop;
 use signals::Wish;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Gateway};
 use crate::engine::{Engine, Step};
 use crate::intake::Intake;
 use crate::mqtt::{self, Heard, Link, Outbound, Receipt};
@@ -124,9 +124,6 @@ impl Daemon {
         let (journal, clock, engine) = Journal::open(&config, &mut step)?;
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
-        let of_sources = config.sources.iter().flat_map(|source| source.filters().map(|filter| (filter, source.qos)));
-        let commands = gateway.commands.then(|| (gateway.topics.commands(), 1));
-        let filters = subscriptions(of_sources.chain(commands).chain([(gateway.topics.probe(), 1)]));
         let will = Outbound {
             topic: gateway.topics.status(),
             payload: status::offline(&gateway.id).into(),
@@ -134,7 +131,7 @@ impl Daemon {
             retain: true,
             ..Outbound::default()
         };
-        let (link, heard) = mqtt::connect(&config.mqtt, filters, will, clock.clone()).map_err(Unusable)?;
+        let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone()).map_err(Unusable)?;
         let pulse = Pulse::start(clock.clone());
         let now = clock.now();
         let soon = |span: Span| now.at + span;
@@ -413,6 +410,14 @@ impl Daemon {
         let outbound = Outbound { topic, payload: payload.into(), confirmed, retain, ..Outbound::default() };
         self.link.send(outbound, Token::Passing)
     }
+}
+
+/// The subscriptions that a configuration wants.
+fn wanted(config: &Config) -> Vec<(String, u8)> {
+    let Gateway { topics, commands, .. } = &config.gateway;
+    let of_sources = config.sources.iter().flat_map(|source| source.filters().map(|filter| (filter, source.qos)));
+    let of_commands = commands.then(|| (topics.commands(), 1));
+    subscriptions(of_sources.chain(of_commands).chain([(topics.probe(), 1)]))
 }
 
 /// Problems of one kind begin with the same words, so that they can be found and taken back.

@@ -4,7 +4,7 @@
 //! The files are read beside the loop, because compiling a hundred thousand alarms takes a while.
 
 use super::answers::Reply;
-use super::{Daemon, signals};
+use super::{Daemon, signals, wanted};
 use crate::config::Config;
 use crate::config::report::Problems;
 use crate::engine::Outline;
@@ -93,6 +93,7 @@ impl Daemon {
             kept,
             "the configuration was read again"
         );
+        self.link.subscribe(wanted(&config));
         self.config = config;
         outline
     }

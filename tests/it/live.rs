@@ -14,6 +14,9 @@ for_both_versions! {
     a_retained_command_is_not_carried_out_again_at_each_start,
     things_are_found_by_pattern_and_an_object_has_many_properties,
     the_daemon_does_not_take_its_own_messages_for_values,
+    a_command_that_has_waited_for_too_long_is_refused,
+    commands_can_be_switched_off,
+    a_reload_changes_subscriptions,
     two_sources_evaluate_a_message_once_each,
     an_alarm_that_leaves_the_configuration_leaves_the_broker,
     a_second_daemon_on_the_same_state_is_refused,
@@ -224,6 +227,58 @@ fn the_daemon_does_not_take_its_own_messages_for_values(mqtt: Protocol) {
     watcher.event("press-1/seq/any");
     watcher.settle();
     assert!(watcher.events().iter().all(|event| event["thing"] == "press-1"), "{}", watcher.transcript());
+}
+
+fn a_command_that_has_waited_for_too_long_is_refused(mqtt: Protocol) {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::start(mqtt.at(broker.port), HI);
+    watcher.status("online");
+    daemon.kill();
+    watcher.status("offline");
+    // What is said while the daemon is away waits in its session.
+    let command = |time: &str| format!(r#"{{"alarm":"*","by":"kim","request":"{time}","time":"{time}"}}"#);
+    let now = annunciator::time::Stamp::from_micros(
+        i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap(),
+    );
+    watcher.publish("annunciator/gw/commands/disable", command("2026-05-01T12:00:00Z"));
+    watcher.publish("annunciator/gw/commands/disable", command(&now.to_string()));
+    watcher.settle();
+    daemon.launch();
+    let late = watcher.next_on("replies");
+    assert_eq!((&late["ok"], &late["request"]), (&json!(false), &json!("2026-05-01T12:00:00Z")), "{late}");
+    assert!(late["error"].as_str().unwrap().contains("more than 1m"), "{late}");
+    assert_eq!(watcher.next_on("replies")["ok"], true);
+}
+
+fn commands_can_be_switched_off(mqtt: Protocol) {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let off = config(mqtt.at(broker.port), HI).replace("[gateway]\n", "[gateway]\ncommands = false\n");
+    // The filter of this source covers commands, too.
+    let _daemon = Daemon::with(&off.replace("things/{thing}/properties/{property}", "+/{thing}/+/{property}"));
+    watcher.status("online");
+    watcher.publish("annunciator/gw/commands/disable", r#"{"alarm":"*"}"#);
+    watcher.value("press-1", "pressure", "16");
+    assert_eq!(watcher.event("press-1/pressure/hi")["to"], "activated");
+    watcher.settle();
+    assert!(!watcher.transcript().contains("/replies "), "{}", watcher.transcript());
+}
+
+fn a_reload_changes_subscriptions(mqtt: Protocol) {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let daemon = Daemon::start(mqtt.at(broker.port), HI);
+    watcher.status("online");
+    daemon.configure(&config(mqtt.at(broker.port), HI).replace("things/{thing}/properties", "plant/{thing}"));
+    watcher.publish("annunciator/gw/commands/reload", "{}");
+    assert_eq!(watcher.next_on("replies")["ok"], true);
+    until("the broker's answer", || broker.log().contains("UNSUBACK").then_some(()));
+    watcher.value("press-1", "pressure", "17");
+    watcher.publish("plant/press-1/pressure", "16");
+    assert_eq!(watcher.event("press-1/pressure/hi")["value"], 16);
+    let topics = ["plant/+/+ (QoS 1)", "\tthings/+/properties/+\n"];
+    assert!(topics.iter().all(|topic| broker.log().contains(topic)), "{}", broker.log());
 }
 
 fn two_sources_evaluate_a_message_once_each(mqtt: Protocol) {

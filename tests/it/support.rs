@@ -489,12 +489,12 @@ impl Drop for Daemon {
 pub fn config(address: impl Into<Address>, alarms: &str) -> String {
     let Address { port, protocol } = address.into();
     let version = match protocol {
-        Protocol::V3 => "3.1.1",
-        Protocol::V5 => "5",
+        Protocol::V3 => "",
+        Protocol::V5 => "protocol = \"5\"\n",
     };
     format!(
         "[gateway]\nid = \"gw\"\nstate_dir = \"STATE\"\n\n\
-         [mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nprotocol = \"{version}\"\n\n\
+         [mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n{version}\n\
          [[source]]\ntopic = \"things/{{thing}}/properties/{{property}}\"\n\n{alarms}"
     )
 }
