@@ -206,9 +206,10 @@ impl Delivery<'_> {
     /// Whether there is anything in the message that can be used.
     fn check(&self, kind: Kind) -> Result<(), Flaw> {
         let payload = self.read()?;
-        let Source { value, time, map, .. } = self.source;
+        let Source { value, time, map, alive, .. } = self.source;
         if kind == Kind::Life {
-            return payload.scalar(None, &Map::new(), |_| ());
+            let value = alive.as_ref().and_then(|alive| alive.value.as_ref());
+            return payload.scalar(value, &Map::new(), |_| ());
         }
         if let Some(time) = time {
             payload.time(time)?;
@@ -281,7 +282,7 @@ impl Delivery<'_> {
         now: Now,
         step: &mut Step,
     ) -> Result<(), Flaw> {
-        let said = self.read()?.scalar(None, &Map::new(), |value| match value {
+        let said = self.read()?.scalar(alive.value.as_ref(), &Map::new(), |value| match value {
             ValueRef::Text(text) => text.trim().to_owned(),
             ValueRef::Number(number) => number.to_string(),
             ValueRef::Boolean(boolean) => boolean.to_string(),

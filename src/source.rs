@@ -154,6 +154,8 @@ impl fmt::Display for Pattern {
 pub struct Alive {
     /// The topic; names the thing unless the source does.
     pub pattern: Pattern,
+    /// Where in the payload it says so, if the payload is JSON with more in it.
+    pub value: Option<Pointer>,
     /// The payload by which a thing says that it lives until its last will says otherwise. Without it every message
     /// is a heartbeat.
     pub online: Option<String>,

@@ -202,6 +202,12 @@ pub const SOURCE: Section = Section {
              for the no-value alarms of the thing. Names {thing} unless thing = \"…\" does.",
         ),
         key(
+            "alive_value",
+            Shape::Text,
+            "",
+            "JSON pointer to the word in the payload of the liveness topic. Default: the whole payload is the word.",
+        ),
+        key(
             "online",
             Shape::Text,
             "",

@@ -70,7 +70,8 @@ fn one(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Source> {
             problems.add(Problem::error(table.place("alive"), "alive cannot name {property}", help));
         }
     }
-    for name in ["online", "offline"] {
+    let alive_value = pointer("alive_value", problems);
+    for name in ["online", "offline", "alive_value"] {
         if table.has(name) && table.lacks("alive") {
             let help = "alive = \"…\" says where the liveness topic is";
             problems.add(Problem::error(table.place(name), format!("{name} without alive"), help));
@@ -80,7 +81,7 @@ fn one(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Source> {
     let offline = table.text("offline", problems).unwrap_or_default();
     let qos = u8::try_from(table.integer("qos", problems)).unwrap_or(1);
     let map = table.map("map", problems);
-    let alive = alive.map(|pattern| Alive { pattern, online, offline });
+    let alive = alive.map(|pattern| Alive { pattern, value: alive_value, online, offline });
     Some(Source { pattern: pattern?, thing, property, qos, value, time, map, alive })
 }
 
