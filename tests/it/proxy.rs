@@ -6,12 +6,13 @@
 
 use crate::support::proxy::{Fault, Harm, Proxy, Way};
 use crate::support::traffic::{self, ALARMS, Message, Random};
-use crate::support::{Broker, Daemon, Protocol, Watcher, config, for_both_versions, until};
+use crate::support::{Broker, Daemon, HI, Protocol, Watcher, config, for_both_versions, until};
 use std::time::Duration;
 
 for_both_versions! {
     a_line_that_breaks_at_any_byte_loses_nothing,
     a_line_that_falls_silent_one_way_loses_nothing,
+    a_broker_that_takes_nothing_any_more_is_given_up,
     a_slow_line_loses_nothing,
     flipped_bits_are_survived,
 }
@@ -133,6 +134,25 @@ fn a_line_that_falls_silent_one_way_loses_nothing(mqtt: Protocol) {
         })
     });
     both.into_iter().for_each(|line| line.join().unwrap());
+}
+
+fn a_broker_that_takes_nothing_any_more_is_given_up(mqtt: Protocol) {
+    // Far more than the buffers of both ends hold.
+    const EVENTS: usize = 24;
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let proxy = Proxy::start(broker.port, vec![Fault { way: Way::ToBroker, at: 4_000_000, harm: Harm::Block }]);
+    let alarms = format!("{HI}title = \"{}\"\n", "x".repeat(1_500_000));
+    let impatient = "keep_alive = \"5s\"\nconnect_timeout = \"1s\"\n\n[[source]]";
+    let daemon = Daemon::with(&config(mqtt.at(proxy.port), &alarms).replace("[[source]]", impatient));
+    watcher.status("online");
+    for number in 0..EVENTS {
+        watcher.value("press-1", "pressure", if number % 2 == 0 { "16" } else { "3" });
+    }
+    until("the daemon to notice", || daemon.log().contains("takes nothing any more").then_some(()));
+    watcher.next("the last event", |seen| seen.topic.contains("/events/") && seen.json()["seq"] == EVENTS);
+    let account = traffic::account(&watcher.all);
+    assert_eq!(account.events.len(), EVENTS);
 }
 
 fn a_slow_line_loses_nothing(mqtt: Protocol) {

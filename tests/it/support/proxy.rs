@@ -26,6 +26,8 @@ pub enum Harm {
     Cut,
     /// This way nothing is passed on any more; the connection stays.
     Stall,
+    /// This way nothing is read any more, so that whoever writes has to wait; the connection stays.
+    Block,
     /// From now on each piece is late by this much.
     Delay(Duration),
     /// The byte at this position changes by these bits; if both sides go on with that, the connection ends a little later.
@@ -137,6 +139,12 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, mut fault: Option<Fault>, shar
                     let _ = to.write_all(&piece[..here]);
                     // Read on, so that only the end of the connection ends this.
                     while from.read(&mut buffer).is_ok_and(|size| size > 0) {}
+                    return;
+                }
+                Harm::Block => {
+                    while !shared.ended.load(Ordering::SeqCst) {
+                        std::thread::park_timeout(Duration::from_millis(50));
+                    }
                     return;
                 }
                 Harm::Delay(by) => late = by,
