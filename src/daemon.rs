@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Gateway};
 use crate::engine::{Engine, Step};
 use crate::intake::Intake;
-use crate::mqtt::{self, Heard, Link, Outbound, Receipt};
+use crate::mqtt::{self, Link, Listener, Outbound, Receipt};
 use crate::outbox::{Send, Token};
 use crate::source::subscriptions;
 use crate::time::{Moment, Now, Span};
@@ -42,7 +42,6 @@ use pulse::Pulse;
 use reload::Reload;
 use searches::Searches;
 use std::rc::Rc;
-use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
 /// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
@@ -83,7 +82,7 @@ struct Daemon {
     engine: Engine,
     intake: Intake,
     link: Link,
-    heard: Receiver<Heard>,
+    heard: Listener,
     journal: Journal,
     ear: Ear,
     pulse: Rc<Pulse>,

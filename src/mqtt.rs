@@ -1,7 +1,7 @@
 //! The connection to the broker, MQTT 3.1.1 or 5: everything that knows rumqttc.
 //!
 //! [`connect`] starts a task that does nothing but poll the connection, and returns two ends: a [`Link`] to send by and
-//! a queue of [`LinkEvent`]s. Which version is spoken is known to `v3` and `v5` only; what both have in common is
+//! a [`Listener`] to [`LinkEvent`]s. Which version is spoken is known to `v3` and `v5` only; what both have in common is
 //! described in `library`. What the library leaves to its users is done here, once for both:
 //!
 //! - It forgets what is in flight when the broker has lost the session, and replays it in an order of its own when it
@@ -17,6 +17,7 @@
 
 mod library;
 mod link;
+mod listener;
 mod poll;
 mod reason;
 pub(crate) mod route;
@@ -26,6 +27,7 @@ mod v3;
 mod v5;
 
 pub use link::Link;
+pub use listener::Listener;
 
 use crate::clock::Clock;
 use crate::config::{MqttSettings, Protocol};
@@ -100,6 +102,8 @@ pub struct Heard {
     pub at: Moment,
     /// What it was.
     pub event: LinkEvent,
+    /// On which connection.
+    generation: u64,
 }
 
 /// What happens on the link, in order.
@@ -171,7 +175,7 @@ pub fn connect(
     filters: Vec<(String, u8)>,
     will: Outbound,
     clock: Rc<Clock>,
-) -> Result<(Link, mpsc::Receiver<Heard>), String> {
+) -> Result<(Link, Listener), String> {
     let (events, queue) = mpsc::channel(INBOUND_MESSAGES);
     let longest_connect = settings.connect_timeout.to_std();
     let link = match settings.protocol {
@@ -189,5 +193,6 @@ pub fn connect(
         }
     };
     link.subscribe(filters);
-    Ok((link, queue))
+    let listener = Listener::new(queue, link.shared.clone());
+    Ok((link, listener))
 }

@@ -62,7 +62,7 @@ impl Daemon {
                 self.status.problems.push(problem);
             }
         }
-        self.taken(token, acknowledged);
+        self.settled(token, acknowledged);
     }
 
     /// A new connection: the rules may have changed.

@@ -43,7 +43,7 @@ impl Daemon {
     }
 
     /// One thing that happened on the link.
-    pub(super) fn hear(&mut self, Heard { at, event }: Heard) {
+    pub(super) fn hear(&mut self, Heard { at, event, .. }: Heard) {
         let now = self.clock.now().moved_to(at);
         match event {
             LinkEvent::Message(inbound) => self.message(&inbound, now),
@@ -161,6 +161,11 @@ impl Daemon {
 
     pub(super) fn taken(&mut self, token: Token, acknowledged: u64) {
         self.metrics.published += 1;
+        self.settled(token, acknowledged);
+    }
+
+    /// The broker has said what it has to say to something.
+    pub(super) fn settled(&mut self, token: Token, acknowledged: u64) {
         self.journal.repeats.processed(acknowledged);
         match token {
             Token::Letter(_) | Token::State(_) => self.journal.outbox.taken(token),

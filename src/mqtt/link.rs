@@ -36,7 +36,10 @@ struct Submitted {
 pub(super) struct Shared {
     /// Counts connections.
     pub(super) generation: u64,
-    pub(super) is_up: bool,
+    /// The latest of them of which the reader of events knows that it is up.
+    pub(super) known_generation: Option<u64>,
+    /// Whether there is one now.
+    is_connected: bool,
     pub(super) subscriptions: Subscriptions,
     /// Messages that wait for room in the window, in order.
     waiting: VecDeque<(Outbound, Token)>,
@@ -68,7 +71,7 @@ pub(super) struct Shared {
 impl Shared {
     /// A new connection.
     pub(super) fn connected(&mut self, session_present: bool, limits: Limits) {
-        self.is_up = true;
+        self.is_connected = true;
         // Packet ids go around. With half of them in flight, none that is in use comes again, although subscriptions use
         // some, too, and brokers confirm those before messages that were sent earlier.
         self.window = usize::from(limits.packet_ids / 2).max(1);
@@ -79,7 +82,7 @@ impl Shared {
     /// Forgets everything of the connection that broke.
     pub(super) fn disconnected(&mut self) {
         self.generation += 1;
-        self.is_up = false;
+        self.is_connected = false;
         self.waiting.clear();
         self.submitted.clear();
         self.in_flight.clear();
@@ -114,6 +117,10 @@ impl Shared {
         size <= self.largest && self.too_large.is_none_or(|too_large| size < too_large)
     }
 
+    fn is_up(&self) -> bool {
+        self.is_connected && self.known_generation == Some(self.generation)
+    }
+
     fn has_room(&self) -> bool {
         self.submitted.len() + self.in_flight.len() < self.window
     }
@@ -138,7 +145,7 @@ impl Link {
     /// Sends something, if the link is up. False: it was not handed over, and nothing will come of it.
     pub fn send(&self, outbound: Outbound, token: Token) -> bool {
         let mut shared = self.shared.borrow_mut();
-        if !shared.is_up {
+        if !shared.is_up() {
             return false;
         }
         let size = outbound.packet_size();
@@ -146,9 +153,8 @@ impl Link {
             // Handed over, it would break this connection and each one after it.
             let reason = format!("its {size} bytes are more than the broker takes");
             let (topic, acknowledged) = (outbound.topic, shared.acknowledged);
-            let event = LinkEvent::Refused { token, acknowledged, topic, reason };
-            let heard = Heard { at: self.clock.at(), event };
-            return self.events.upgrade().is_some_and(|events| events.try_send(heard).is_ok());
+            drop(shared);
+            return self.tell(LinkEvent::Refused { token, acknowledged, topic, reason });
         }
         if !outbound.confirmed {
             return self.requests.publish(outbound);
@@ -161,6 +167,16 @@ impl Link {
             shared.waiting.push_back((outbound, token));
         }
         is_taken
+    }
+
+    /// Tells the reader of events something that did not come from the broker, if there is room.
+    fn tell(&self, event: LinkEvent) -> bool {
+        let heard = self.heard(event);
+        self.events.upgrade().is_some_and(|events| events.try_send(heard).is_ok())
+    }
+
+    pub(super) fn heard(&self, event: LinkEvent) -> Heard {
+        Heard { at: self.clock.at(), event, generation: self.shared.borrow().generation }
     }
 
     fn hand_over(&self, shared: &mut Shared, outbound: Outbound, token: Token) -> bool {
@@ -194,15 +210,13 @@ impl Link {
     /// comes, and hands them to [`Link::unsubscribe_earlier`] after the restart.
     pub fn subscribe(&self, filters: Vec<(String, u8)>) {
         let mut shared = self.shared.borrow_mut();
-        let is_up = shared.is_up;
-        shared.subscriptions.want(filters, is_up);
-        let is_settled = is_up && shared.subscriptions.is_settled();
+        let is_connected = shared.is_connected;
+        shared.subscriptions.want(filters, is_connected);
+        let is_settled = is_connected && shared.subscriptions.is_settled();
         let refused = shared.subscriptions.refused();
         drop(shared);
         if is_settled {
-            let heard = Heard { at: self.clock.at(), event: LinkEvent::Subscribed { refused } };
-            let told = self.events.upgrade().is_some_and(|events| events.try_send(heard).is_ok());
-            if !told {
+            if !self.tell(LinkEvent::Subscribed { refused }) {
                 tracing::debug!("the queue is full; nothing has changed anyway");
             }
         } else if let Err(broken) = self.ask() {
@@ -255,9 +269,9 @@ impl Link {
         self.shared.borrow().overflow
     }
 
-    /// Whether the broker can be reached.
+    /// Whether the broker can be reached. Nothing can be sent on a connection before its [`LinkEvent::Up`] was received.
     pub fn is_up(&self) -> bool {
-        self.shared.borrow().is_up
+        self.shared.borrow().is_up()
     }
 
     /// Asks for a new connection, because this one does not do what it should.

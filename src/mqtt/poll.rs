@@ -214,7 +214,7 @@ impl<C: Connection> Poller<C> {
             return self.overflow(is_kept_by_broker);
         }
         self.shared(|shared| shared.queued_bytes += size);
-        match self.events.try_send(self.heard(LinkEvent::Message(inbound))) {
+        match self.events.try_send(self.link.heard(LinkEvent::Message(inbound))) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => match self.events.send_timeout(event, PATIENCE).await {
                 Ok(()) => Ok(()),
@@ -247,11 +247,7 @@ impl<C: Connection> Poller<C> {
     }
 
     async fn tell(&self, event: LinkEvent) -> Result<(), Broken> {
-        self.events.send(self.heard(event)).await.map_err(|_| "closed".into())
-    }
-
-    fn heard(&self, event: LinkEvent) -> Heard {
-        Heard { at: self.link.clock.at(), event }
+        self.events.send(self.link.heard(event)).await.map_err(|_| "closed".into())
     }
 
     /// Forgets everything of the connection that broke, says so, and waits a while. False: nobody listens any more.

@@ -39,8 +39,8 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// What is wanted from now on. On a connection that `is_up`, the differences are asked for.
-    pub(super) fn want(&mut self, filters: Vec<Filter>, is_up: bool) {
+    /// What is wanted from now on. If there is a connection, the differences are asked for.
+    pub(super) fn want(&mut self, filters: Vec<Filter>, is_connected: bool) {
         let before = std::mem::replace(&mut self.wanted, filters);
         let fresh: Vec<Filter> = self.wanted.iter().filter(|filter| !before.contains(filter)).cloned().collect();
         let mut gone = before;
@@ -53,7 +53,7 @@ impl Subscriptions {
             self.refused.remove(filter);
             self.obsolete.insert(filter.clone());
         }
-        if is_up {
+        if is_connected {
             self.queue.extend(fresh.chunks(FILTERS_PER_PACKET).map(|chunk| Ask::Subscribe(chunk.to_vec())));
             self.queue.extend(gone.into_iter().map(|(filter, _)| Ask::Unsubscribe(filter)));
         }

@@ -41,7 +41,7 @@ pub(super) fn open(settings: &MqttSettings, will: Outbound) -> Result<(AsyncClie
         options.set_credentials(username, password);
     }
     let (client, connection) = AsyncClient::new(options.clone(), REQUESTS);
-    Ok((client, Session { connection, options }))
+    Ok((client, Session { connection, options, is_accepted: false }))
 }
 
 impl Requests for AsyncClient {
@@ -88,6 +88,8 @@ pub(super) struct Session {
     connection: EventLoop,
     /// As they were given: the library changes its own when the broker sets other terms, and would keep to them.
     options: MqttOptions,
+    /// Whether the broker has accepted the connection.
+    is_accepted: bool,
 }
 
 impl Connection for Session {
@@ -96,11 +98,16 @@ impl Connection for Session {
             Ok(Event::Incoming(Packet::ConnAck(answer))) => self.connected(&answer),
             Ok(Event::Incoming(packet)) => Ok(incoming(packet)),
             Ok(Event::Outgoing(outgoing)) => Ok(Happened::from(outgoing)),
+            // One that knows older versions only refuses by an answer that the library cannot read.
+            Err(ConnectionError::MqttState(StateError::ConnectionAborted)) if !self.is_accepted => {
+                Err("the broker closed the connection before it had accepted it (does it speak MQTT 5?)".into())
+            }
             Err(error) => Err(explain(&error)),
         }
     }
 
     fn reset(&mut self) {
+        self.is_accepted = false;
         self.connection.clean();
         self.connection.pending.clear();
         self.connection.options = self.options.clone();
@@ -116,6 +123,7 @@ impl Connection for Session {
 impl Session {
     /// Looks at the broker's terms.
     fn connected(&mut self, answer: &ConnAck) -> Result<Happened, Broken> {
+        self.is_accepted = true;
         let terms = answer.properties.as_ref();
         if terms.is_some_and(|terms| terms.retain_available == Some(0)) {
             return Err("the broker keeps no retained messages, and the states of alarms have to be retained".into());

@@ -3,22 +3,24 @@
 use crate::support::{Broker, PATIENCE, Protocol, Watcher, config, for_both_versions};
 use annunciator::clock::Clock;
 use annunciator::config::Config;
-use annunciator::mqtt::{self, Heard, Link, LinkEvent, Outbound};
+use annunciator::mqtt::{self, Link, LinkEvent, Listener, Outbound};
+use annunciator::outbox::Token;
 use std::path::Path;
 use std::rc::Rc;
-use tokio::sync::mpsc::Receiver;
+use std::time::Duration;
 
 for_both_versions! {
     filters_change_while_the_connection_is_up,
     what_was_wanted_while_the_connection_was_down_holds_afterwards,
     what_an_earlier_run_had_subscribed_does_not_come_any_more,
+    nothing_leaves_on_a_connection_that_the_sender_does_not_know,
     many_filters_are_subscribed_in_small_portions,
 }
 
 /// A link to a broker, and what is heard on it.
 struct Line {
     link: Link,
-    heard: Receiver<Heard>,
+    heard: Listener,
 }
 
 fn filters(names: &[&str]) -> Vec<(String, u8)> {
@@ -136,6 +138,53 @@ fn what_an_earlier_run_had_subscribed_does_not_come_any_more(mqtt: Protocol) {
         watcher.publish("old", "3");
         watcher.publish("kept", "end");
         assert_eq!(third.topics().await, ["kept"]);
+    });
+}
+
+fn nothing_leaves_on_a_connection_that_the_sender_does_not_know(mqtt: Protocol) {
+    let broker = Broker::start();
+    let connects = || broker.log().matches("as annunciator-gw").count();
+    let message = || Outbound { topic: "t".to_owned(), confirmed: true, ..Outbound::default() };
+    run(async {
+        let mut line = Line::connect(mqtt, &broker, &["a"]);
+        line.subscribed().await;
+        assert!(line.link.send(message(), Token::Letter(1)));
+        while !matches!(line.event().await, LinkEvent::Taken { token: Token::Letter(1), .. }) {}
+        line.link.reconnect("a test");
+        let reconnected = async {
+            while connects() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reconnected).await.expect("a second connection");
+        // What was not confirmed on the first one has to leave before this, and nobody has heard that it is gone.
+        assert!(!line.link.send(message(), Token::Letter(3)));
+        while !matches!(line.event().await, LinkEvent::Down { .. }) {}
+        assert!(!line.link.is_up());
+        while !matches!(line.event().await, LinkEvent::Up { .. }) {}
+        assert!(line.link.send(message(), Token::Letter(2)));
+    });
+}
+
+#[test]
+fn the_broker_sends_ahead_as_much_as_it_was_asked_for() {
+    // mosquitto sends 20 unless a client says otherwise, and only one that speaks MQTT 5 can.
+    const AHEAD: usize = 1_000;
+    let broker = Broker::start();
+    let watcher = Watcher::connect(broker.port);
+    run(async {
+        let mut line = Line::connect(Protocol::V5, &broker, &["a/#"]);
+        line.subscribed().await;
+        for _ in 0..AHEAD {
+            watcher.publish("a/1", "not acknowledged");
+        }
+        let mut received = 0;
+        while received < AHEAD {
+            if let LinkEvent::Message(inbound) = line.event().await {
+                line.link.took(&inbound);
+                received += 1;
+            }
+        }
     });
 }
 
