@@ -56,6 +56,8 @@ pub(super) struct Shared {
     /// Bytes of the smallest packet that a broker did not take, although it had not said so. This is not forgotten with
     /// the connection: states are sent again at every connect, and would break each one.
     too_large: Option<usize>,
+    /// Bytes of the largest packet that a broker has taken.
+    largest_taken: usize,
     /// Acknowledgements that were sent on this connection.
     pub(super) acknowledged: u64,
     /// Payload bytes that wait for evaluation.
@@ -101,16 +103,23 @@ impl Shared {
     }
 
     /// The broker has answered the message with this packet id.
-    pub(super) fn answered(&mut self, packet_id: u16) -> Option<Flight> {
-        self.in_flight.remove(&packet_id)
+    pub(super) fn answered(&mut self, packet_id: u16, is_taken: bool) -> Option<Flight> {
+        let flight = self.in_flight.remove(&packet_id)?;
+        if is_taken {
+            self.largest_taken = self.largest_taken.max(flight.size);
+        }
+        Some(flight)
     }
 
     /// The message that waits longest for an answer was too large.
     pub(super) fn oldest_is_too_large(&mut self) -> Option<Flight> {
         let (packet_id, flight) = self.in_flight.iter().min_by_key(|(_, flight)| flight.number)?;
-        self.too_large = Some(self.too_large.map_or(flight.size, |size| size.min(flight.size)));
+        // If larger ones were taken, something else is the matter.
+        if flight.size > self.largest_taken {
+            self.too_large = Some(self.too_large.map_or(flight.size, |size| size.min(flight.size)));
+        }
         let packet_id = *packet_id;
-        self.answered(packet_id)
+        self.answered(packet_id, false)
     }
 
     fn takes(&self, size: usize) -> bool {
@@ -282,7 +291,14 @@ impl Link {
 
     /// Ends the connection for good: a DISCONNECT, so that the last will stays in its envelope.
     pub fn close(&self) {
-        self.shared.borrow_mut().closing = true;
+        let mut shared = self.shared.borrow_mut();
+        shared.closing = true;
+        // The DISCONNECT comes after all that was to be sent. If that does not leave, nor does the DISCONNECT, and the
+        // last will says what could not be said.
+        while let Some((outbound, token)) = shared.waiting.pop_front() {
+            self.hand_over(&mut shared, outbound, token);
+        }
+        drop(shared);
         if !self.requests.disconnect() {
             tracing::debug!("the connection was gone before it was closed");
         }

@@ -137,7 +137,7 @@ impl<C: Connection> Poller<C> {
                 Ok(())
             }
             Happened::Confirmed(packet_id, refusal) => {
-                let flight = self.shared(|shared| shared.answered(packet_id));
+                let flight = self.shared(|shared| shared.answered(packet_id, refusal.is_none()));
                 self.link.send_waiting()?;
                 match flight {
                     Some(Flight { token, topic, acknowledged, .. }) => {

@@ -41,7 +41,7 @@ pub(super) fn open(settings: &MqttSettings, will: Outbound) -> Result<(AsyncClie
         options.set_credentials(username, password);
     }
     let (client, connection) = AsyncClient::new(options.clone(), REQUESTS);
-    Ok((client, Session { connection, options, is_accepted: false }))
+    Ok((client, Session { connection, options, is_accepted: false, failure: None }))
 }
 
 impl Requests for AsyncClient {
@@ -90,24 +90,31 @@ pub(super) struct Session {
     options: MqttOptions,
     /// Whether the broker has accepted the connection.
     is_accepted: bool,
+    /// Why the connection is no more, while not all of what came before that has been told.
+    failure: Option<Broken>,
 }
 
 impl Connection for Session {
     async fn poll(&mut self) -> Result<Happened, Broken> {
-        match self.connection.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(answer))) => self.connected(&answer),
-            Ok(Event::Incoming(packet)) => Ok(incoming(packet)),
-            Ok(Event::Outgoing(outgoing)) => Ok(Happened::from(outgoing)),
-            // One that knows older versions only refuses by an answer that the library cannot read.
-            Err(ConnectionError::MqttState(StateError::ConnectionAborted)) if !self.is_accepted => {
-                Err("the broker closed the connection before it had accepted it (does it speak MQTT 5?)".into())
+        if self.failure.is_none() {
+            match self.connection.poll().await {
+                Ok(event) => return self.translate(event),
+                Err(error) => self.failure = Some(self.explain(&error)),
             }
-            Err(error) => Err(explain(&error)),
+        }
+        // The library reads several packets at once. A confirmation that came before the failure is one.
+        match (self.connection.state.events.pop_front(), self.failure.take()) {
+            (Some(event), failure) => {
+                self.failure = failure;
+                self.translate(event)
+            }
+            (None, failure) => Err(failure.unwrap_or_else(|| "it is not known why".into())),
         }
     }
 
     fn reset(&mut self) {
         self.is_accepted = false;
+        self.failure = None;
         self.connection.clean();
         self.connection.pending.clear();
         self.connection.options = self.options.clone();
@@ -121,6 +128,22 @@ impl Connection for Session {
 }
 
 impl Session {
+    fn translate(&mut self, event: Event) -> Result<Happened, Broken> {
+        match event {
+            Event::Incoming(Packet::ConnAck(answer)) => self.connected(&answer),
+            Event::Incoming(packet) => Ok(incoming(packet)),
+            Event::Outgoing(outgoing) => Ok(Happened::from(outgoing)),
+        }
+    }
+
+    fn explain(&self, error: &ConnectionError) -> Broken {
+        // A broker that knows older versions only refuses by an answer that the library cannot read.
+        if !self.is_accepted && matches!(error, ConnectionError::MqttState(StateError::ConnectionAborted)) {
+            return "the broker closed the connection before it had accepted it (does it speak MQTT 5?)".into();
+        }
+        explain(error)
+    }
+
     /// Looks at the broker's terms.
     fn connected(&mut self, answer: &ConnAck) -> Result<Happened, Broken> {
         self.is_accepted = true;

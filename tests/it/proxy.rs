@@ -137,12 +137,13 @@ fn a_line_that_falls_silent_one_way_loses_nothing(mqtt: Protocol) {
 }
 
 fn a_broker_that_takes_nothing_any_more_is_given_up(mqtt: Protocol) {
-    // Far more than the buffers of both ends hold.
-    const EVENTS: usize = 24;
-    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    // All of them may be on their way at one time, and they are more than the buffers of both ends hold.
+    const EVENTS: usize = 40;
+    let room = "max_queued_messages 0\nmax_inflight_messages 100\n";
+    let broker = Broker::with(&format!("allow_anonymous true\n{room}"));
     let mut watcher = Watcher::connect(broker.port);
-    let proxy = Proxy::start(broker.port, vec![Fault { way: Way::ToBroker, at: 4_000_000, harm: Harm::Block }]);
-    let alarms = format!("{HI}title = \"{}\"\n", "x".repeat(1_500_000));
+    let proxy = Proxy::start(broker.port, vec![Fault { way: Way::ToBroker, at: 1_000_000, harm: Harm::Block }]);
+    let alarms = format!("{HI}title = \"{}\"\n", "x".repeat(250_000));
     let impatient = "keep_alive = \"5s\"\nconnect_timeout = \"1s\"\n\n[[source]]";
     let daemon = Daemon::with(&config(mqtt.at(proxy.port), &alarms).replace("[[source]]", impatient));
     watcher.status("online");
