@@ -1,10 +1,13 @@
 //! Real parts for the tests: a mosquitto on a random port, the daemon as a process, a client that watches.
 
 pub mod operator;
+pub mod protocol;
 pub mod proxy;
 pub mod tmpfs;
 pub mod traffic;
 
+pub(crate) use protocol::for_both_versions;
+pub use protocol::{Address, Protocol};
 use rumqttc::{Client, Connection, Event, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
 use serde_json::Value;
 use std::net::{TcpListener, TcpStream};
@@ -18,51 +21,6 @@ use tempfile::TempDir;
 /// How long a test waits for something that should come at once. Long, because the machine may be busy; it is only
 /// reached when the thing does not come.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The version of MQTT that a daemon speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    V3,
-    V5,
-}
-
-impl Protocol {
-    /// A broker on this port, spoken to in this version.
-    pub fn at(self, port: u16) -> Address {
-        Address { port, protocol: self }
-    }
-}
-
-/// Where a daemon finds its broker. A port alone means MQTT 3.1.1.
-#[derive(Debug, Clone, Copy)]
-pub struct Address {
-    port: u16,
-    protocol: Protocol,
-}
-
-impl From<u16> for Address {
-    fn from(port: u16) -> Address {
-        Protocol::V3.at(port)
-    }
-}
-
-/// Makes two tests of each function: one for each version of MQTT.
-macro_rules! for_both_versions {
-    ($($name:ident),+ $(,)?) => {
-        $(mod $name {
-            #[test]
-            fn mqtt_3_1_1() {
-                super::$name(crate::support::Protocol::V3);
-            }
-
-            #[test]
-            fn mqtt_5() {
-                super::$name(crate::support::Protocol::V5);
-            }
-        })+
-    };
-}
-pub(crate) use for_both_versions;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_annunciator");
