@@ -25,7 +25,7 @@ pub struct Anchor {
 }
 
 /// The running time line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clock {
     started: Instant,
     base: Moment,

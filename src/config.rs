@@ -10,6 +10,7 @@ mod connection;
 mod document;
 mod duration;
 pub mod keys;
+mod operations;
 mod reader;
 pub mod report;
 pub mod schema;
@@ -19,6 +20,7 @@ mod syntax;
 
 pub use connection::{Credentials, MqttSettings, Protocol, Tls};
 pub use duration::parse as parse_duration;
+pub use operations::HttpSettings;
 pub use secret::Secret;
 
 use crate::model::Model;
@@ -41,6 +43,10 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[mqtt]`.
     pub mqtt: MqttSettings,
+    /// `[http]`; none: nothing listens.
+    pub http: Option<HttpSettings>,
+    /// `[home_assistant]`: the discovery prefix; none: nothing is announced.
+    pub home_assistant: Option<String>,
     /// `[[source]]`, in order.
     pub sources: Arc<[Source]>,
     /// `[[alarm]]`, in order.
@@ -126,6 +132,9 @@ impl Config {
         let gateway = gateway(&gateway_table, &mut problems);
         let max_things = gateway_table.integer("max_things", &mut problems);
         let mqtt = connection::compile(&main.table(&keys::MQTT, &mut problems), &gateway.id, &mut problems);
+        let http = operations::http(&main.table(&keys::HTTP, &mut problems), &mut problems);
+        let table = main.table(&keys::HOME_ASSISTANT, &mut problems);
+        let home_assistant = operations::home_assistant(&table, &gateway.topics, &mut problems);
         let source_tables = main.tables(&keys::SOURCE, &mut problems);
         let sources = sources::compile(&source_tables, &mut problems);
         let alarm_tables: Vec<Table<'_, '_>> =
@@ -144,7 +153,8 @@ impl Config {
         }
         let model = Arc::new(Model { definitions, max_things });
         let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
-        Ok((Config { file, gateway, mqtt, sources: sources.into(), model }, problems.sorted()))
+        let sources = sources.into();
+        Ok((Config { file, gateway, mqtt, http, home_assistant, sources, model }, problems.sorted()))
     }
 
     /// What of `other` would take effect only after a restart; none: all of it can at once.
@@ -155,6 +165,8 @@ impl Config {
             () if old.base != new.base => Some("the base of topics"),
             () if old.state_dir != new.state_dir => Some("state_dir"),
             () if self.mqtt != other.mqtt => Some("[mqtt]"),
+            () if self.http != other.http => Some("[http]"),
+            () if self.home_assistant != other.home_assistant => Some("[home_assistant]"),
             () => None,
         }
     }

@@ -12,6 +12,7 @@ mod chronicle;
 mod ear;
 mod farewell;
 mod faults;
+mod figures;
 mod hearing;
 mod journal;
 mod pulse;
@@ -25,8 +26,9 @@ pub use signals::Stop;
 use signals::Wish;
 
 use crate::clock::Clock;
-use crate::config::{Config, Gateway};
+use crate::config::{Config, Gateway, HttpSettings};
 use crate::engine::{Engine, Step};
+use crate::http::{self, Board};
 use crate::intake::Intake;
 use crate::mqtt::{self, Link, Listener, Outbound, Receipt};
 use crate::outbox::{Send, Token};
@@ -37,11 +39,13 @@ use crate::wire::status::{self, Metrics, Status};
 use answers::Reply;
 use ear::Ear;
 use faults::FaultLog;
+use figures::Counts;
 use journal::{Journal, Occasion};
 use pulse::Pulse;
 use reload::Reload;
 use searches::Searches;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 /// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
@@ -91,6 +95,9 @@ struct Daemon {
     status: Status,
     published_status: Option<Status>,
     metrics: Metrics,
+    counts: Counts,
+    /// Keeps the HTTP listener.
+    _window: Option<Listener>,
     /// Messages of this turn that are to be acknowledged.
     receipts: Vec<Receipt>,
     /// Answers to commands of this turn.
@@ -134,6 +141,11 @@ impl Daemon {
         let pulse = Pulse::start(clock.clone());
         let now = clock.now();
         let soon = |span: Span| now.at + span;
+        let board = config.http.map(|_| Arc::new(Board::default()));
+        let window = board.clone().zip(config.http).map(|(board, HttpSettings { listen })| {
+            http::start(listen, board, clock.as_ref().clone())
+        });
+        let counts = Counts::new(now.at, journal.outbox.next_number(), board);
         Ok(Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload),
             due: Due {
@@ -168,6 +180,8 @@ impl Daemon {
             step,
             published_status: None,
             metrics: Metrics::default(),
+            counts,
+            _window: window,
             receipts: Vec::new(),
             replies: Vec::new(),
             searches: Searches::default(),
@@ -239,7 +253,7 @@ impl Daemon {
 
     /// When the loop has to wake if nothing happens before.
     fn wake_at(&mut self) -> Moment {
-        let mut wake = self.due.watchdog;
+        let mut wake = self.counts.wake_at().map_or(self.due.watchdog, |show| show.min(self.due.watchdog));
         if self.can_speak() {
             wake = wake.min(self.ear.wake_at());
             // A deadline is due when it has strictly passed. While a probe is on its way, its return wakes us.
@@ -288,6 +302,7 @@ impl Daemon {
             self.due.tidy = now.at + TIDY_PAUSE;
         }
         self.metrics.events += self.step.events.len() as u64;
+        self.count_events(now);
         self.announce_changes();
         self.journal.write(&mut self.engine, &mut self.step, &self.clock, Occasion { checkpoint, tidy }).await;
         // From here on everything that was decided is on disk, or the status says that it is not.
@@ -355,6 +370,7 @@ impl Daemon {
         self.status.durable = self.journal.is_durable();
         self.status.problems.retain(|problem| !problem.starts_with(STORE));
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        self.show_figures(now);
         let is_up = self.can_speak();
         let is_stale = self.published_status.as_ref() != Some(&self.status) || now.at >= self.due.renewal;
         if is_up && now.at >= self.due.status && is_stale {
@@ -375,7 +391,7 @@ impl Daemon {
         }
         if is_up && now.at >= self.due.metrics {
             self.due.metrics = now.at + self.config.gateway.metrics_interval;
-            let payload = self.current_metrics().render();
+            let payload = self.metrics_payload(now);
             self.publish(self.config.gateway.topics.metrics(), payload, false, true);
         }
         if now.at >= self.due.watchdog {
@@ -387,21 +403,6 @@ impl Daemon {
     /// Whether there is somebody to tell.
     fn can_speak(&self) -> bool {
         self.link.is_up() && self.engine.link().is_up()
-    }
-
-    fn current_metrics(&self) -> Metrics {
-        let outbox = &self.journal.outbox;
-        Metrics {
-            overflow: self.link.overflow(),
-            outbox: outbox.waiting() as u64,
-            outbox_dropped: outbox.dropped(),
-            alarms: self.engine.len() as u64,
-            active: self.engine.active() as u64,
-            commits: self.journal.commits(),
-            stored_bytes: self.journal.stored_bytes(),
-            seq: self.engine.next_seq() - 1,
-            ..self.metrics.clone()
-        }
     }
 
     /// Publishes something of which only the newest matters.

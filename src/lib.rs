@@ -18,9 +18,11 @@
 //! - [`source`] and [`intake`] turn messages into values and find out who watches them.
 //! - [`wire`] turns states and events into payloads, and payloads into commands.
 //! - [`operate`] carries out what operators want of alarms, [`explain`] says why an alarm is as it is.
+//! - [`performance`] counts how well the alarms serve people, in the figures of ISA-18.2.
 //! - [`outbox`] knows what has to reach the broker, in which order, and what to do when there is too much.
 //! - [`store`] puts all of it on disk, in one atomic, synced write for each turn of the loop.
 //! - [`mqtt`] is everything that knows rumqttc; [`clock`] is the one place that asks for the time.
+//! - [`http`] is a window through which monitoring looks at figures, from a thread of its own.
 //! - [`daemon`] is the loop; [`cli`] is the command line, and [`client`] how it asks a running daemon.
 //!
 //! What is *not* there is as telling: the engine has no clock, no I/O, no errors and no strings to look up; nothing
@@ -39,11 +41,13 @@ pub mod demo;
 pub mod engine;
 pub mod explain;
 pub mod history;
+pub mod http;
 pub mod intake;
 pub mod model;
 pub mod mqtt;
 pub mod operate;
 pub mod outbox;
+pub mod performance;
 pub mod plot;
 pub mod replay;
 pub mod source;

@@ -98,6 +98,12 @@ impl Outbox {
         self.held.len() + self.on_disk
     }
 
+    /// The number of the oldest of them.
+    pub fn first_waiting(&self) -> Option<u64> {
+        let held = self.held.first_key_value().map(|(number, _)| *number);
+        [held, self.on_disk_from].into_iter().flatten().min()
+    }
+
     /// Letters that were dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped

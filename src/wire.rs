@@ -7,6 +7,8 @@
 pub mod command;
 pub mod event;
 pub(crate) mod history;
+pub mod openmetrics;
+pub mod performance;
 pub(crate) mod reply;
 pub mod state;
 pub mod status;

@@ -174,6 +174,36 @@ pub const MQTT: Section = Section {
     ],
 };
 
+/// `[http]`
+pub const HTTP: Section = Section {
+    name: "http",
+    repeated: false,
+    doc: "A window for monitoring: /metrics for Prometheus, /health and /ready.",
+    keys: &[
+        key("listen", Shape::Text, "", "Address and port to listen on, such as \"127.0.0.1:9464\". Without it nothing listens."),
+        key(
+            "allow_remote",
+            Shape::Boolean,
+            "false",
+            "Whether other machines may look, too. Nothing there is encrypted or asks for a password.",
+        ),
+    ],
+};
+
+/// `[home_assistant]`
+pub const HOME_ASSISTANT: Section = Section {
+    name: "home_assistant",
+    repeated: false,
+    doc: "Alarms as binary sensors in Home Assistant, by MQTT discovery.",
+    keys: &[key(
+        "prefix",
+        Shape::Text,
+        "",
+        "Home Assistant's discovery prefix; its own default is \"homeassistant\". Without it nothing is announced, and \
+         what was announced before is taken back.",
+    )],
+};
+
 /// `[[source]]`
 pub const SOURCE: Section = Section {
     name: "source",
@@ -287,4 +317,4 @@ pub const ALARM: Section = Section {
 };
 
 /// All sections, in the order of the reference file.
-pub const SECTIONS: [&Section; 4] = [&GATEWAY, &MQTT, &SOURCE, &ALARM];
+pub const SECTIONS: [&Section; 6] = [&GATEWAY, &MQTT, &HTTP, &HOME_ASSISTANT, &SOURCE, &ALARM];

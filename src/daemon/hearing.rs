@@ -154,6 +154,10 @@ impl Daemon {
             Ok(payload) => self.replies.push(Reply { payload, to }),
             Err(request) => match *request {
                 Request { name, command: Command::History(query) } => self.searches.ask(name, query, to),
+                Request { name, command: Command::Stats } => {
+                    let payload = self.stats(&name, now);
+                    self.replies.push(Reply { payload, to });
+                }
                 Request { name, .. } => self.begin_reload(Some((name, to))),
             },
         }

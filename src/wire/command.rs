@@ -48,6 +48,8 @@ pub enum Command {
     },
     /// The configuration to be read again.
     Reload,
+    /// How well the alarms serve people.
+    Stats,
 }
 
 /// Which alarms to list.
@@ -132,7 +134,7 @@ impl Refusal {
 const ANY: [&str; 2] = ["request", "time"];
 
 /// The verbs, and the members that each of them takes.
-const VERBS: [(&str, &[&str]); 9] = [
+const VERBS: [(&str, &[&str]); 10] = [
     ("acknowledge", &["alarm", "by", "comment"]),
     ("enable", &["alarm", "by", "comment"]),
     ("disable", &["alarm", "by", "comment"]),
@@ -142,6 +144,7 @@ const VERBS: [(&str, &[&str]); 9] = [
     ("history", &["alarm", "thing", "state", "from", "to", "occurrence", "limit", "before"]),
     ("explain", &["alarm"]),
     ("reload", &[]),
+    ("stats", &[]),
 ];
 
 /// Reads a command. `max_shelve` is the longest time for which an alarm may be shelved.
@@ -233,6 +236,7 @@ impl Fields {
             "list" => return self.list().map(Command::List),
             "history" => return self.history().map(Command::History),
             "explain" => return Ok(Command::Explain { alarm: self.required("alarm")? }),
+            "stats" => return Ok(Command::Stats),
             _ => return Ok(Command::Reload),
         };
         let alarm = self.required("alarm")?;

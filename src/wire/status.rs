@@ -133,6 +133,8 @@ pub struct Metrics {
     pub refused: u64,
     /// Messages that wait for the broker.
     pub outbox: u64,
+    /// How many seconds the oldest of them has waited.
+    pub outbox_age: u64,
     /// Events that were dropped because the outbox was full.
     pub outbox_dropped: u64,
     /// Alarms.
@@ -147,11 +149,4 @@ pub struct Metrics {
     pub stored_bytes: u64,
     /// The sequence number of the latest event.
     pub seq: u64,
-}
-
-impl Metrics {
-    /// The figures as JSON.
-    pub fn render(&self) -> Vec<u8> {
-        to_bytes(self)
-    }
 }

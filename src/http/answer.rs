@@ -1,0 +1,59 @@
+//! Which request gets which answer.
+
+use super::since_turn;
+use crate::time::{Moment, Span};
+use crate::wire::openmetrics::{self, Dialect, Snapshot};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+/// A loop that has not turned for this long hangs. It turns once a second; what holds it up most is a write to a slow
+/// card, and no card that works takes this long.
+const HANGS: Span = Span::from_secs(10);
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PATHS: &str = "/metrics  figures for Prometheus\n/health   200 while the daemon works, 503 when it hangs\n\
+                     /ready    200 while it is connected to the broker and listens\n";
+
+/// The answer to a request.
+pub(super) fn to<B>(request: &Request<B>, snapshot: Option<&Snapshot>, now: Moment) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let since_turn = since_turn(snapshot, now);
+    let turns = since_turn.is_some_and(|since| since < HANGS);
+    match request.uri().path() {
+        "/metrics" => match snapshot {
+            Some(snapshot) => {
+                let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+                let dialect = Dialect::for_request(&accepted.collect::<String>());
+                response(StatusCode::OK, dialect.content_type(), openmetrics::metrics(snapshot, dialect))
+            }
+            None => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the daemon is starting\n"),
+        },
+        "/health" => response(status(turns), JSON, openmetrics::health(snapshot, since_turn, turns)),
+        "/ready" => {
+            let ready = turns && snapshot.is_some_and(|snapshot| snapshot.is_linked);
+            response(status(ready), JSON, openmetrics::health(snapshot, since_turn, ready))
+        }
+        "/" => response(StatusCode::OK, TEXT, PATHS),
+        _ => response(StatusCode::NOT_FOUND, TEXT, PATHS),
+    }
+}
+
+fn status(ok: bool) -> StatusCode {
+    if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
