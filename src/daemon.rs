@@ -97,7 +97,7 @@ struct Daemon {
     metrics: Metrics,
     counts: Counts,
     /// Keeps the HTTP listener.
-    _window: Option<Listener>,
+    _window: Option<http::Listener>,
     /// Messages of this turn that are to be acknowledged.
     receipts: Vec<Receipt>,
     /// Answers to commands of this turn.

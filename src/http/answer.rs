@@ -57,3 +57,34 @@ fn response(status: StatusCode, content_type: &'static str, body: impl Into<Byte
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::performance::{Performance, Standing};
+    use crate::time::{Now, Stamp};
+    use crate::wire::performance::Figures;
+    use crate::wire::status::{Metrics, Status};
+
+    fn snapshot(at: Moment) -> Snapshot {
+        let now = Now { at, wall: Stamp::from_micros(0) };
+        let status =
+            Status { since: now.wall, alarms: 0, active: 0, durable: true, problems: Vec::new(), last_gap: None };
+        let figures = Figures { report: Performance::new(at).report(at), standing: Standing::default(), now };
+        Snapshot { gateway: "gw".to_owned(), is_linked: true, status, metrics: Metrics::default(), figures }
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_is_not_healthy() {
+        let shown = snapshot(Moment::from_micros(0));
+        for path in ["/health", "/ready"] {
+            let ask = |snapshot: Option<&Snapshot>, now: Span| {
+                let request = Request::get(path).body(()).unwrap();
+                to(&request, snapshot, Moment::from_micros(0) + now).status().as_u16()
+            };
+            assert_eq!(ask(Some(&shown), Span::from_millis(9_999)), 200, "{path}");
+            assert_eq!(ask(Some(&shown), HANGS), 503, "{path}");
+            assert_eq!(ask(None, Span::ZERO), 503, "{path}: nothing is known yet");
+        }
+    }
+}

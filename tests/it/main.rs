@@ -41,3 +41,4 @@ mod support;
 mod tls;
 mod version5;
 mod web_socket;
+mod window;

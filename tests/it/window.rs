@@ -1,0 +1,221 @@
+//! What monitoring sees: figures and health over HTTP, and the performance of the alarms on request.
+
+use crate::support::{Broker, Daemon, HI, PATIENCE, Watcher, config, free_port, until};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+fn with_window(broker: u16, window: u16, alarms: &str) -> String {
+    config(broker, &format!("[http]\nlisten = \"127.0.0.1:{window}\"\n\n{alarms}"))
+        .replace("id = \"gw\"", "id = \"gw\"\nmetrics_interval = \"1s\"")
+}
+
+/// Sends these bytes and gives everything that comes back; none if nobody listens.
+fn exchange(port: u16, request: &[u8]) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The other side may have hung up before it has read all of it.
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The status code and the body.
+fn get(port: u16, path: &str, accept: &str) -> Option<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: {accept}\r\n\r\n");
+    let answer = exchange(port, request.as_bytes())?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn json_of(port: u16, path: &str) -> Option<(u16, Value)> {
+    let (status, body) = get(port, path, "*/*")?;
+    Some((status, serde_json::from_str(&body).ok()?))
+}
+
+/// The value of a figure without labels.
+fn figure(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// Every sample was introduced, with its type and what it means, once; the rest is blank or a comment.
+fn check_format(text: &str, is_openmetrics: bool) {
+    let (mut introduced, mut families) = (String::new(), BTreeSet::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(name.starts_with("annunciator_") && help.ends_with('.'), "{line}");
+            assert!(families.insert(name.to_owned()), "{name} twice");
+            name.clone_into(&mut introduced);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert_eq!(name, introduced);
+            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert_eq!(kind == "counter" && !is_openmetrics, name.ends_with("_total"), "{line}");
+        } else if line != "# EOF" {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let name = name.split('{').next().unwrap();
+            assert!(name.strip_suffix("_total").unwrap_or(name) == introduced || name == introduced, "{line}");
+            value.parse::<f64>().unwrap();
+        }
+    }
+    assert_eq!(text.ends_with("\n# EOF\n"), is_openmetrics);
+    assert!(families.len() > 25, "{text}");
+}
+
+#[test]
+fn prometheus_finds_the_same_figures_as_the_broker() {
+    let (broker, port) = (Broker::start(), free_port());
+    let mut watcher = Watcher::connect(broker.port);
+    let _daemon = Daemon::with(&with_window(broker.port, port, HI));
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    watcher.event("press-1/pressure/hi");
+    let metrics = watcher
+        .next("metrics with the event", |seen| seen.topic == "annunciator/gw/metrics" && seen.json()["seq"] == 1)
+        .json();
+    assert_eq!(metrics["performance"]["last_10_minutes"], 1, "{metrics}");
+    assert_eq!(metrics["performance"]["top"][0]["alarm"], "press-1/pressure/hi", "{metrics}");
+    let text = until("the event in the figures", || {
+        let (status, text) = get(port, "/metrics", "text/plain")?;
+        assert_eq!(status, 200);
+        (figure(&text, "annunciator_last_event_seq") == Some(1.0)).then_some(text)
+    });
+    check_format(&text, false);
+    for (name, want) in [
+        ("annunciator_events_total", 1.0),
+        ("annunciator_link_up", 1.0),
+        ("annunciator_durable", 1.0),
+        ("annunciator_active_alarms", 1.0),
+        ("annunciator_activations_last_10_minutes", 1.0),
+        ("annunciator_outbox_oldest_age_seconds", 0.0),
+        ("annunciator_alarm_activations_last_day{alarm=\"press-1/pressure/hi\"}", 1.0),
+    ] {
+        assert_eq!(figure(&text, name), Some(want), "{name} in\n{text}");
+    }
+    let (_, text) = get(port, "/metrics", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5").unwrap();
+    check_format(&text, true);
+}
+
+#[test]
+fn health_tells_of_the_daemon_and_readiness_of_the_broker() {
+    let (mut broker, port) = (Broker::start(), free_port());
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::with(&with_window(broker.port, port, HI));
+    watcher.status("online");
+    let ready = until("readiness", || json_of(port, "/ready").filter(|(status, _)| *status == 200));
+    assert_eq!((&ready.1["ok"], &ready.1["link"], &ready.1["problems"]), (&json!(true), &json!("up"), &json!([])));
+    broker.stop();
+    let (_, ready) = until("no readiness", || json_of(port, "/ready").filter(|(status, _)| *status == 503));
+    assert_eq!((&ready["ok"], &ready["link"]), (&json!(false), &json!("down")), "{ready}");
+    let (status, health) = json_of(port, "/health").unwrap();
+    assert_eq!((status, &health["ok"], &health["durable"]), (200, &json!(true), &json!(true)), "{health}");
+    // It says what else there is, and takes no orders.
+    assert_eq!(get(port, "/", "*/*").unwrap().0, 200);
+    assert_eq!(get(port, "/metrics/../etc/passwd", "*/*").unwrap().0, 404);
+    let answer = exchange(port, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: GET, HEAD"), "{answer}");
+    let answer = exchange(port, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+    // Nothing of this keeps it from stopping.
+    assert_eq!(daemon.stop(), 0);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn slow_clients_and_garbage_hold_up_neither_alarms_nor_others_for_long() {
+    let (broker, port) = (Broker::start(), free_port());
+    let mut watcher = Watcher::connect(broker.port);
+    let _daemon = Daemon::with(&with_window(broker.port, port, HI));
+    watcher.status("online");
+    until("the window", || get(port, "/health", "*/*"));
+    let long = [b"GET /".as_slice(), &vec![b'x'; 1 << 20]].concat();
+    let garbage: [&[u8]; 6] = [b"\0\xff\xfe\r\n\r\n", b"hello\r\n\r\n", &long, b"GET / HTTP/9.9\r\n\r\n", b"\r\n", b""];
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for (round, bytes) in garbage.iter().cycle().take(100).enumerate() {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let _ = stream.write(bytes);
+        // Half of a request, and then nothing.
+        let _ = stream.write(b"GET /metrics HTTP/1.1\r\nHost: ");
+        slow.push(stream);
+        if round % 10 == 0 {
+            watcher.value("press-1", "pressure", if round % 20 == 0 { "16" } else { "14" });
+            let event = watcher.event("press-1/pressure/hi");
+            assert_eq!(event["to"], if round % 20 == 0 { "activated" } else { "idled" });
+        }
+    }
+    // All hundred are there before us; sixteen at a time are thrown out when their time is up.
+    drop(slow.split_off(40));
+    let (status, _) = until("an answer behind them", || get(port, "/health", "*/*"));
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn an_address_that_is_taken_is_reported_and_alarms_go_on() {
+    let (broker, port) = (Broker::start(), free_port());
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut watcher = Watcher::connect(broker.port);
+    let _daemon = Daemon::with(&with_window(broker.port, port, HI));
+    let problem = |seen: &crate::support::Seen| seen.json()["problems"][0].as_str().unwrap_or_default().to_owned();
+    watcher.next("the problem", |seen| problem(seen).starts_with(&format!("http: cannot listen on 127.0.0.1:{port}")));
+    watcher.value("press-1", "pressure", "16");
+    watcher.event("press-1/pressure/hi");
+    drop(taken);
+    until("the window", || get(port, "/health", "*/*"));
+    watcher.next("no problem", |seen| seen.topic == "annunciator/gw/status" && seen.json()["problems"].is_null());
+}
+
+#[test]
+fn a_flood_is_told_and_stats_name_the_culprits() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let calm = HI.replace("press-1", "press-2");
+    let daemon = Daemon::start(broker.port, &format!("{HI}{calm}"));
+    watcher.status("online");
+    for _ in 0..11 {
+        watcher.value("press-1", "pressure", "16");
+        watcher.value("press-1", "pressure", "14");
+    }
+    watcher.value("press-2", "pressure", "16");
+    watcher.event("press-2/pressure/hi");
+    watcher.looked_back();
+    watcher.next("the flood on the status", |seen| {
+        let note = seen.json()["problems"][0].as_str().unwrap_or_default().to_owned();
+        note.starts_with("flood of alarms since ")
+    });
+    until("the flood in the log", || daemon.log().contains("flood of alarms begins").then_some(()));
+    watcher.publish("annunciator/gw/commands/stats", r#"{"request":"how"}"#);
+    let stats = watcher.next_on("replies");
+    assert_eq!((&stats["request"], &stats["ok"]), (&json!("how"), &json!(true)), "{stats}");
+    for (name, want) in [
+        ("last_10_minutes", json!(12)),
+        ("peak_10_minutes", json!(12)),
+        ("last_day", json!(12)),
+        ("mean_10_minutes", json!(12)),
+        ("floods", json!(1)),
+        ("standing", json!(1)),
+        ("stale", json!(0)),
+        ("chattering", json!(1)),
+        ("fleeting", json!(1)),
+    ] {
+        assert_eq!(stats[name], want, "{name} of {stats}");
+    }
+    assert_eq!(stats["flood"]["activations"], 12, "{stats}");
+    let worst = &stats["worst"];
+    assert_eq!(
+        worst["frequent"],
+        json!([{ "alarm": "press-1/pressure/hi", "activations": 11, "fleeting": 11, "share": 0.917 },
+               { "alarm": "press-2/pressure/hi", "activations": 1, "share": 0.083 }])
+    );
+    assert_eq!(worst["chattering"][0]["alarm"], "press-1/pressure/hi");
+    // Shelved alarms are announced to nobody, so they are no load.
+    watcher.publish("annunciator/gw/commands/shelve", r#"{"alarm":"*","for":"1h"}"#);
+    watcher.next_on("replies");
+    watcher.value("press-1", "pressure", "16");
+    watcher.publish("annunciator/gw/commands/stats", "{}");
+    let stats = watcher.next_on("replies");
+    assert_eq!((&stats["last_day"], &stats["standing"], &stats["shelved"]), (&json!(12), &json!(0), &json!(2)));
+}
