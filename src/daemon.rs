@@ -9,6 +9,7 @@
 
 mod answers;
 mod chronicle;
+mod discovery;
 mod ear;
 mod farewell;
 mod faults;
@@ -34,9 +35,10 @@ use crate::mqtt::{self, Link, Listener, Outbound, Receipt};
 use crate::outbox::{Send, Token};
 use crate::source::subscriptions;
 use crate::time::{Moment, Now, Span};
-use crate::wire::state;
 use crate::wire::status::{self, Metrics, Status};
+use crate::wire::{home_assistant, state};
 use answers::Reply;
+use discovery::Discovery;
 use ear::Ear;
 use faults::FaultLog;
 use figures::Counts;
@@ -96,6 +98,7 @@ struct Daemon {
     published_status: Option<Status>,
     metrics: Metrics,
     counts: Counts,
+    discovery: Discovery,
     /// Keeps the HTTP listener.
     _window: Option<http::Listener>,
     /// Messages of this turn that are to be acknowledged.
@@ -142,9 +145,10 @@ impl Daemon {
         let now = clock.now();
         let soon = |span: Span| now.at + span;
         let board = config.http.map(|_| Arc::new(Board::default()));
-        let window = board.clone().zip(config.http).map(|(board, HttpSettings { listen })| {
-            http::start(listen, board, clock.as_ref().clone())
-        });
+        let window = board
+            .clone()
+            .zip(config.http)
+            .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.as_ref().clone()));
         let counts = Counts::new(now.at, journal.outbox.next_number(), board);
         Ok(Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload),
@@ -181,6 +185,7 @@ impl Daemon {
             published_status: None,
             metrics: Metrics::default(),
             counts,
+            discovery: Discovery::default(),
             _window: window,
             receipts: Vec::new(),
             replies: Vec::new(),
@@ -315,6 +320,7 @@ impl Daemon {
         }
         self.begin_searches();
         self.send_waiting().await;
+        self.announce();
         self.housekeeping(now);
     }
 
@@ -417,7 +423,8 @@ fn wanted(config: &Config) -> Vec<(String, u8)> {
     let Gateway { topics, commands, .. } = &config.gateway;
     let of_sources = config.sources.iter().flat_map(|source| source.filters().map(|filter| (filter, source.qos)));
     let of_commands = commands.then(|| (topics.commands(), 1));
-    subscriptions(of_sources.chain(of_commands).chain([(topics.probe(), 1)]))
+    let of_others = config.home_assistant.iter().map(|prefix| (home_assistant::status_topic(prefix), 1));
+    subscriptions(of_sources.chain(of_commands).chain(of_others).chain([(topics.probe(), 1)]))
 }
 
 /// Problems of one kind begin with the same words, so that they can be found and taken back.

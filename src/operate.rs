@@ -31,7 +31,9 @@ pub fn execute(
             Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, now))),
             None => Err(unknown(engine, &alarm)),
         },
-        command @ (Command::History(_) | Command::Reload | Command::Stats) => return Err(Box::new(Request { name, command })),
+        command @ (Command::History(_) | Command::Reload | Command::Stats) => {
+            return Err(Box::new(Request { name, command }));
+        }
     };
     Ok(answer.unwrap_or_else(|error| reply::refused(name, error)))
 }

@@ -40,6 +40,8 @@ pub enum Token {
     Letter(u64),
     /// The state of this alarm.
     State(AlarmIx),
+    /// The announcement of an alarm to Home Assistant.
+    Discovery,
     /// Something that will be published anew anyway.
     Passing,
     /// A message to ourselves.
@@ -231,6 +233,11 @@ impl Outbox {
     /// Whether all is with the broker.
     pub fn is_idle(&self) -> bool {
         self.waiting() == 0 && self.states.is_empty() && self.in_flight == 0
+    }
+
+    /// Whether there are letters that were not handed out yet on this connection.
+    pub fn has_unsent_letters(&self) -> bool {
+        self.on_disk_from.is_some() || self.held.range(self.next_to_send..).next().is_some()
     }
 
     /// All letters in memory: what a store has to be given that has lost everything.

@@ -7,6 +7,7 @@
 pub mod command;
 pub mod event;
 pub(crate) mod history;
+pub mod home_assistant;
 pub mod openmetrics;
 pub mod performance;
 pub(crate) mod reply;

@@ -180,7 +180,12 @@ pub const HTTP: Section = Section {
     repeated: false,
     doc: "A window for monitoring: /metrics for Prometheus, /health and /ready.",
     keys: &[
-        key("listen", Shape::Text, "", "Address and port to listen on, such as \"127.0.0.1:9464\". Without it nothing listens."),
+        key(
+            "listen",
+            Shape::Text,
+            "",
+            "Address and port to listen on, such as \"127.0.0.1:9464\". Without it nothing listens.",
+        ),
         key(
             "allow_remote",
             Shape::Boolean,

@@ -44,7 +44,8 @@ pub(super) fn home_assistant(table: &Table<'_, '_>, topics: &Topics, problems: &
     let is_topic = !prefix.is_empty() && !prefix.ends_with('/') && !prefix.contains(['+', '#']);
     if !is_topic || prefix.starts_with('$') || prefix.contains(char::is_control) {
         let message = format!("{prefix:?} cannot be a discovery prefix");
-        let help = "as in Home Assistant, usually \"homeassistant\": no wildcards, no $ at the beginning, no slash at the end";
+        let help =
+            "as in Home Assistant, usually \"homeassistant\": no wildcards, no $ at the beginning, no slash at the end";
         problems.add(Problem::error(table.place("prefix"), message, help));
     } else if topics.is_own(&prefix) {
         let message = format!("prefix: {prefix:?} lies where this gateway publishes its own topics");

@@ -141,7 +141,8 @@ impl Daemon {
                     Err(refusal) => self.replies.push(refusal),
                 }
             }
-        } else if !topics.is_own(topic) {
+        } else if !topics.is_own(topic) && !self.is_announcement(topic) {
+            self.hear_home_assistant(topic, payload, *retained);
             let message = Message { topic, payload, retained: *retained };
             self.intake.take(message, &mut self.engine, now, &mut self.step, self.faults.inlet());
             self.metrics.faults += self.faults.settle();
@@ -173,6 +174,7 @@ impl Daemon {
         self.journal.repeats.processed(acknowledged);
         match token {
             Token::Letter(_) | Token::State(_) => self.journal.outbox.taken(token),
+            Token::Discovery => self.discovery.taken(),
             Token::Probe => self.ear.taken(),
             Token::Fence => self.fence_is_out = false,
             Token::Passing | Token::Farewell => {}
@@ -194,6 +196,7 @@ impl Daemon {
         self.ear.connected(now.at);
         self.fence_is_out = false;
         self.forget_refusals();
+        self.discovery.connected();
         // The broker may have forgotten everything that is retained.
         self.published_status = None;
         self.due.status = now.at;

@@ -4,6 +4,7 @@
 //! memory, the status tells, and as soon as the disk takes it all of it is written.
 
 use super::chronicle::{self, Chronicle, Retention};
+use super::discovery::Prefixes;
 use super::repeats::Repeats;
 use crate::clock::Clock;
 use crate::config::{Config, Gateway};
@@ -40,6 +41,7 @@ pub(super) struct Journal {
     pub(super) outbox: Outbox,
     pub(super) repeats: Repeats,
     pub(super) chronicle: Chronicle,
+    pub(super) prefixes: Prefixes,
     /// Letters that delete the retained topics of alarms that are gone, and wait for the next write.
     farewells: Vec<Letter>,
     /// Alarms that are not configured any more.
@@ -60,6 +62,7 @@ impl Journal {
         let gateway = config.gateway.clone();
         let Opened { mut store, mut trouble } = DiskStore::open(&gateway.state_dir)?;
         let Recovered { position, alarms, packets, first_packet, mut damaged } = record::recover(&mut store)?;
+        let prefixes = record::discovery_prefixes(&mut store)?;
         let names = history::names(&mut store, &mut damaged)?;
         if damaged > 0 {
             let lost = format!("{damaged} records were damaged: those alarms begin anew");
@@ -100,6 +103,7 @@ impl Journal {
                 Retention { span: config.gateway.history, max: config.gateway.history_max },
                 now.at,
             ),
+            prefixes: Prefixes::restore(prefixes, config.home_assistant.clone()),
             farewells: Vec::new(),
             gone: Vec::new(),
             opening: trouble,
@@ -123,6 +127,7 @@ impl Journal {
                 payload: Bytes::new(),
                 retain: true,
             });
+            self.farewells.extend(self.prefixes.farewells(&gateway.id, &memory.facts.id));
         }
         self.gone.extend(gone);
     }
@@ -182,8 +187,11 @@ impl Journal {
             self.repeats.forget_stored();
         }
         let healing = self.failure.is_some();
-        let decided =
-            !letters.is_empty() || !self.gone.is_empty() || engine.has_decided() || self.repeats.must_be_written();
+        let decided = !letters.is_empty()
+            || !self.gone.is_empty()
+            || engine.has_decided()
+            || self.repeats.must_be_written()
+            || self.prefixes.must_be_written();
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
@@ -208,6 +216,7 @@ impl Journal {
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
                 self.repeats.stored();
+                self.prefixes.stored();
                 self.chronicle.stored(now);
                 self.gone.clear();
                 if self.failure.take().is_some() {
@@ -239,6 +248,7 @@ impl Journal {
             record::put_letter(&mut batch, number, letter);
         }
         record::put_packets(&mut batch, &self.repeats.changes());
+        self.prefixes.put(&mut batch, all);
         record::put_position(&mut batch, position);
         batch
     }

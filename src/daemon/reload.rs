@@ -82,6 +82,7 @@ impl Daemon {
         self.journal.reconfigured(&config.gateway, gone);
         self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
         self.alarms_known = self.engine.len();
+        self.discovery.begin_anew();
         let Outline { added, removed, changed, kept } = &outline;
         if !warnings.is_empty() {
             tracing::warn!(warnings = warnings.to_text(), "the configuration is read again, but");

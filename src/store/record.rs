@@ -8,6 +8,7 @@
 //! | `w` handle block | samples of its window |
 //! | `o` number | a message for the broker |
 //! | `f`, `h`, `x` | the history: see [`super::history`] |
+//! | `g` | the prefixes under which alarms may have been announced to Home Assistant |
 //! | `i` block | messages that were evaluated and that the broker may send again |
 //!
 //! Handles, blocks and numbers are big-endian, so that the order of keys is theirs. Each value is a frame: a version, a
@@ -185,6 +186,7 @@ pub(super) fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable
 }
 
 const POSITION: &[u8] = b"m";
+const DISCOVERY: &[u8] = b"g";
 
 pub(super) fn key(kind: u8, handle: u32) -> Vec<u8> {
     let mut key = vec![kind];
@@ -307,6 +309,23 @@ pub fn letters(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<(u6
         }
     }
     Ok(letters)
+}
+
+/// Adds under which prefixes alarms may have been announced to Home Assistant.
+pub(crate) fn put_discovery_prefixes(batch: &mut Batch, prefixes: &[&String]) {
+    batch.put(DISCOVERY.to_vec(), frame(&prefixes));
+}
+
+/// Those prefixes. A damaged record is as good as none: what it named stays at the broker.
+///
+/// # Errors
+/// Why the store cannot be read, or that a newer release wrote it.
+pub(crate) fn discovery_prefixes(store: &mut dyn Store) -> Result<Vec<String>, StoreError> {
+    let mut prefixes = None;
+    for (_, value) in store.scan(DISCOVERY, DISCOVERY, 1)? {
+        prefixes = readable(&value, &mut 0)?;
+    }
+    Ok(prefixes.unwrap_or_default())
 }
 
 /// Reads everything but the messages.

@@ -133,6 +133,7 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
         overflow,
         events,
         published,
+        refused,
         outbox,
         outbox_age,
         outbox_dropped,
@@ -149,6 +150,7 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
     text.counter("dropped_messages", *overflow, "Messages dropped because evaluation did not keep up.");
     text.counter("events", *events, "Events decided.");
     text.counter("published_messages", *published, "Messages taken by the broker.");
+    text.counter("refused_messages", *refused, "Messages that the broker refused (MQTT 5).");
     text.counter("connects", *connects, "Connections to the broker that were made.");
     text.counter("commits", *commits, "Writes that were synced to the disk.");
     text.counter("stored_bytes", *stored_bytes, "Bytes handed to the store.");

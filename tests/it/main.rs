@@ -24,6 +24,7 @@ mod disk;
 mod flash;
 mod flood;
 mod fuzz;
+mod home_assistant;
 mod kill;
 mod link;
 mod live;

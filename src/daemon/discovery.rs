@@ -1,0 +1,160 @@
+//! Alarms announced to Home Assistant: all of them after each connect and when it asks, new ones as they come, and taken
+//! back when they or the option go.
+//!
+//! The topics are retained, so what was announced has to be remembered: the store keeps the prefixes under which there
+//! may be something of ours. One that is not configured any more is cleaned, alarm by alarm, before anything else is
+//! announced, and forgotten when the broker has taken all of it. Alarms that leave the configuration say farewell in a
+//! letter, as on their own topic.
+
+use super::Daemon;
+use crate::engine::AlarmIx;
+use crate::model::AlarmId;
+use crate::mqtt::Outbound;
+use crate::outbox::{Letter, Token};
+use crate::store::{Batch, record};
+use crate::wire::home_assistant;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Announcements that wait for the broker at one time: few, so that a hundred thousand of them leave room for events.
+const WINDOW: usize = 16;
+
+/// Under which prefixes this gateway may have announced alarms, as the store has to know it.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    /// The configured one.
+    current: Option<String>,
+    /// Those of earlier configurations.
+    obsolete: Vec<String>,
+    stored: Vec<String>,
+}
+
+impl Prefixes {
+    /// What an earlier run has left, and what is configured now.
+    pub(super) fn restore(stored: Vec<String>, current: Option<String>) -> Prefixes {
+        let obsolete = stored.iter().filter(|prefix| Some(*prefix) != current.as_ref()).cloned().collect();
+        Prefixes { current, obsolete, stored }
+    }
+
+    fn known(&self) -> impl Iterator<Item = &String> {
+        self.obsolete.iter().chain(&self.current)
+    }
+
+    /// Whether the store has to be told before anything is announced.
+    pub(super) fn must_be_written(&self) -> bool {
+        !self.known().eq(&self.stored)
+    }
+
+    /// Adds them to a write, if the store does not have them or all of it is written anew.
+    pub(super) fn put(&self, batch: &mut Batch, all: bool) {
+        if all || self.must_be_written() {
+            let known: Vec<&String> = self.known().collect();
+            record::put_discovery_prefixes(batch, &known);
+        }
+    }
+
+    /// That write is on disk.
+    pub(super) fn stored(&mut self) {
+        self.stored = self.known().cloned().collect();
+    }
+
+    /// Letters that take back what was announced of an alarm that is gone.
+    pub(super) fn farewells(&self, gateway: &str, alarm: &AlarmId) -> impl Iterator<Item = Letter> {
+        self.known().map(move |prefix| Letter {
+            topic: Arc::from(home_assistant::topic(prefix, gateway, alarm)),
+            payload: Bytes::new(),
+            retain: true,
+        })
+    }
+}
+
+/// How far the announcing has come.
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    /// Alarms up to here were announced, or cleaned away under the first obsolete prefix.
+    done: usize,
+    in_flight: usize,
+}
+
+impl Discovery {
+    /// Everything has to be said again, because nobody knows what the broker has.
+    pub(super) fn connected(&mut self) {
+        *self = Discovery::default();
+    }
+
+    /// Everything has to be said again to somebody who was not there.
+    pub(super) fn begin_anew(&mut self) {
+        self.done = 0;
+    }
+
+    /// The broker has taken one.
+    pub(super) fn taken(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+}
+
+impl Daemon {
+    /// Announces what has room in the window. A letter that takes back an old announcement must not come after a new one.
+    pub(super) fn announce(&mut self) {
+        if self.journal.outbox.has_unsent_letters() {
+            return;
+        }
+        while self.can_speak() && self.discovery.in_flight < WINDOW {
+            let Some(alarm) = self.engine.alarms_from(self.discovery.done).next() else {
+                if !self.forget_cleaned_prefix() {
+                    return;
+                }
+                continue;
+            };
+            let Some(outbound) = self.announcement(alarm) else { return };
+            if !self.link.send(outbound, Token::Discovery) {
+                return;
+            }
+            self.discovery.done += 1;
+            self.discovery.in_flight += 1;
+        }
+    }
+
+    fn announcement(&self, alarm: AlarmIx) -> Option<Outbound> {
+        let gateway = &self.config.gateway;
+        let prefixes = &self.journal.prefixes;
+        let view = self.engine.view(alarm);
+        let (prefix, payload) = match (prefixes.obsolete.first(), &prefixes.current) {
+            (Some(obsolete), _) => (obsolete, Bytes::new()),
+            (None, Some(current)) => (current, home_assistant::render(view, &gateway.id, &gateway.topics).into()),
+            (None, None) => return None,
+        };
+        let topic = home_assistant::topic(prefix, &gateway.id, &view.facts().id);
+        Some(Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() })
+    }
+
+    /// When the broker has taken all that cleans an obsolete prefix, the next one has its turn. True: there is more to do.
+    fn forget_cleaned_prefix(&mut self) -> bool {
+        if self.discovery.in_flight > 0 || self.journal.prefixes.obsolete.is_empty() {
+            return false;
+        }
+        let prefix = self.journal.prefixes.obsolete.remove(0);
+        tracing::info!(prefix, "not announced to Home Assistant any more");
+        self.discovery.begin_anew();
+        true
+    }
+
+    /// Home Assistant has started.
+    pub(super) fn hear_home_assistant(&mut self, topic: &str, payload: &[u8], retained: bool) {
+        if let Some(prefix) = &self.config.home_assistant
+            && topic == home_assistant::status_topic(prefix)
+            && payload == home_assistant::ONLINE
+            // A retained one was there before we connected, and all was announced since.
+            && !retained
+        {
+            tracing::info!("Home Assistant has started: all alarms are announced again");
+            self.discovery.begin_anew();
+        }
+    }
+
+    /// Whether the topic is one where we announce alarms.
+    pub(super) fn is_announcement(&self, topic: &str) -> bool {
+        let gateway = &self.config.gateway.id;
+        self.journal.prefixes.known().any(|prefix| home_assistant::is_own(prefix, gateway, topic))
+    }
+}
