@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod completions;
 mod demo;
+<<<<<<< HEAD
 mod disable;
 mod enable;
 mod explain;
@@ -16,6 +17,9 @@ mod list;
 mod man;
 mod reload;
 mod remote;
+=======
+mod journal;
+>>>>>>> 94220d7 (The journal gets levels and fields)
 mod replay;
 mod run;
 mod schema;
@@ -145,9 +149,17 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Says something to people. It may quote what came from elsewhere, so nothing in it is obeyed by a terminal.
 #[expect(clippy::print_stderr, reason = "the one place that talks to people")]
 fn say(text: &str) {
+<<<<<<< HEAD
     for line in text.trim_end().lines() {
         let fields: Vec<_> = line.split('\t').map(terminal::printable).collect();
         eprintln!("{}", fields.join("\t"));
+=======
+    let text = text.trim_end();
+    if journal::is_behind_standard_error() {
+        eprint!("{}", journal::as_warning(text));
+    } else {
+        eprintln!("{text}");
+>>>>>>> 94220d7 (The journal gets levels and fields)
     }
 }
 

@@ -1,8 +1,11 @@
 //! `annunciator run`: the daemon.
 
+use super::journal::Journal;
 use super::{ConfigArg, Failure, load, say};
 use crate::daemon::{self, Stop, Unusable};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,16 +25,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// Logs to standard error, what `ANNUNCIATOR_LOG` says or else `usual`. Under systemd the journal adds the time itself.
+/// Logs what `ANNUNCIATOR_LOG` says or else `usual`: to the journal if standard error leads there, else to standard error.
 pub(super) fn start_logging(usual: &str) {
     let filter = EnvFilter::try_from_env("ANNUNCIATOR_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.without_time().with_ansi(false).try_init()
-    } else {
-        builder.with_ansi(super::people_watch()).try_init()
+    let started = match Journal::behind_standard_error() {
+        Some(journal) => tracing_subscriber::registry().with(filter).with(journal).try_init().is_ok(),
+        None => {
+            let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+            builder.with_target(false).with_ansi(super::people_watch()).try_init().is_ok()
+        }
     };
-    if started.is_err() {
+    if !started {
         tracing::debug!("logging was started before");
     }
 }

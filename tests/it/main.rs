@@ -25,6 +25,7 @@ mod flash;
 mod flood;
 mod fuzz;
 mod home_assistant;
+mod journal;
 mod kill;
 mod link;
 mod live;
