@@ -8,23 +8,21 @@ mod change;
 mod check;
 mod completions;
 mod demo;
-<<<<<<< HEAD
 mod disable;
 mod enable;
 mod explain;
 mod history;
+mod journal;
 mod list;
 mod man;
 mod reload;
 mod remote;
-=======
-mod journal;
->>>>>>> 94220d7 (The journal gets levels and fields)
 mod replay;
 mod run;
 mod schema;
 mod shelve;
 mod states;
+mod stats;
 mod table;
 mod terminal;
 mod test_reaction;
@@ -69,6 +67,8 @@ enum Verb {
     Unshelve(unshelve::Args),
     /// Explain why an alarm is active, or why it is not
     Explain(explain::Args),
+    /// Show how well the alarms serve people: load, floods, and the alarms that need work
+    Stats(stats::Args),
     /// Let the running daemon read its configuration again
     Reload(reload::Args),
     /// Let the running daemon try a reaction, and show what the other side answers
@@ -125,6 +125,7 @@ pub fn main() -> ExitCode {
         Verb::Shelve(args) => shelve::run(&args),
         Verb::Unshelve(args) => unshelve::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Stats(args) => stats::run(&args),
         Verb::Reload(args) => reload::run(&args),
         Verb::TestReaction(args) => test_reaction::run(&args),
         Verb::Completions(args) => completions::run(&args),
@@ -149,17 +150,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Says something to people. It may quote what came from elsewhere, so nothing in it is obeyed by a terminal.
 #[expect(clippy::print_stderr, reason = "the one place that talks to people")]
 fn say(text: &str) {
-<<<<<<< HEAD
-    for line in text.trim_end().lines() {
-        let fields: Vec<_> = line.split('\t').map(terminal::printable).collect();
-        eprintln!("{}", fields.join("\t"));
-=======
-    let text = text.trim_end();
-    if journal::is_behind_standard_error() {
-        eprint!("{}", journal::as_warning(text));
-    } else {
-        eprintln!("{text}");
->>>>>>> 94220d7 (The journal gets levels and fields)
+    let lines = text.trim_end().lines();
+    let shown = lines.map(|line| line.split('\t').map(terminal::printable).collect::<Vec<_>>().join("\t"));
+    let is_for_the_journal = journal::is_behind_standard_error();
+    for line in shown {
+        if is_for_the_journal {
+            eprintln!("{}", journal::as_warning(&line));
+        } else {
+            eprintln!("{line}");
+        }
     }
 }
 

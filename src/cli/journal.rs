@@ -45,10 +45,9 @@ pub(super) fn is_behind_standard_error() -> bool {
     std::env::var("JOURNAL_STREAM").is_ok_and(|named| is_named(&named))
 }
 
-/// What is said to people and not logged, such as why a service does not start, as lines that the journal shows with
-/// `-p warning`.
-pub(super) fn as_warning(text: &str) -> String {
-    Entry { priority: 4, message: text.to_owned(), fields: Vec::new() }.lines()
+/// A line that is said to people and not logged, such as why a service does not start: `-p warning` shows it.
+pub(super) fn as_warning(line: &str) -> String {
+    format!("<4>{line}")
 }
 
 impl<S: Subscriber> Layer<S> for Journal {

@@ -24,6 +24,8 @@ const SHOW: Span = Span::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Counts {
     performance: Performance,
+    /// So many events of this turn were counted.
+    counted: usize,
     standing: Standing,
     look_at: Moment,
     backlog: Backlog,
@@ -37,6 +39,7 @@ impl Counts {
     pub(super) fn new(now: Moment, next_letter: u64, board: Option<Arc<Board>>) -> Counts {
         Counts {
             performance: Performance::new(now),
+            counted: 0,
             standing: Standing::default(),
             look_at: now,
             backlog: Backlog::new(now, next_letter),
@@ -52,9 +55,10 @@ impl Counts {
 }
 
 impl Daemon {
-    /// Counts what the turn has decided. Shelved alarms are not announced to anybody, so they do not count.
+    /// Counts what the turn has decided so far. Shelved alarms are not announced to anybody, so they do not count.
     pub(super) fn count_events(&mut self, now: Now) {
-        for event in &self.step.events {
+        let counted = std::mem::replace(&mut self.counts.counted, self.step.events.len());
+        for event in self.step.events.iter().skip(counted) {
             let Event { alarm, from, to, at, .. } = event;
             // The wall clock may have been set between the event and now; the counting does not go beyond now.
             let at = now.moment(*at).min(now.at);
@@ -70,6 +74,7 @@ impl Daemon {
 
     /// Says what has become of the alarms as a whole, and shows the figures.
     pub(super) fn show_figures(&mut self, now: Now) {
+        self.counts.counted = self.step.events.len();
         self.counts.performance.advance(now.at);
         for turn in self.counts.performance.take_turns() {
             self.flood_turns(turn, now);
@@ -131,6 +136,7 @@ impl Daemon {
 
     /// The answer to `stats`. Who asks wants to know it exactly.
     pub(super) fn stats(&mut self, name: &Value, now: Now) -> Vec<u8> {
+        self.count_events(now);
         self.look_at_all(now);
         performance::answer(name, &self.figures(now))
     }

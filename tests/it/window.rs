@@ -1,5 +1,6 @@
 //! What monitoring sees: figures and health over HTTP, and the performance of the alarms on request.
 
+use crate::support::operator::{Operator, Responder};
 use crate::support::{Broker, Daemon, HI, PATIENCE, Watcher, config, free_port, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -169,6 +170,48 @@ fn an_address_that_is_taken_is_reported_and_alarms_go_on() {
 }
 
 #[test]
+fn stats_are_a_table_for_people() {
+    let broker = Broker::start();
+    let operator = Operator::at(broker.port);
+    let _responder = Responder::start(broker.port, |_, _| {
+        let counted = json!({ "alarm": "a/b/\u{1b}c", "activations": 9, "fleeting": 4, "share": 0.75 });
+        Some(json!({
+            "ok": true, "from": "2026-05-01T12:00:00Z", "to": "2026-05-02T12:00:00Z", "observed_seconds": 86400,
+            "last_10_minutes": 12, "peak_10_minutes": 14, "mean_10_minutes": 0.083, "last_day": 12, "floods": 1,
+            "flood_share": 0.02, "standing": 2, "shelved": 1, "stale": 1, "chattering": 1, "fleeting": 1,
+            "flood": { "since": "2026-05-02T11:59:00Z", "activations": 12, "peak": 14 },
+            "worst": {
+                "frequent": [counted, { "alarm": "d/e/f", "activations": 3, "share": 0.25 }], "chattering": [counted],
+                "fleeting": [counted], "stale": [{ "alarm": "d/e/f", "since": "2026-04-01T12:00:00Z" }],
+            },
+        }))
+    });
+    let want = "\
+From 2026-05-01 12:00:00 to 2026-05-02 12:00:00
+
+FIGURE                         VALUE  TARGET
+alarms in the last 10 minutes  12     up to 10    flood since 2026-05-02 11:59:00
+most in 10 minutes             14     up to 10
+mean in 10 minutes             0.083  1 to 2
+alarms in a day                12     150 to 300
+time in floods                 2.0 %  under 1 %
+chattering alarms              1      none
+fleeting alarms                1      none
+stale alarms                   1      under 5
+standing alarms                2
+shelved alarms                 1
+
+WHAT        HOW OFTEN                  SHARE   ALARM
+frequent    9                          75.0 %  a/b/\\u{1b}c
+frequent    3                          25.0 %  d/e/f
+chattering  9                          75.0 %  a/b/\\u{1b}c
+fleeting    4                          75.0 %  a/b/\\u{1b}c
+stale       since 2026-04-01 12:00:00          d/e/f
+";
+    assert_eq!(operator.succeeds("stats", &[]), want);
+}
+
+#[test]
 fn a_flood_is_told_and_stats_name_the_culprits() {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);
@@ -180,15 +223,15 @@ fn a_flood_is_told_and_stats_name_the_culprits() {
         watcher.value("press-1", "pressure", "14");
     }
     watcher.value("press-2", "pressure", "16");
-    watcher.event("press-2/pressure/hi");
+    // It comes in order behind the values, whatever of them is in the same turn.
+    watcher.publish("annunciator/gw/commands/stats", r#"{"request":"how"}"#);
+    let stats = watcher.next_on("replies");
     watcher.looked_back();
     watcher.next("the flood on the status", |seen| {
         let note = seen.json()["problems"][0].as_str().unwrap_or_default().to_owned();
         note.starts_with("flood of alarms since ")
     });
     until("the flood in the log", || daemon.log().contains("flood of alarms begins").then_some(()));
-    watcher.publish("annunciator/gw/commands/stats", r#"{"request":"how"}"#);
-    let stats = watcher.next_on("replies");
     assert_eq!((&stats["request"], &stats["ok"]), (&json!("how"), &json!(true)), "{stats}");
     for (name, want) in [
         ("last_10_minutes", json!(12)),
@@ -212,10 +255,14 @@ fn a_flood_is_told_and_stats_name_the_culprits() {
     );
     assert_eq!(worst["chattering"][0]["alarm"], "press-1/pressure/hi");
     // Shelved alarms are announced to nobody, so they are no load.
+    watcher.looked_back();
+    watcher.next_on("replies");
     watcher.publish("annunciator/gw/commands/shelve", r#"{"alarm":"*","for":"1h"}"#);
     watcher.next_on("replies");
     watcher.value("press-1", "pressure", "16");
     watcher.publish("annunciator/gw/commands/stats", "{}");
     let stats = watcher.next_on("replies");
     assert_eq!((&stats["last_day"], &stats["standing"], &stats["shelved"]), (&json!(12), &json!(0), &json!(2)));
+    let table = Operator::at(broker.port).succeeds("stats", &[]);
+    assert!(table.contains("frequent    11         91.7 %  press-1/pressure/hi"), "{table}");
 }
