@@ -24,7 +24,7 @@ struct Counted<'a> {
     activations: u64,
     #[serde(skip_serializing_if = "is_zero")]
     fleeting: u64,
-    share: f64,
+    share: PlainNumber,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -35,7 +35,12 @@ fn is_zero(number: &u64) -> bool {
 impl<'a> From<&'a Entry> for Counted<'a> {
     fn from(entry: &'a Entry) -> Counted<'a> {
         let Entry { alarm, activations, fleeting, share } = entry;
-        Counted { alarm: alarm.as_str(), activations: *activations, fleeting: *fleeting, share: rounded(*share) }
+        Counted {
+            alarm: alarm.as_str(),
+            activations: *activations,
+            fleeting: *fleeting,
+            share: PlainNumber(rounded(*share)),
+        }
     }
 }
 

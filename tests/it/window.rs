@@ -2,6 +2,12 @@
 
 use crate::support::operator::{Operator, Responder};
 use crate::support::{Broker, Daemon, HI, PATIENCE, Watcher, config, free_port, until};
+use annunciator::model::AlarmId;
+use annunciator::performance::{Performance, Standing};
+use annunciator::time::{Moment, Now, Stamp};
+use annunciator::wire::openmetrics::{self, Dialect, Snapshot};
+use annunciator::wire::performance::Figures;
+use annunciator::wire::status::{Metrics, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -265,4 +271,47 @@ fn a_flood_is_told_and_stats_name_the_culprits() {
     assert_eq!((&stats["last_day"], &stats["standing"], &stats["shelved"]), (&json!(12), &json!(0), &json!(2)));
     let table = Operator::at(broker.port).succeeds("stats", &[]);
     assert!(table.contains("frequent    11         91.7 %  press-1/pressure/hi"), "{table}");
+}
+
+/// A daemon's figures, with one alarm among the most frequent.
+fn snapshot() -> Snapshot {
+    let now = Now { at: Moment::from_micros(0), wall: Stamp::from_micros(0) };
+    let mut performance = Performance::new(now.at);
+    performance.activated(&AlarmId::new("press-1", "pressure", "hi"), now.at);
+    let status = Status { since: now.wall, alarms: 1, active: 1, durable: true, problems: Vec::new(), last_gap: None };
+    let figures = Figures { report: performance.report(now.at), standing: Standing::default(), now };
+    Snapshot { gateway: "gw".to_owned(), is_linked: true, status, metrics: Metrics::default(), figures }
+}
+
+/// All texts that stand for this key, anywhere in it.
+fn texts_of<'a>(json: &'a Value, key: &str, found: &mut Vec<&'a str>) {
+    match json {
+        Value::Object(members) => {
+            found.extend(members.get(key).and_then(Value::as_str));
+            members.values().for_each(|member| texts_of(member, key, found));
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| texts_of(element, key, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_dashboard_asks_for_figures_that_exist() {
+    let text = openmetrics::metrics(&snapshot(), Dialect::Prometheus);
+    let known: BTreeSet<&str> =
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/grafana-dashboard.json");
+    let dashboard: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let mut queries = Vec::new();
+    texts_of(&dashboard, "expr", &mut queries);
+    texts_of(&dashboard["templating"], "query", &mut queries);
+    let is_part_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let asked: BTreeSet<&str> = queries
+        .iter()
+        .flat_map(|query| query.split(|c| !is_part_of_a_name(c)))
+        .filter(|word| word.starts_with("annunciator_"))
+        .collect();
+    assert!(asked.len() > 15 && queries.len() > 20, "{asked:?}");
+    let unknown: Vec<_> = asked.difference(&known).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are not among {known:?}");
 }
