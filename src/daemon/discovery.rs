@@ -141,12 +141,9 @@ impl Daemon {
 
     /// Home Assistant has started.
     pub(super) fn hear_home_assistant(&mut self, topic: &str, payload: &[u8], retained: bool) {
-        if let Some(prefix) = &self.config.home_assistant
-            && topic == home_assistant::status_topic(prefix)
-            && payload == home_assistant::ONLINE
-            // A retained one was there before we connected, and all was announced since.
-            && !retained
-        {
+        // A retained one was there before we connected, and all was announced since.
+        let prefix = self.config.home_assistant.as_ref().filter(|_| !retained);
+        if prefix.is_some_and(|prefix| home_assistant::is_birth(prefix, topic, payload)) {
             tracing::info!("Home Assistant has started: all alarms are announced again");
             self.discovery.begin_anew();
         }

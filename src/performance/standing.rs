@@ -48,3 +48,50 @@ pub fn standing<'a>(alarms: impl Iterator<Item = AlarmView<'a>>, now: Stamp) -> 
     found.oldest = stale.into_iter().take(LISTED).map(|(since, alarm)| (alarm.clone(), since)).collect();
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::{Engine, Input, Sample, Signature, Step, Verb};
+    use crate::model::ValueRef;
+    use crate::time::{Moment, Now, Span};
+    use std::path::Path;
+
+    const ALARMS: &str = "[[source]]\ntopic = \"things/{thing}/{property}\"\n\n[[alarm]]\n\
+                          thing = [\"a\", \"b\", \"c\"]\nproperty = \"p\"\nlevel = \"hi\"\ntype = \"standard\"\n\
+                          operator = \">\"\nlimit = 15\nobserve_time = \"1m\"\n";
+
+    #[test]
+    fn what_is_active_for_more_than_a_day_is_stale_unless_it_is_shelved() {
+        let (config, _) = Config::parse(Path::new("a.toml"), ALARMS).unwrap();
+        let mut engine = Engine::new(config.model);
+        let mut step = Step::default();
+        let at = |span: Span| {
+            let micros = span.as_micros();
+            Now { at: Moment::from_micros(micros), wall: Stamp::from_micros(micros) }
+        };
+        let minute = |minutes: i64| at(Span::from_secs(60 * minutes));
+        engine.handle(Input::LinkUp, minute(0), &mut step);
+        for (minutes, thing) in [(10, "c"), (20, "a"), (30, "b")] {
+            let thing = engine.hear(thing, minute(minutes), &mut step).unwrap();
+            let property = engine.property(thing, "p").unwrap();
+            let samples = [Sample { property, value: ValueRef::Number(16.0) }];
+            let message = Input::Message { samples: &samples, stamp: None, retained: false, sign_of_life: true };
+            engine.handle(message, minute(minutes), &mut step);
+        }
+        engine.handle(Input::Tick, minute(40), &mut step);
+        let shelved = engine.find("b/p/hi").unwrap();
+        let verb = Verb::Shelve(Span::from_secs(8 * 86_400));
+        engine.command(shelved, verb, &Signature::default(), minute(50), &mut step);
+        let look = |engine: &Engine, now: Now| standing(engine.alarms().map(|ix| engine.view(ix)), now.wall);
+        let found = look(&engine, minute(24 * 60 + 11));
+        assert_eq!((found.standing, found.shelved, found.stale), (2, 1, 0), "a day after the activation, not more");
+        let found = look(&engine, minute(24 * 60 + 12));
+        let since = minute(11).wall;
+        assert_eq!(found.oldest, [(AlarmId::new("c", "p", "hi"), since)]);
+        let found = look(&engine, minute(2 * 24 * 60));
+        let names: Vec<&str> = found.oldest.iter().map(|(alarm, _)| alarm.as_str()).collect();
+        assert_eq!((found.stale, names), (2, vec!["c/p/hi", "a/p/hi"]));
+    }
+}

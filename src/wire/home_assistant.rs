@@ -18,8 +18,10 @@ pub fn status_topic(prefix: &str) -> String {
     format!("{prefix}/status")
 }
 
-/// What it says there.
-pub const ONLINE: &[u8] = b"online";
+/// Whether a message says that.
+pub fn is_birth(prefix: &str, topic: &str, payload: &[u8]) -> bool {
+    topic.strip_prefix(prefix) == Some("/status") && payload == b"online"
+}
 
 /// Where a gateway announces an alarm.
 pub fn topic(prefix: &str, gateway: &str, alarm: &AlarmId) -> String {
@@ -120,7 +122,9 @@ mod tests {
         {
             assert!(!is_own(prefix, gateway, &own), "{prefix} {gateway}");
         }
-        assert!(!is_own("homeassistant", "gw.01", &status_topic("homeassistant")));
+        let status = status_topic("homeassistant");
+        assert!(!is_own("homeassistant", "gw.01", &status));
+        assert!(is_birth("homeassistant", &status, b"online") && !is_birth("homeassistant", &status, b"offline"));
     }
 
     proptest! {
