@@ -122,12 +122,13 @@ impl Journal {
         self.chronicle.retention = Retention { span: gateway.history, max: gateway.history_max };
         for memory in &gone {
             tracing::info!(alarm = %memory.facts.id, "is not configured any more");
+            // First the sensor that looks at the topic, then the topic.
+            self.farewells.extend(self.prefixes.farewells(&gateway.id, &memory.facts.id));
             self.farewells.push(Letter {
                 topic: Arc::from(gateway.topics.alarm(&memory.facts.id)),
                 payload: Bytes::new(),
                 retain: true,
             });
-            self.farewells.extend(self.prefixes.farewells(&gateway.id, &memory.facts.id));
         }
         self.gone.extend(gone);
     }
