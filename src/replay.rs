@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Why some commands do nothing here.
-const NOT_IN_A_RECORDING: &str = "a recording has no history, no statistics and no configuration that could be read again";
+const NOT_IN_A_RECORDING: &str =
+    "a recording has no history, no statistics and no configuration that could be read again";
 
 /// One line of a recording. Members that are not listed are ignored.
 #[derive(Deserialize)]
