@@ -24,58 +24,118 @@ pub struct Anchor {
     pub uptime: Span,
 }
 
+/// What a machine tells of time.
+pub(crate) trait Machine: std::fmt::Debug {
+    /// The clock that never steps, for timers of the run time.
+    fn monotonic(&self) -> Instant;
+    /// The clock that people set.
+    fn wall(&self) -> Stamp;
+    /// How long the machine has been running, sleep included.
+    fn uptime(&self) -> Span;
+    /// A random number for each boot; empty where there is none.
+    fn boot_id(&self) -> String;
+}
+
+/// The machine on which this runs.
+#[derive(Debug)]
+pub(crate) struct ThisMachine;
+
 /// The running time line.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Clock {
+    machine: Box<dyn Machine>,
     started: Instant,
     base: Moment,
     boot_id: String,
 }
 
+/// The same time line for another thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Twin {
+    since: Instant,
+    at: Moment,
+}
+
+impl Twin {
+    /// Where the time line stands.
+    pub fn at(&self) -> Moment {
+        let elapsed = ThisMachine.monotonic().saturating_duration_since(self.since);
+        self.at + Span::from_micros(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
 impl Clock {
+    /// A twin that goes on from now by this machine's clock.
+    pub fn twin(&self) -> Twin {
+        Twin { since: self.machine.monotonic(), at: self.at() }
+    }
+
     /// A time line that goes on from where an earlier run left it; a new one begins at the wall-clock time.
     pub fn start(last: Option<&Anchor>) -> Clock {
-        let boot_id = boot_id();
+        Clock::on(Box::new(ThisMachine), last)
+    }
+
+    /// The same on a machine that may be another one.
+    pub(crate) fn on(machine: Box<dyn Machine>, last: Option<&Anchor>) -> Clock {
+        let boot_id = machine.boot_id();
         let base = match last {
-            None => Moment::from_micros(wall().as_micros()),
-            Some(anchor) => anchor.at + gap_since(anchor, &boot_id),
+            None => Moment::from_micros(machine.wall().as_micros()),
+            Some(anchor) => anchor.at + gap_since(anchor, &boot_id, machine.as_ref()),
         };
-        Clock { started: monotonic(), base, boot_id }
+        Clock { started: machine.monotonic(), machine, base, boot_id }
     }
 
     /// One reading of both clocks.
     pub fn now(&self) -> Now {
-        Now { at: self.at(), wall: wall() }
+        Now { at: self.at(), wall: self.machine.wall() }
     }
 
     /// Where the time line stands.
     pub fn at(&self) -> Moment {
-        let elapsed = monotonic().saturating_duration_since(self.started);
+        let elapsed = self.machine.monotonic().saturating_duration_since(self.started);
         self.base + Span::from_micros(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
     }
 
     /// The monotonic instant of a moment, for timers of the run time; a moment that has passed is now.
     pub fn instant(&self, moment: Moment) -> Instant {
         let ahead = (moment - self.at()).to_std();
-        let now = monotonic();
+        let now = self.machine.monotonic();
         now.checked_add(ahead).unwrap_or(now)
     }
 
     /// What a later run needs to know.
     pub fn anchor(&self) -> Anchor {
         let Now { at, wall } = self.now();
-        Anchor { at, wall, boot_id: self.boot_id.clone(), uptime: uptime() }
+        Anchor { at, wall, boot_id: self.boot_id.clone(), uptime: self.machine.uptime() }
     }
 }
 
 /// How much time has passed since the anchor was taken.
-fn gap_since(anchor: &Anchor, boot_id: &str) -> Span {
+fn gap_since(anchor: &Anchor, boot_id: &str, machine: &dyn Machine) -> Span {
     let gap = if anchor.boot_id == boot_id && !boot_id.is_empty() {
-        Span::from_micros(uptime().as_micros() - anchor.uptime.as_micros())
+        Span::from_micros(machine.uptime().as_micros() - anchor.uptime.as_micros())
     } else {
-        wall() - anchor.wall
+        machine.wall() - anchor.wall
     };
     if gap < Span::ZERO || gap > LONGEST_GAP { Span::ZERO } else { gap }
+}
+
+impl Machine for ThisMachine {
+    fn monotonic(&self) -> Instant {
+        monotonic()
+    }
+
+    fn wall(&self) -> Stamp {
+        wall()
+    }
+
+    fn uptime(&self) -> Span {
+        uptime()
+    }
+
+    fn boot_id(&self) -> String {
+        boot_id()
+    }
 }
 
 /// A random number that the kernel gives each boot; empty where there is none.

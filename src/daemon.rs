@@ -21,6 +21,8 @@ mod reload;
 mod repeats;
 mod searches;
 mod signals;
+#[cfg(test)]
+mod simulation;
 
 pub(crate) use repeats::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
@@ -43,7 +45,7 @@ use ear::Ear;
 use faults::FaultLog;
 use figures::Counts;
 use journal::{Journal, Occasion};
-use pulse::Pulse;
+use pulse::{Pulse, SHORTEST_STOP};
 use reload::Reload;
 use searches::Searches;
 use std::rc::Rc;
@@ -113,6 +115,8 @@ struct Daemon {
     alarms_known: usize,
     /// Why there is a gap, while there is one.
     gap_cause: String,
+    /// Whether a gap has ended in this turn.
+    gap_has_ended: bool,
     due: Due,
 }
 
@@ -141,6 +145,19 @@ impl Daemon {
             ..Outbound::default()
         };
         let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone()).map_err(Unusable)?;
+        Ok(Daemon::new(config, clock, engine, step, journal, (link, heard)))
+    }
+
+    /// The loop between its world's parts: a clock, a store, a connection.
+    fn new(
+        config: Config,
+        clock: Rc<Clock>,
+        engine: Engine,
+        step: Step,
+        journal: Journal,
+        (link, heard): (Link, Listener),
+    ) -> Daemon {
+        let gateway = &config.gateway;
         let pulse = Pulse::start(clock.clone());
         let now = clock.now();
         let soon = |span: Span| now.at + span;
@@ -148,9 +165,9 @@ impl Daemon {
         let window = board
             .clone()
             .zip(config.http)
-            .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.as_ref().clone()));
+            .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.twin()));
         let counts = Counts::new(now.at, journal.outbox.next_number(), board);
-        Ok(Daemon {
+        Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload),
             due: Due {
                 checkpoint: soon(gateway.checkpoint),
@@ -172,6 +189,7 @@ impl Daemon {
             fence_is_out: false,
             alarms_known: engine.len(),
             gap_cause: "the daemon was not running".to_owned(),
+            gap_has_ended: false,
             config,
             clock,
             engine,
@@ -191,7 +209,7 @@ impl Daemon {
             replies: Vec::new(),
             searches: Searches::default(),
             reload: Reload::default(),
-        })
+        }
     }
 
     async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
@@ -239,8 +257,14 @@ impl Daemon {
                         Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                     },
                 };
-                if let Some(since) = stopped.take_if(|since| heard.at > *since) {
-                    self.stalled(since, heard.at);
+                // What was received in the moment before it has waited in our queue since.
+                if let Some(since) = &mut stopped {
+                    if heard.at - *since >= SHORTEST_STOP {
+                        self.stalled(*since, heard.at);
+                        stopped = None;
+                    } else {
+                        *since = heard.at.max(*since);
+                    }
                 }
                 self.hear(heard);
             }
@@ -297,7 +321,10 @@ impl Daemon {
     /// Writes what the turn has decided, and then lets it be seen.
     async fn finish_turn(&mut self) {
         let now = self.clock.now();
-        let checkpoint = now.at >= self.due.checkpoint && self.journal.wants_checkpoint(&mut self.engine);
+        // A gap moves deadlines. If the disk had it that time was observed beyond the gap, and not that they were moved, a
+        // crash would turn the gap into evidence.
+        let due = std::mem::take(&mut self.gap_has_ended) || now.at >= self.due.checkpoint;
+        let checkpoint = due && self.journal.wants_checkpoint(&mut self.engine);
         if checkpoint {
             self.due.checkpoint = now.at + self.config.gateway.checkpoint;
         }

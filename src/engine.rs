@@ -102,7 +102,7 @@ impl Engine {
             timers: Timers::default(),
             shelf: BTreeSet::new(),
             link: Link::NeverUp,
-            last: Moment::default(),
+            last: Moment::BEGINNING,
             next_seq: 1,
             next_handle: 0,
             active: 0,

@@ -6,7 +6,7 @@
 
 mod answer;
 
-use crate::clock::Clock;
+use crate::clock::Twin;
 use crate::time::{Moment, Span};
 use crate::wire::openmetrics::Snapshot;
 use hyper::server::conn::http1;
@@ -72,12 +72,12 @@ pub struct Listener {
 }
 
 /// Starts to listen. What keeps it from that is told on the board: alarms are more important than their statistics.
-pub fn start(address: SocketAddr, board: Arc<Board>, clock: Clock) -> Listener {
+pub fn start(address: SocketAddr, board: Arc<Board>, clock: Twin) -> Listener {
     let (running, stop) = watch::channel(());
     let shown = board.clone();
     let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(until_dropped(stop, listen(address, shown, Arc::new(clock)))),
+            Ok(runtime) => runtime.block_on(until_dropped(stop, listen(address, shown, clock))),
             Err(error) => shown.change(|shown| shown.trouble = Some(format!("{LISTENER}cannot start: {error}"))),
         }
     });
@@ -98,7 +98,7 @@ async fn until_dropped(mut stop: watch::Receiver<()>, work: impl Future<Output =
     }
 }
 
-async fn listen(address: SocketAddr, board: Arc<Board>, clock: Arc<Clock>) {
+async fn listen(address: SocketAddr, board: Arc<Board>, clock: Twin) {
     let listener = loop {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
@@ -119,9 +119,9 @@ async fn listen(address: SocketAddr, board: Arc<Board>, clock: Arc<Clock>) {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (board, clock) = (board.clone(), clock.clone());
+                let board = board.clone();
                 tokio::spawn(async move {
-                    serve(stream, &board, &clock).await;
+                    serve(stream, &board, clock).await;
                     drop(permit);
                 });
             }
@@ -134,7 +134,7 @@ async fn listen(address: SocketAddr, board: Arc<Board>, clock: Arc<Clock>) {
 }
 
 /// One request.
-async fn serve(stream: TcpStream, board: &Board, clock: &Clock) {
+async fn serve(stream: TcpStream, board: &Board, clock: Twin) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)

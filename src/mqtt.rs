@@ -15,6 +15,8 @@
 //!
 //! Messages are acknowledged when the caller says so, after the turn that they were part of is on disk.
 
+#[cfg(test)]
+pub(crate) mod double;
 mod library;
 mod link;
 mod listener;

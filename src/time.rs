@@ -74,6 +74,9 @@ impl fmt::Display for Span {
 pub struct Moment(i64);
 
 impl Moment {
+    /// Before every other: a machine whose clock has lost the year may begin its time line before 1970.
+    pub const BEGINNING: Moment = Moment(i64::MIN);
+
     /// The point `micros` microseconds after the line's origin.
     pub const fn from_micros(micros: i64) -> Moment {
         Moment(micros)

@@ -23,12 +23,20 @@ impl Daemon {
         if !self.engine.link().is_up() {
             return;
         }
-        let since = since.max(self.ear.proven());
+        let since = self.beginning_of_gap(since);
         let (from, to) = (self.clock.now().moved_to(since), self.clock.now().moved_to(resumed.max(since)));
         self.engine.handle(Input::LinkDown, from, &mut self.step);
         "the daemon was stopped, or the machine had no time for it".clone_into(&mut self.gap_cause);
         self.end_gap(to);
         self.ear.heard(to.at);
+    }
+
+    /// When a gap began of which nothing was known before `noticed`. Where silence matters (it was asked for proof, or a
+    /// deadline has passed), what was not heard since the last proof belongs to the gap.
+    fn beginning_of_gap(&mut self, noticed: Moment) -> Moment {
+        let proven = self.ear.proven();
+        let deadline_has_passed = self.engine.next_deadline().is_some_and(|deadline| deadline < noticed);
+        if self.ear.silent_since().is_some() || deadline_has_passed { proven } else { noticed.max(proven) }
     }
 
     /// The engine can hear again.
@@ -40,6 +48,7 @@ impl Daemon {
             self.status.last_gap = Some(Gap { from: now.stamp(since), to: now.wall, length, cause });
         }
         self.engine.handle(Input::LinkUp, now, &mut self.step);
+        self.gap_has_ended = true;
     }
 
     /// One thing that happened on the link.
@@ -57,9 +66,8 @@ impl Daemon {
             }
             LinkEvent::Subscribed { refused } => self.subscribed(refused),
             LinkEvent::Down { reason, silent_since } => {
-                // What was not heard since the last proof belongs to the gap.
-                let since = [silent_since, self.ear.silent_since()].into_iter().flatten().min().unwrap_or(now.at);
-                self.down(&reason, now.moved_to(since.max(self.ear.proven()).min(now.at)));
+                let since = self.beginning_of_gap(silent_since.unwrap_or(now.at));
+                self.down(&reason, now.moved_to(since.min(now.at)));
             }
         }
     }

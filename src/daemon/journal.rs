@@ -6,7 +6,7 @@
 use super::chronicle::{self, Chronicle, Retention};
 use super::discovery::Prefixes;
 use super::repeats::Repeats;
-use crate::clock::Clock;
+use crate::clock::{Clock, Machine, ThisMachine};
 use crate::config::{Config, Gateway};
 use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
 use crate::history::Filter;
@@ -15,7 +15,7 @@ use crate::store::disk::{DiskStore, Opened};
 use crate::store::history::{self, Search};
 use crate::store::keeper::Keeper;
 use crate::store::record::{self, Position, Recovered};
-use crate::store::{Batch, StoreError};
+use crate::store::{Batch, Store, StoreError};
 use crate::time::{Moment, Span};
 use crate::wire::event;
 use anyhow::Context as _;
@@ -59,11 +59,24 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens the store and puts the engine and the time line back to where they were.
     pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine)> {
+        let Opened { store, trouble } = DiskStore::open(&config.gateway.state_dir)?;
+        let start = |store| Keeper::start(store).context("cannot start the store's thread");
+        Journal::recover(config, Box::new(store), trouble, Box::new(ThisMachine), start, step)
+    }
+
+    /// Goes on with what is in the store; `keep` gives the store to whoever will write it.
+    pub(super) fn recover(
+        config: &Config,
+        mut store: Box<dyn Store>,
+        mut trouble: Option<String>,
+        machine: Box<dyn Machine>,
+        keep: impl FnOnce(Box<dyn Store>) -> anyhow::Result<Keeper>,
+        step: &mut Step,
+    ) -> anyhow::Result<(Journal, Clock, Engine)> {
         let gateway = config.gateway.clone();
-        let Opened { mut store, mut trouble } = DiskStore::open(&gateway.state_dir)?;
-        let Recovered { position, alarms, packets, first_packet, mut damaged } = record::recover(&mut store)?;
-        let prefixes = record::discovery_prefixes(&mut store)?;
-        let names = history::names(&mut store, &mut damaged)?;
+        let Recovered { position, alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
+        let prefixes = record::discovery_prefixes(store.as_mut())?;
+        let names = history::names(store.as_mut(), &mut damaged)?;
         if damaged > 0 {
             let lost = format!("{damaged} records were damaged: those alarms begin anew");
             trouble = Some(trouble.map_or(lost.clone(), |trouble| format!("{trouble}; {lost}")));
@@ -81,9 +94,9 @@ impl Journal {
                 gateway.id
             );
         }
-        let clock = Clock::start(position.as_ref().map(|position| &position.anchor));
+        let clock = Clock::on(machine, position.as_ref().map(|position| &position.anchor));
         let now = clock.now();
-        let outbox = restore_outbox(&mut store, position.as_ref())?;
+        let outbox = restore_outbox(store.as_mut(), position.as_ref())?;
         let (engine, gone) = match &position {
             Some(position) => {
                 let Position { next_seq, observed_until, .. } = position;
@@ -91,9 +104,8 @@ impl Journal {
             }
             None => (Engine::new(config.model.clone()), Vec::new()),
         };
-        let keeper = Keeper::start(Box::new(store)).context("cannot start the store's thread")?;
         let mut journal = Journal {
-            keeper,
+            keeper: keep(store)?,
             gateway,
             outbox,
             repeats: Repeats::restore(first_packet, packets),
@@ -110,7 +122,7 @@ impl Journal {
             failure: None,
             commits: 0,
             stored_bytes: 0,
-            observed_until: Moment::default(),
+            observed_until: Moment::BEGINNING,
         };
         journal.reconfigured(&config.gateway, gone);
         Ok((journal, clock, engine))
@@ -309,7 +321,7 @@ impl Journal {
     }
 }
 
-fn restore_outbox(store: &mut DiskStore, position: Option<&Position>) -> Result<Outbox, StoreError> {
+fn restore_outbox(store: &mut dyn Store, position: Option<&Position>) -> Result<Outbox, StoreError> {
     let (mut first, mut waiting, mut from) = (None, 0, 0);
     let mut last = None;
     loop {

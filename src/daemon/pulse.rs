@@ -9,10 +9,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 /// How often it looks.
-const BEAT: std::time::Duration = std::time::Duration::from_secs(1);
+const BEAT: Span = Span::from_secs(1);
 /// A beat that comes this much late is one of a process that did not run. No busy card is that slow, because the disk has
 /// a thread of its own.
 const STALL: Span = Span::from_secs(3);
+/// A stop that makes a beat so late is at least this long, because the last beat may have been one interval before it.
+pub(super) const SHORTEST_STOP: Span = Span::from_micros(STALL.as_micros() - BEAT.as_micros());
 
 /// Knows when the process last ran.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ impl Pulse {
         let beating = pulse.clone();
         tokio::task::spawn_local(async move {
             loop {
-                tokio::time::sleep(BEAT).await;
+                tokio::time::sleep(BEAT.to_std()).await;
                 beating.beat();
             }
         });

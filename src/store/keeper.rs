@@ -1,18 +1,18 @@
 //! A thread for the store: a card that takes a second to sync must not keep the daemon from listening.
 
 use super::{Batch, Store, StoreError};
-use std::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Jobs that may wait: a write, a page of letters, and one slice of each search that is going on.
 const QUEUE: usize = 16;
 
-type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
+/// Something for the store to do; it tells whoever waits for it.
+pub(crate) type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
 /// The store, seen from the daemon's loop.
 #[derive(Debug, Clone)]
 pub struct Keeper {
-    jobs: mpsc::SyncSender<Job>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl Keeper {
@@ -21,13 +21,19 @@ impl Keeper {
     /// # Errors
     /// The system gives no thread.
     pub fn start(mut store: Box<dyn Store>) -> std::io::Result<Keeper> {
-        let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
+        let (keeper, mut queue) = Keeper::without_thread();
         std::thread::Builder::new().name("store".into()).spawn(move || {
-            for job in queue {
+            while let Some(job) = queue.blocking_recv() {
                 job(store.as_mut());
             }
         })?;
-        Ok(Keeper { jobs })
+        Ok(keeper)
+    }
+
+    /// A keeper whose jobs somebody else does.
+    pub(crate) fn without_thread() -> (Keeper, mpsc::Receiver<Job>) {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        (Keeper { jobs }, queue)
     }
 
     /// Writes a batch; when it returns, the batch survives a power cut.
