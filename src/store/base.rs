@@ -91,17 +91,9 @@ impl Base {
 
     fn sync(&self) -> Result<(), String> {
         self.db.flush().map_err(|error| error.to_string())?;
-        let sync = || {
-            for entry in std::fs::read_dir(&self.folder)? {
-                let path = entry?.path();
-                if path.is_file() {
-                    File::open(&path)?.sync_all()?;
-                }
-            }
-            File::open(&self.folder)?.sync_all()?;
-            self.folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-        };
-        sync().map_err(|error: std::io::Error| error.to_string())
+        sync_below(&self.folder)
+            .and_then(|()| self.folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()))
+            .map_err(|error| error.to_string())
     }
 
     /// Pairs with keys in `range`, from either end.
@@ -117,6 +109,19 @@ impl Base {
             })
             .filter(|pair| !pair.as_ref().is_ok_and(|(key, _)| key == SEAL))
     }
+}
+
+/// Syncs all files in a folder and the folder itself. sled keeps what is large in a folder of its own.
+fn sync_below(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_below(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    File::open(folder)?.sync_all()
 }
 
 fn open(folder: &Path) -> Result<Base, String> {

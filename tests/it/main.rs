@@ -32,6 +32,7 @@ mod live;
 mod operators;
 mod outage;
 mod plot;
+mod power;
 mod proxy;
 mod readme;
 mod recordings;
