@@ -21,7 +21,7 @@ const LIVES: u64 = 4;
 /// Commits in each: several logs are filled, and worked into both databases.
 const COMMITS: u64 = 260;
 /// Cuts of each recording in the ordinary suite; `ANNUNCIATOR_CUTS` asks for more.
-const CUTS: usize = 60;
+const CUTS: usize = 100;
 /// Where the writer notes which commit has returned. It is not part of what is cut.
 const MARKS: &str = "marks";
 
