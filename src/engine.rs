@@ -132,6 +132,11 @@ impl Engine {
         self.next_seq
     }
 
+    /// Goes on with this number, if it is beyond the next one.
+    pub fn number_from(&mut self, seq: u64) {
+        self.next_seq = self.next_seq.max(seq);
+    }
+
     /// How many alarms there are.
     pub fn len(&self) -> usize {
         self.alarms.len()

@@ -11,9 +11,10 @@ use crate::config::{Config, Gateway};
 use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
 use crate::history::Filter;
 use crate::outbox::{Letter, Outbox, PAGE};
-use crate::store::disk::{DiskStore, Opened};
+use crate::store::disk::{DiskStore, OpenError, Opened};
 use crate::store::history::{self, Search};
 use crate::store::keeper::Keeper;
+use crate::store::late::LateStore;
 use crate::store::record::{self, Position, Recovered};
 use crate::store::{Batch, Store, StoreError};
 use crate::time::{Moment, Span};
@@ -59,9 +60,27 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens the store and puts the engine and the time line back to where they were.
     pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine)> {
-        let Opened { store, trouble } = DiskStore::open(&config.gateway.state_dir)?;
         let start = |store| Keeper::start(store).context("cannot start the store's thread");
-        Journal::recover(config, Box::new(store), trouble, Box::new(ThisMachine), start, step)
+        let machine = Box::new(ThisMachine);
+        let state_dir = &config.gateway.state_dir;
+        match DiskStore::open(state_dir) {
+            Ok(Opened { store, trouble }) => Journal::recover(config, Box::new(store), trouble, machine, start, step),
+            Err(error @ OpenError::InUse(_)) => Err(error.into()),
+            Err(OpenError::Io(error)) => {
+                tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
+                let store = LateStore::new(state_dir);
+                let is_known = store.is_known();
+                let (mut journal, clock, mut engine) =
+                    Journal::recover(config, Box::new(store), None, machine, start, step)?;
+                if !is_known {
+                    // Numbers that may have been given out must not be given out again; microseconds since 1970 are
+                    // beyond every number that is counted up to.
+                    engine.number_from(u64::try_from(clock.now().wall.as_micros()).unwrap_or(1));
+                }
+                journal.failure = Some((error, clock.at()));
+                Ok((journal, clock, engine))
+            }
+        }
     }
 
     /// Goes on with what is in the store; `keep` gives the store to whoever will write it.

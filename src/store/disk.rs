@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// The folder of the store in the state folder.
-const FOLDER: &str = "store";
+pub(super) const FOLDER: &str = "store";
 /// A log that is longer than this is worked into a base. Long enough that most of what comes and goes (an event until the
 /// broker has taken it) never reaches a base; short enough to be read in no time at the start.
 const LOG_BYTES: u64 = 2 << 20;
@@ -174,6 +174,16 @@ impl DiskStore {
         );
         let store = DiskStore::assemble(folder, lock, &[], &[])?;
         Ok(Opened { store, trouble: Some(trouble) })
+    }
+
+    /// Moves a store away of which nobody knows what is in it, if there is one.
+    pub(super) fn move_aside(state_dir: &Path) -> Result<(), StoreError> {
+        let folder = state_dir.join(FOLDER);
+        if folder.exists() {
+            let aside = quarantine(state_dir, &folder).map_err(|error| failed("move aside", &folder, error))?;
+            tracing::error!(aside = %aside.display(), "there is a store that could not be read at the start; it was moved");
+        }
+        Ok(())
     }
 
     /// Reads the logs that the bases lack, and goes on with the last one.

@@ -60,18 +60,75 @@ fn with_a_full_disk_alarms_go_on_and_with_room_it_heals() {
     println!("{filler} bytes filled {SIZE}; noticed after {excursions} excursions, all of them published, then healed");
 }
 
-#[test]
-fn a_state_folder_that_cannot_be_written_is_said_at_the_start() {
-    let mut daemon = Daemon::prepare(&config(1, HI));
-    // Root may write wherever permissions forbid it, but not to a file system that is mounted for reading.
-    let disk = Tmpfs::mount(&daemon.state_dir(), SIZE);
-    let remount = disk.command("mount").args(["-o", "remount,ro"]).arg(daemon.state_dir()).status().unwrap();
-    assert!(remount.success());
-    daemon.launch_by(disk.command(PROGRAM));
-    assert_eq!(daemon.wait(), 1);
-    let log = daemon.log();
-    for word in [daemon.state_dir().to_str().unwrap(), "Read-only file system"] {
-        assert!(log.contains(word), "{log}");
+/// What the status says of a store that cannot be written.
+fn says_that_it_is_not_durable(status: &serde_json::Value) {
+    assert_eq!(status["durable"], false, "{status}");
+    let problem = status["problems"][0].as_str().unwrap();
+    for word in ["Read-only file system", "alarms go on"] {
+        assert!(problem.contains(word), "{problem}");
     }
-    assert!(log.trim().lines().count() <= 2, "a message, not a flood: {log}");
+}
+
+#[test]
+fn with_a_disk_that_is_read_only_at_the_start_everything_goes_on_from_what_is_on_it() {
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::prepare(&config(broker.port, HI));
+    let disk = Tmpfs::mount(&daemon.state_dir(), SIZE);
+    let state_dir = daemon.state_dir();
+    let remount = |how: &str| {
+        let done = disk.command("mount").args(["-o", how]).arg(&state_dir).status().unwrap();
+        assert!(done.success());
+    };
+    daemon.launch_by(disk.command(PROGRAM));
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    assert_eq!(watcher.event("press-1/pressure/hi")["seq"], 1);
+    daemon.kill();
+    watcher.status("offline");
+
+    remount("remount,ro");
+    daemon.launch_by(disk.command(PROGRAM));
+    let status = watcher.status("online");
+    says_that_it_is_not_durable(&status);
+    assert_eq!(status["active"], 1, "what was on the disk is known: {status}");
+    watcher.value("press-1", "pressure", "3");
+    let idled = watcher.next("seq 2", |seen| seen.topic.contains("/events/") && seen.json()["seq"] == 2).json();
+    assert_eq!((&idled["to"], &idled["occurrence"]), (&json!("idled"), &json!(1)), "{idled}");
+
+    remount("remount,rw");
+    watcher.next("durability", |seen| seen.topic.ends_with("/status") && seen.json()["durable"] == true);
+    watcher.value("press-1", "pressure", "17");
+    watcher.next("seq 3", |seen| seen.topic.contains("/events/") && seen.json()["seq"] == 3);
+    daemon.kill();
+    watcher.status("offline");
+    daemon.launch_by(disk.command(PROGRAM));
+    let status = watcher.status("online");
+    assert_eq!((&status["durable"], &status["active"]), (&json!(true), &json!(1)), "{status}");
+    watcher.value("press-1", "pressure", "2");
+    let last = watcher.next("seq 4", |seen| seen.topic.contains("/events/") && seen.json()["seq"] == 4).json();
+    assert_eq!((&last["to"], &last["occurrence"]), (&json!("idled"), &json!(2)), "{last}");
+}
+
+#[test]
+fn with_a_state_folder_that_cannot_even_be_read_alarms_go_on_under_numbers_that_nobody_has_had() {
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::prepare(&config(broker.port, HI));
+    // Not even root can make a folder below a file.
+    std::fs::write(daemon.state_dir(), "in the way").unwrap();
+    daemon.launch();
+    assert_eq!(watcher.status("online")["durable"], false);
+    assert!(daemon.log().contains("nothing of this survives a restart"), "{}", daemon.log());
+    watcher.value("press-1", "pressure", "16");
+    let first = watcher.event("press-1/pressure/hi")["seq"].as_u64().unwrap();
+    assert!(first > 1_600_000_000_000_000, "{first} may have been given out before");
+    std::fs::remove_file(daemon.state_dir()).unwrap();
+    watcher.next("durability", |seen| seen.topic.ends_with("/status") && seen.json()["durable"] == true);
+    daemon.kill();
+    watcher.status("offline");
+    daemon.launch();
+    assert_eq!(watcher.status("online")["active"], 1);
+    watcher.value("press-1", "pressure", "2");
+    watcher.next("the next", |seen| seen.topic.contains("/events/") && seen.json()["seq"] == first + 1);
 }

@@ -1,0 +1,120 @@
+//! A store that could not be opened when it was needed, and may be later: a file system that was mounted for reading
+//! only, a folder without permission.
+//!
+//! Until then it holds what could be read of the store: a copy of its files, in the folder for temporary files, because
+//! sled cannot open what it may not write. Nobody else has written since, so what is committed when the store opens at
+//! last fits what is in it. If nothing could be read, a store that turns up later is moved aside, and an empty one is
+//! begun: its numbers are not those that were given out in the meantime.
+
+use super::disk::{DiskStore, OpenError};
+use super::{Batch, Pair, Store, StoreError};
+use std::path::{Path, PathBuf};
+
+/// The store in a folder, once it can be opened.
+#[derive(Debug)]
+pub struct LateStore {
+    state_dir: PathBuf,
+    store: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// It could not be read either.
+    Unknown,
+    /// What could be read, and the folder of the copy.
+    Copy(Box<DiskStore>, PathBuf),
+    /// It is open.
+    Open(Box<DiskStore>),
+}
+
+impl LateStore {
+    /// A store for `state_dir`, with what can be read of it.
+    pub fn new(state_dir: &Path) -> LateStore {
+        let copy = std::env::temp_dir().join(format!("annunciator-{}", std::process::id()));
+        let read = copy_below(&state_dir.join(super::disk::FOLDER), &copy.join(super::disk::FOLDER))
+            .map_err(|error| error.to_string())
+            .and_then(|()| DiskStore::open(&copy).map_err(|error| error.to_string()));
+        let store = match read {
+            Ok(opened) if opened.trouble.is_none() => Content::Copy(Box::new(opened.store), copy),
+            Ok(_) | Err(_) => {
+                remove(&copy);
+                Content::Unknown
+            }
+        };
+        LateStore { state_dir: state_dir.to_owned(), store }
+    }
+
+    /// Whether it knows what the store holds.
+    pub fn is_known(&self) -> bool {
+        !matches!(self.store, Content::Unknown)
+    }
+
+    fn open(&mut self) -> Result<&mut DiskStore, StoreError> {
+        if !matches!(self.store, Content::Open(_)) {
+            if !self.is_known() {
+                DiskStore::move_aside(&self.state_dir)?;
+            }
+            let opened = DiskStore::open(&self.state_dir).map_err(|error| match error {
+                OpenError::Io(error) => error,
+                OpenError::InUse(_) => StoreError::new("cannot open the store", error),
+            })?;
+            if let Content::Copy(_, folder) = std::mem::replace(&mut self.store, Content::Open(Box::new(opened.store)))
+            {
+                remove(&folder);
+            }
+        }
+        match &mut self.store {
+            Content::Open(store) => Ok(store),
+            Content::Unknown | Content::Copy(..) => Err(StoreError::new("cannot open the store", "it is not there")),
+        }
+    }
+
+    fn readable(&mut self) -> Option<&mut DiskStore> {
+        match &mut self.store {
+            Content::Unknown => None,
+            Content::Copy(store, _) | Content::Open(store) => Some(store),
+        }
+    }
+}
+
+impl Store for LateStore {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.open()?.commit(batch)
+    }
+
+    fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        self.readable().map_or(Ok(Vec::new()), |store| store.scan(prefix, from, limit))
+    }
+
+    fn scan_back(&mut self, prefix: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        self.readable().map_or(Ok(Vec::new()), |store| store.scan_back(prefix, before, limit))
+    }
+}
+
+impl Drop for LateStore {
+    fn drop(&mut self) {
+        if let Content::Copy(_, folder) = &self.store {
+            remove(folder);
+        }
+    }
+}
+
+fn copy_below(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_below(&source, &target)?;
+        } else {
+            std::fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(copy: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(copy) {
+        tracing::debug!(%error, "nothing to remove");
+    }
+}
