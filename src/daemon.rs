@@ -402,6 +402,11 @@ impl Daemon {
         self.status.active = self.engine.active();
         self.status.durable = self.journal.is_durable();
         self.status.problems.retain(|problem| !problem.starts_with(STORE));
+        self.status.problems.retain(|problem| !problem.starts_with(CLOCK));
+        if !now.wall.is_plausible() {
+            let unset = "it shows a time before this version was made; until it is set (NTP, RTC), stamps are marked";
+            self.status.problems.push(format!("{CLOCK}{unset}"));
+        }
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
         self.show_figures(now);
         let is_up = self.can_speak();
@@ -457,4 +462,5 @@ fn wanted(config: &Config) -> Vec<(String, u8)> {
 /// Problems of one kind begin with the same words, so that they can be found and taken back.
 const SUBSCRIPTION: &str = "subscription ";
 const STORE: &str = "store: ";
+const CLOCK: &str = "clock: ";
 const PROBE: &str = "probe ";

@@ -109,6 +109,10 @@ impl Sub for Moment {
     }
 }
 
+/// The day on which this version was finished: a wall clock that shows an earlier one has not been set. It is written down
+/// and not taken from the build, so that the same source gives the same program.
+const RELEASED: Stamp = Stamp(1_785_542_400_000_000);
+
 /// A wall-clock time: microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Stamp(i64);
@@ -122,6 +126,11 @@ impl Stamp {
     /// Microseconds since 1970 began, in UTC.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// Whether a clock that is right can show it.
+    pub fn is_plausible(self) -> bool {
+        self >= RELEASED
     }
 
     /// Reads RFC 3339, and the form mosquitto writes: `2026-11-20T14:57:26.654925Z+0000`, where the
@@ -203,6 +212,14 @@ impl Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_day_of_the_release_is_that_of_this_version() {
+        let (version, day) = ("0.1.0", "2026-08-01T00:00:00Z");
+        assert_eq!(env!("CARGO_PKG_VERSION"), version, "a new version has a new day");
+        assert_eq!(RELEASED.to_string(), day);
+        assert!(crate::clock::wall().is_plausible(), "the clock of this machine is wrong, or the day is in the future");
+    }
 
     #[test]
     fn stamps_read_what_mosquitto_writes() {

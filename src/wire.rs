@@ -56,6 +56,11 @@ impl Serialize for Rfc3339 {
     }
 }
 
+/// What is said beside a stamp of a clock that had not been set; nothing beside any other.
+fn doubt(stamp: Stamp) -> Option<&'static str> {
+    (!stamp.is_plausible()).then_some("unsynchronised")
+}
+
 /// The payload of something that serialises: structs of numbers and texts cannot fail.
 fn to_bytes(payload: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(payload).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes())

@@ -76,7 +76,7 @@ fn play(args: &Args, gateway: &str, player: &mut Player, mut plot: Option<&mut P
             say(&format!("{name}:{number}: command refused: {}", String::from_utf8_lossy(&reply)));
         }
         for event in &player.step.events {
-            output.write_all(&event::render(event, gateway))?;
+            output.write_all(&event::render_recorded(event, gateway))?;
             output.write_all(b"\n")?;
         }
         if live && !player.step.events.is_empty() {

@@ -1,6 +1,6 @@
 //! `base/events/<thing>/<property>/<level>`: one state change.
 
-use super::{Plain, PlainNumber, Rfc3339, title, to_bytes};
+use super::{Plain, PlainNumber, Rfc3339, doubt, title, to_bytes};
 use crate::engine::{Event, State};
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub(crate) struct Payload<'a> {
     to: &'a str,
     at: Rfc3339,
     #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Rfc3339>,
     occurrence: u64,
     cause: &'a str,
@@ -39,6 +41,11 @@ pub(crate) struct Payload<'a> {
 /// The event as JSON.
 pub fn render(event: &Event, gateway: &str) -> Vec<u8> {
     to_bytes(&payload(event, gateway))
+}
+
+/// The event of a recording. Its times are right whatever they are: one that was made by hand begins in 1970.
+pub fn render_recorded(event: &Event, gateway: &str) -> Vec<u8> {
+    to_bytes(&Payload { time: None, ..payload(event, gateway) })
 }
 
 /// The event, for whatever it becomes a part of.
@@ -59,6 +66,7 @@ pub(crate) fn payload<'a>(event: &'a Event, gateway: &'a str) -> Payload<'a> {
         from: event.from.as_str(),
         to: event.to.as_str(),
         at: Rfc3339(event.at),
+        time: doubt(event.at),
         since: event.since.filter(|_| event.to == State::Activated).map(Rfc3339),
         occurrence: event.occurrence,
         cause: event.cause.as_str(),

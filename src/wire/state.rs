@@ -3,7 +3,7 @@
 //! It changes with events only, not with values: `value` is the one of the latest event. For an idled alarm that is
 //! the value that ended the activation.
 
-use super::{Plain, PlainNumber, Rfc3339, title, to_bytes};
+use super::{Plain, PlainNumber, Rfc3339, doubt, title, to_bytes};
 use crate::engine::AlarmView;
 use crate::model::AlarmType;
 use serde::Serialize;
@@ -31,6 +31,8 @@ pub(crate) struct Payload<'a> {
     seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
     value: Option<Plain<'a>>,
@@ -86,6 +88,7 @@ pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> 
         since: view.since().map(Rfc3339),
         seq: last.map(|l| l.seq),
         at: last.map(|l| Rfc3339(l.at)),
+        time: last.and_then(|l| doubt(l.at)),
         cause: last.map(|l| l.cause.as_str()),
         value: last.and_then(|l| l.value.as_ref()).map(Plain),
         average: averages.then(|| last.and_then(|l| l.average).map(PlainNumber)),

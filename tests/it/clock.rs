@@ -147,3 +147,30 @@ fn a_wall_clock_that_steps_while_the_daemon_is_down_ends_no_observe_time() {
         }
     }
 }
+
+#[test]
+fn what_is_decided_before_the_clock_is_set_says_so() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::prepare(&config(broker.port, crate::support::HI));
+    let mut wall = Wall::new(daemon.config_file().parent().unwrap());
+    // A board without a battery begins its days in 1970.
+    wall.step(HOUR - Timestamp::now().as_second());
+    daemon.launch_by(wall.command());
+    let status = watcher.status("online");
+    assert!(status["problems"][0].as_str().unwrap().starts_with("clock: "), "{status}");
+    watcher.value("press-1", "pressure", "16");
+    let event = watcher.event("press-1/pressure/hi");
+    assert!(event["at"].as_str().unwrap().starts_with("1970-01-01T01:"), "{event}");
+    assert_eq!(event["time"], "unsynchronised", "{event}");
+    let is_state = |seen: &crate::support::Seen| seen.topic.contains("/alarms/") && seen.json()["seq"] == event["seq"];
+    assert_eq!(watcher.next("the state", is_state).json()["time"], "unsynchronised");
+    wall.step(0);
+    watcher.next("a clock that is set", |seen| {
+        seen.topic.ends_with("/status") && seen.json()["state"] == "online" && seen.json()["problems"] == Value::Null
+    });
+    watcher.value("press-1", "pressure", "3");
+    let event = watcher.event("press-1/pressure/hi");
+    assert_eq!((&event["to"], &event["time"]), (&Value::from("idled"), &Value::Null), "{event}");
+    assert_eq!(daemon.stop(), 0);
+}
