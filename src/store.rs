@@ -7,6 +7,7 @@
 mod base;
 pub mod disk;
 pub mod history;
+pub mod inspect;
 pub mod keeper;
 pub mod late;
 pub mod record;

@@ -2,6 +2,7 @@
 
 use super::{ConfigArg, Failure, say};
 use crate::config::Config;
+use crate::store::inspect::{Findings, inspect};
 use std::io::Write as _;
 
 #[derive(Debug, clap::Args)]
@@ -11,6 +12,9 @@ pub(super) struct Args {
     /// One JSON object a line on standard output: file, line, column, severity, message
     #[arg(long)]
     json: bool,
+    /// Look at the stored state, too, without disturbing a running daemon; exit 1 if it needs a person
+    #[arg(long)]
+    state: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -32,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 let (alarms, sources) = (config.model.definitions.len(), config.sources.len());
                 say(&format!("{file}: fine, {alarms} alarms on {sources} sources, {warnings} warnings"));
             }
-            Ok(())
+            if args.state { state(config) } else { Ok(()) }
         }
         Err(_) => {
             if !args.json {
@@ -40,5 +44,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             }
             Err(Failure::Config)
         }
+    }
+}
+
+fn state(config: &Config) -> Result<(), Failure> {
+    let Findings { problems, remark } = inspect(&config.gateway.state_dir, &config.gateway.id);
+    if !remark.is_empty() {
+        say(&format!("{}: {remark}", config.gateway.state_dir.display()));
+    }
+    problems.iter().for_each(|problem| say(problem));
+    match problems.len() {
+        0 => Ok(()),
+        count => Err(Failure::Run(anyhow::anyhow!("the stored state needs a look: {count} problems"))),
     }
 }

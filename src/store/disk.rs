@@ -34,6 +34,10 @@ use std::thread::JoinHandle;
 
 /// The folder of the store in the state folder.
 pub(super) const FOLDER: &str = "store";
+/// How the names of stores begin that were moved aside.
+const MOVED_ASIDE: &str = "store.damaged-";
+/// The file whose lock keeps other processes out.
+const LOCK: &str = "lock";
 /// A log that is longer than this is worked into a base. Long enough that most of what comes and goes (an event until the
 /// broker has taken it) never reaches a base; short enough to be read in no time at the start.
 const LOG_BYTES: u64 = 2 << 20;
@@ -143,7 +147,7 @@ impl DiskStore {
     pub fn open(state_dir: &Path) -> Result<Opened, OpenError> {
         let folder = state_dir.join(FOLDER);
         std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, error))?;
-        let lock_file = state_dir.join("lock");
+        let lock_file = state_dir.join(LOCK);
         let lock = File::options()
             .create(true)
             .write(true)
@@ -485,18 +489,35 @@ fn is_complete(bases: &[(Side, u64)], logs: &[u64]) -> bool {
     logs.iter().filter(|number| **number > sealed).zip(sealed + 1..).all(|(number, wanted)| *number == wanted)
 }
 
+/// Stores that were moved aside, oldest first.
+pub(super) fn moved_aside(state_dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(state_dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(MOVED_ASIDE)))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether a process has the store open.
+pub(super) fn is_in_use(state_dir: &Path) -> std::io::Result<bool> {
+    let lock = File::open(state_dir.join(LOCK))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Moves a store away, and lets go of the oldest of those that were moved before.
 fn quarantine(state_dir: &Path, folder: &Path) -> std::io::Result<PathBuf> {
-    let prefix = format!("{FOLDER}.damaged-");
-    let mut old: Vec<PathBuf> = std::fs::read_dir(state_dir)?
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
-        .collect();
-    old.sort();
+    let old = moved_aside(state_dir);
     for path in old.iter().take((old.len() + 1).saturating_sub(QUARANTINES)) {
         std::fs::remove_dir_all(path)?;
     }
-    let aside = state_dir.join(format!("{prefix}{:020}", crate::clock::wall().as_micros()));
+    let aside = state_dir.join(format!("{MOVED_ASIDE}{:020}", crate::clock::wall().as_micros()));
     std::fs::rename(folder, &aside)?;
     Ok(aside)
 }

@@ -21,8 +21,8 @@ pub struct LateStore {
 enum Content {
     /// It could not be read either.
     Unknown,
-    /// What could be read, and the folder of the copy.
-    Copy(Box<DiskStore>, PathBuf),
+    /// What could be read.
+    Copied { store: Box<DiskStore>, _copy: Copy },
     /// It is open.
     Open(Box<DiskStore>),
 }
@@ -30,16 +30,13 @@ enum Content {
 impl LateStore {
     /// A store for `state_dir`, with what can be read of it.
     pub fn new(state_dir: &Path) -> LateStore {
-        let copy = std::env::temp_dir().join(format!("annunciator-{}", std::process::id()));
-        let read = copy_below(&state_dir.join(super::disk::FOLDER), &copy.join(super::disk::FOLDER))
-            .map_err(|error| error.to_string())
-            .and_then(|()| DiskStore::open(&copy).map_err(|error| error.to_string()));
-        let store = match read {
-            Ok(opened) if opened.trouble.is_none() => Content::Copy(Box::new(opened.store), copy),
-            Ok(_) | Err(_) => {
-                remove(&copy);
-                Content::Unknown
+        let copy = Copy::of(state_dir).ok();
+        let opened = copy.and_then(|copy| DiskStore::open(copy.folder()).ok().map(|opened| (opened, copy)));
+        let store = match opened {
+            Some((opened, copy)) if opened.trouble.is_none() => {
+                Content::Copied { store: Box::new(opened.store), _copy: copy }
             }
+            Some(_) | None => Content::Unknown,
         };
         LateStore { state_dir: state_dir.to_owned(), store }
     }
@@ -58,21 +55,20 @@ impl LateStore {
                 OpenError::Io(error) => error,
                 OpenError::InUse(_) => StoreError::new("cannot open the store", error),
             })?;
-            if let Content::Copy(_, folder) = std::mem::replace(&mut self.store, Content::Open(Box::new(opened.store)))
-            {
-                remove(&folder);
-            }
+            self.store = Content::Open(Box::new(opened.store));
         }
         match &mut self.store {
             Content::Open(store) => Ok(store),
-            Content::Unknown | Content::Copy(..) => Err(StoreError::new("cannot open the store", "it is not there")),
+            Content::Unknown | Content::Copied { .. } => {
+                Err(StoreError::new("cannot open the store", "it is not there"))
+            }
         }
     }
 
     fn readable(&mut self) -> Option<&mut DiskStore> {
         match &mut self.store {
             Content::Unknown => None,
-            Content::Copy(store, _) | Content::Open(store) => Some(store),
+            Content::Copied { store, .. } | Content::Open(store) => Some(store),
         }
     }
 }
@@ -91,10 +87,28 @@ impl Store for LateStore {
     }
 }
 
-impl Drop for LateStore {
+/// A copy of a store's files, in the folder for temporary files. It goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Copy(PathBuf);
+
+impl Copy {
+    /// Copies the store in a state folder.
+    pub(super) fn of(state_dir: &Path) -> std::io::Result<Copy> {
+        let copy = Copy(std::env::temp_dir().join(format!("annunciator-{}", std::process::id())));
+        copy_below(&state_dir.join(super::disk::FOLDER), &copy.0.join(super::disk::FOLDER))?;
+        Ok(copy)
+    }
+
+    /// A state folder with the copy.
+    pub(super) fn folder(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Copy {
     fn drop(&mut self) {
-        if let Content::Copy(_, folder) = &self.store {
-            remove(folder);
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(%error, "nothing to remove");
         }
     }
 }
@@ -111,10 +125,4 @@ fn copy_below(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn remove(copy: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(copy) {
-        tracing::debug!(%error, "nothing to remove");
-    }
 }

@@ -132,3 +132,36 @@ fn with_a_state_folder_that_cannot_even_be_read_alarms_go_on_under_numbers_that_
     watcher.value("press-1", "pressure", "2");
     watcher.next("the next", |seen| seen.topic.contains("/events/") && seen.json()["seq"] == first + 1);
 }
+
+#[test]
+fn check_says_how_the_stored_state_is_and_disturbs_nobody() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::prepare(&config(broker.port, HI));
+    let check = |daemon: &Daemon, code: i32, word: &str| {
+        let mut command = std::process::Command::new(PROGRAM);
+        let output = command.args(["check", "--state", "--config"]).arg(daemon.config_file()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    };
+    check(&daemon, 0, "there is no store yet");
+    daemon.launch();
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    watcher.event("press-1/pressure/hi");
+    check(&daemon, 0, "a daemon has the store open");
+    assert_eq!(daemon.stop(), 0);
+    check(&daemon, 0, "1 alarms, the last event is 1");
+    let log = |entry: &std::path::PathBuf| entry.file_name().unwrap().to_string_lossy().starts_with("wal-");
+    let entries = std::fs::read_dir(daemon.state_dir().join("store")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = entries.filter(log).max().unwrap();
+    // A log that belongs far behind: those between are missing.
+    std::fs::rename(&newest, newest.with_file_name(format!("wal-{:020}", 9))).unwrap();
+    check(&daemon, 1, "damaged beyond use");
+    daemon.launch();
+    let status =
+        watcher.next("trouble", |seen| seen.topic.ends_with("/status") && seen.json()["problems"] != json!(null));
+    assert!(status.json()["problems"][0].as_str().unwrap().contains("moved to"), "{:?}", status.json());
+    check(&daemon, 1, "was moved aside");
+}

@@ -103,7 +103,7 @@ fn survives(folder: &Path, returned: u64, what: &str) -> u64 {
     let last = last_commit(&map);
     assert!((returned..=returned + 1).contains(&last), "{what}: commit {returned} had returned, the last is {last}");
     assert!(map == after(last), "{what}: not what commit {last} has left");
-    if last % 4 > 0 {
+    if !last.is_multiple_of(4) {
         return last;
     }
     store.commit(&batch(last + 1)).unwrap();
