@@ -21,6 +21,10 @@ use std::time::Duration;
 const CACHE_BYTES: u64 = 4 << 20;
 /// A large base on a slow card is open long before this.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
+/// How long sled may take to let go of a database, on a machine that is busy.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const PAUSE: Duration = Duration::from_millis(5);
 /// The key of the seal. No record begins with this byte.
 const SEAL: &[u8] = &[0];
 
@@ -138,17 +142,29 @@ fn open(folder: &Path) -> Result<Base, String> {
         // It is open for one update, or for reading, and flushed by hand; otherwise nothing may move in it.
         .flush_every_ms(None)
         .mode(sled::Mode::LowSpace);
-    let db = match config.open() {
+    let db = match open_when_free(&config) {
         Ok(db) => db,
         Err(first) => {
             // A snapshot only shortens the start. What it says wrongly, sled can read from its own log.
             for path in snapshots(folder).map_err(io)? {
                 std::fs::remove_file(&path).map_err(io)?;
             }
-            config.open().map_err(|_| first.to_string())?
+            open_when_free(&config).map_err(|_| first.to_string())?
         }
     };
     Ok(Base { db, folder: folder.to_owned() })
+}
+
+/// sled's threads let go of a database some time after it was closed. Other processes are kept out by a lock of our own,
+/// so whoever has this one is about to lose it.
+fn open_when_free(config: &sled::Config) -> sled::Result<sled::Db> {
+    for _ in 0..RELEASE_LIMIT.as_millis() / PAUSE.as_millis() {
+        match config.open() {
+            Err(error) if error.to_string().contains("could not acquire lock") => std::thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 fn snapshots(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
