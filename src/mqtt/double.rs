@@ -90,7 +90,7 @@ pub(crate) fn connection(clock: Rc<Clock>) -> ((Link, Listener), Wire) {
 impl Wire {
     fn tell(&self, event: LinkEvent) {
         // A daemon that has ended hears nothing.
-        let _ = self.events.as_ref().map(|events| events.try_send(self.link.heard(event)));
+        let _ = self.events.as_ref().is_some_and(|events| events.try_send(self.link.heard(event)).is_ok());
     }
 
     /// The connection was closed on purpose and will not come back.
