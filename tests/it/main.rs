@@ -31,6 +31,7 @@ mod link;
 mod live;
 mod operators;
 mod outage;
+mod performance;
 mod plot;
 mod power;
 mod proxy;

@@ -1,7 +1,6 @@
-//! What monitoring sees: figures and health over HTTP, and the performance of the alarms on request.
+//! What monitoring sees: figures and health over HTTP.
 
-use crate::support::operator::{Operator, Responder};
-use crate::support::{Broker, Daemon, HI, PATIENCE, Watcher, config, free_port, until};
+use crate::support::{Broker, Daemon, HI, PATIENCE, Seen, Watcher, config, free_port, until};
 use annunciator::model::AlarmId;
 use annunciator::performance::{Performance, Standing};
 use annunciator::time::{Moment, Now, Stamp};
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 fn with_window(broker: u16, window: u16, alarms: &str) -> String {
     config(broker, &format!("[http]\nlisten = \"127.0.0.1:{window}\"\n\n{alarms}"))
@@ -166,111 +166,13 @@ fn an_address_that_is_taken_is_reported_and_alarms_go_on() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let mut watcher = Watcher::connect(broker.port);
     let _daemon = Daemon::with(&with_window(broker.port, port, HI));
-    let problem = |seen: &crate::support::Seen| seen.json()["problems"][0].as_str().unwrap_or_default().to_owned();
+    let problem = |seen: &Seen| seen.json()["problems"][0].as_str().unwrap_or_default().to_owned();
     watcher.next("the problem", |seen| problem(seen).starts_with(&format!("http: cannot listen on 127.0.0.1:{port}")));
     watcher.value("press-1", "pressure", "16");
     watcher.event("press-1/pressure/hi");
     drop(taken);
     until("the window", || get(port, "/health", "*/*"));
     watcher.next("no problem", |seen| seen.topic == "annunciator/gw/status" && seen.json()["problems"].is_null());
-}
-
-#[test]
-fn stats_are_a_table_for_people() {
-    let broker = Broker::start();
-    let operator = Operator::at(broker.port);
-    let _responder = Responder::start(broker.port, |_, _| {
-        let counted = json!({ "alarm": "a/b/\u{1b}c", "activations": 9, "fleeting": 4, "share": 0.75 });
-        Some(json!({
-            "ok": true, "from": "2026-05-01T12:00:00Z", "to": "2026-05-02T12:00:00Z", "observed_seconds": 86400,
-            "last_10_minutes": 12, "peak_10_minutes": 14, "mean_10_minutes": 0.083, "last_day": 12, "floods": 1,
-            "flood_share": 0.02, "standing": 2, "shelved": 1, "stale": 1, "chattering": 1, "fleeting": 1,
-            "flood": { "since": "2026-05-02T11:59:00Z", "activations": 12, "peak": 14 },
-            "worst": {
-                "frequent": [counted, { "alarm": "d/e/f", "activations": 3, "share": 0.25 }], "chattering": [counted],
-                "fleeting": [counted], "stale": [{ "alarm": "d/e/f", "since": "2026-04-01T12:00:00Z" }],
-            },
-        }))
-    });
-    let want = "\
-From 2026-05-01 12:00:00 to 2026-05-02 12:00:00
-
-FIGURE                         VALUE  TARGET
-alarms in the last 10 minutes  12     up to 10    flood since 2026-05-02 11:59:00
-most in 10 minutes             14     up to 10
-mean in 10 minutes             0.083  1 to 2
-alarms in a day                12     150 to 300
-time in floods                 2.0 %  under 1 %
-chattering alarms              1      none
-fleeting alarms                1      none
-stale alarms                   1      under 5
-standing alarms                2
-shelved alarms                 1
-
-WHAT        HOW OFTEN                  SHARE   ALARM
-frequent    9                          75.0 %  a/b/\\u{1b}c
-frequent    3                          25.0 %  d/e/f
-chattering  9                          75.0 %  a/b/\\u{1b}c
-fleeting    4                          75.0 %  a/b/\\u{1b}c
-stale       since 2026-04-01 12:00:00          d/e/f
-";
-    assert_eq!(operator.succeeds("stats", &[]), want);
-}
-
-#[test]
-fn a_flood_is_told_and_stats_name_the_culprits() {
-    let broker = Broker::start();
-    let mut watcher = Watcher::connect(broker.port);
-    let calm = HI.replace("press-1", "press-2");
-    let daemon = Daemon::start(broker.port, &format!("{HI}{calm}"));
-    watcher.status("online");
-    for _ in 0..11 {
-        watcher.value("press-1", "pressure", "16");
-        watcher.value("press-1", "pressure", "14");
-    }
-    watcher.value("press-2", "pressure", "16");
-    // It comes in order behind the values, whatever of them is in the same turn.
-    watcher.publish("annunciator/gw/commands/stats", r#"{"request":"how"}"#);
-    let stats = watcher.next_on("replies");
-    watcher.looked_back();
-    watcher.next("the flood on the status", |seen| {
-        let note = seen.json()["problems"][0].as_str().unwrap_or_default().to_owned();
-        note.starts_with("flood of alarms since ")
-    });
-    until("the flood in the log", || daemon.log().contains("flood of alarms begins").then_some(()));
-    assert_eq!((&stats["request"], &stats["ok"]), (&json!("how"), &json!(true)), "{stats}");
-    for (name, want) in [
-        ("last_10_minutes", json!(12)),
-        ("peak_10_minutes", json!(12)),
-        ("last_day", json!(12)),
-        ("mean_10_minutes", json!(12)),
-        ("floods", json!(1)),
-        ("standing", json!(1)),
-        ("stale", json!(0)),
-        ("chattering", json!(1)),
-        ("fleeting", json!(1)),
-    ] {
-        assert_eq!(stats[name], want, "{name} of {stats}");
-    }
-    assert_eq!(stats["flood"]["activations"], 12, "{stats}");
-    let worst = &stats["worst"];
-    assert_eq!(
-        worst["frequent"],
-        json!([{ "alarm": "press-1/pressure/hi", "activations": 11, "fleeting": 11, "share": 0.917 },
-               { "alarm": "press-2/pressure/hi", "activations": 1, "share": 0.083 }])
-    );
-    assert_eq!(worst["chattering"][0]["alarm"], "press-1/pressure/hi");
-    // Shelved alarms are announced to nobody, so they are no load.
-    watcher.looked_back();
-    watcher.next_on("replies");
-    watcher.publish("annunciator/gw/commands/shelve", r#"{"alarm":"*","for":"1h"}"#);
-    watcher.next_on("replies");
-    watcher.value("press-1", "pressure", "16");
-    watcher.publish("annunciator/gw/commands/stats", "{}");
-    let stats = watcher.next_on("replies");
-    assert_eq!((&stats["last_day"], &stats["standing"], &stats["shelved"]), (&json!(12), &json!(0), &json!(2)));
-    let table = Operator::at(broker.port).succeeds("stats", &[]);
-    assert!(table.contains("frequent    11         91.7 %  press-1/pressure/hi"), "{table}");
 }
 
 /// A daemon's figures, with one alarm among the most frequent.
@@ -300,7 +202,7 @@ fn the_dashboard_asks_for_figures_that_exist() {
     let text = openmetrics::metrics(&snapshot(), Dialect::Prometheus);
     let known: BTreeSet<&str> =
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/grafana-dashboard.json");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/grafana-dashboard.json");
     let dashboard: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let mut queries = Vec::new();
     texts_of(&dashboard, "expr", &mut queries);
