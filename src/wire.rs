@@ -1,5 +1,6 @@
 //! What goes over MQTT, both ways: names of topics in [`topics`]; [`event`], [`state`] and [`status`] out, [`command`]
-//! in and its answer out.
+//! in and its answer out; [`performance`] in figures, [`openmetrics`] for those who do not speak MQTT, [`home_assistant`]
+//! for one that does.
 //!
 //! Pure functions between the engine's types and bytes: nothing here is kept and nothing is sent. One value always
 //! gives the same bytes, so that what is sent twice is equal.

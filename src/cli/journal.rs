@@ -1,7 +1,7 @@
 //! The log as the systemd journal takes it: with levels, and with what a line tells of as fields of its own.
 //!
-//! `journalctl -u annunciator -p warning` shows what matters, `journalctl ANNUNCIATOR_ALARM=boiler-7/temperature/HH` what
-//! is about one alarm. The text of an entry has everything, because it is all that most people look at. Where the
+//! `journalctl -u annunciator -p warning` shows what matters, `journalctl ANNUNCIATOR_TOPIC=things/boiler-7/temperature`
+//! what is about one topic. The text of an entry has everything, because it is all that most people look at. Where the
 //! journal's socket does not take an entry it goes to standard error, with the level in front (`<4>`), which is a
 //! little less and never nothing.
 //!

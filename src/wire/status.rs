@@ -1,4 +1,4 @@
-//! `base/status`: whether the daemon is there and how it is; `base/faults` and `base/metrics` beside it.
+//! `base/status`: whether the daemon is there and how it is; `base/faults` beside it, and what `base/metrics` counts.
 
 use super::{Rfc3339, to_bytes};
 use crate::intake::Fault;
