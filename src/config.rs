@@ -166,7 +166,6 @@ impl Config {
             () if old.state_dir != new.state_dir => Some("state_dir"),
             () if self.mqtt != other.mqtt => Some("[mqtt]"),
             () if self.http != other.http => Some("[http]"),
-            () if self.home_assistant != other.home_assistant => Some("[home_assistant]"),
             () => None,
         }
     }

@@ -36,6 +36,13 @@ impl Prefixes {
         Prefixes { current, obsolete, stored }
     }
 
+    /// Another one is configured, or none.
+    pub(super) fn change(&mut self, current: Option<String>) {
+        let mut known: Vec<String> = self.known().cloned().collect();
+        known.retain(|prefix| Some(prefix) != current.as_ref());
+        (self.obsolete, self.current) = (known, current);
+    }
+
     fn known(&self) -> impl Iterator<Item = &String> {
         self.obsolete.iter().chain(&self.current)
     }

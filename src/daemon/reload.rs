@@ -82,6 +82,7 @@ impl Daemon {
         self.journal.reconfigured(&config.gateway, gone);
         self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
         self.alarms_known = self.engine.len();
+        self.journal.prefixes.change(config.home_assistant.clone());
         self.discovery.begin_anew();
         let Outline { added, removed, changed, kept } = &outline;
         if !warnings.is_empty() {

@@ -1,6 +1,6 @@
 //! Alarms as Home Assistant's sensors: announced, taken back, announced again.
 
-use crate::support::{Broker, Daemon, HI, Seen, Watcher, config};
+use crate::support::{Broker, Daemon, HI, Seen, Watcher, config, until};
 use serde_json::json;
 
 const SENSOR: &str = "homeassistant/binary_sensor/gw/press-1__pressure__hi/config";
@@ -120,7 +120,7 @@ fn switched_off_or_moved_it_leaves_nothing_behind_even_after_a_crash() {
     removal(&mut watcher, &SENSOR.replace("homeassistant", "ha"));
     assert_eq!(retained(broker.port), [""; 0]);
     // It is done once.
-    crate::support::until("that it is forgotten", || daemon.log().contains("not announced").then_some(()));
+    until("that it is forgotten", || daemon.log().contains("not announced").then_some(()));
     assert_eq!(daemon.stop(), 0);
     let seen = watcher.all.len();
     daemon.launch();
@@ -128,6 +128,31 @@ fn switched_off_or_moved_it_leaves_nothing_behind_even_after_a_crash() {
     watcher.settle();
     let again = watcher.all[seen..].iter().filter(|seen| seen.topic.ends_with("/config")).count();
     assert_eq!(again, 0, "{}", watcher.transcript());
+}
+
+#[test]
+fn a_reload_moves_it_and_switches_it_off() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let daemon = Daemon::with(&announcing(broker.port, "homeassistant", HI));
+    announcement(&mut watcher, SENSOR);
+    let moved = SENSOR.replace("homeassistant", "ha");
+    daemon.configure(&announcing(broker.port, "ha", HI));
+    watcher.publish("annunciator/gw/commands/reload", "{}");
+    removal(&mut watcher, SENSOR);
+    let first = announcement(&mut watcher, &moved);
+    // It listens to the new prefix, when the broker has agreed.
+    until("the announcement", || {
+        watcher.publish("ha/status", "online");
+        watcher.settle();
+        watcher.settle();
+        let again = watcher.all.iter().filter(|seen| **seen == first).count();
+        (again > 1).then_some(())
+    });
+    daemon.configure(&config(broker.port, HI));
+    watcher.publish("annunciator/gw/commands/reload", "{}");
+    removal(&mut watcher, &moved);
+    assert_eq!(retained(broker.port), [""; 0]);
 }
 
 #[test]
