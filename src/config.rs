@@ -11,6 +11,7 @@ mod document;
 mod duration;
 pub mod keys;
 mod operations;
+mod reactions;
 mod reader;
 pub mod report;
 pub mod schema;
@@ -21,9 +22,11 @@ mod syntax;
 pub use connection::{Credentials, MqttSettings, Protocol, Tls};
 pub use duration::parse as parse_duration;
 pub use operations::HttpSettings;
+pub(crate) use reactions::test_delivery;
 pub use secret::Secret;
 
 use crate::model::Model;
+use crate::reaction::Reactions;
 use crate::source::Source;
 use crate::time::Span;
 use crate::wire::topics::Topics;
@@ -51,6 +54,8 @@ pub struct Config {
     pub sources: Arc<[Source]>,
     /// `[[alarm]]`, in order.
     pub model: Arc<Model>,
+    /// `[smtp]`, `[[template]]` and `[[reaction]]`.
+    pub reactions: Arc<Reactions>,
 }
 
 /// Who this daemon is and how it keeps house.
@@ -123,8 +128,8 @@ impl Config {
         main.check_sections(&keys::SECTIONS, "", &mut problems);
         for document in extra {
             document.check_sections(
-                &[&keys::ALARM],
-                "files in conf.d add alarms; everything else belongs into the main file",
+                &keys::ADDITIONS,
+                "files in conf.d add alarms, reactions and templates; everything else belongs into the main file",
                 &mut problems,
             );
         }
@@ -148,13 +153,29 @@ impl Config {
                 "add [[source]] with topic = \"things/{thing}/properties/{property}\", or as your devices publish",
             ));
         }
+        let all = |section, problems: &mut Problems| -> Vec<Table<'_, '_>> {
+            documents.iter().flat_map(|document| document.tables(section, problems)).collect()
+        };
+        let (templates, reactions) = (all(&keys::TEMPLATE, &mut problems), all(&keys::REACTION, &mut problems));
+        let alarms: Vec<_> = alarm_tables.into_iter().zip(definitions).collect();
+        let tables = reactions::Tables {
+            gateway: &gateway_table,
+            gateway_id: &gateway.id,
+            smtp: &main.table(&keys::SMTP, &mut problems),
+            templates: &templates,
+            reactions: &reactions,
+            alarms: &alarms,
+            are_whole: documents.iter().all(Document::is_whole),
+        };
+        let reactions = Arc::new(reactions::compile(&tables, &mut problems));
         if problems.has_errors() {
             return Err(problems.sorted());
         }
+        let definitions = alarms.into_iter().filter_map(|(_, definition)| definition).collect();
         let model = Arc::new(Model { definitions, max_things });
         let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
         let sources = sources.into();
-        Ok((Config { file, gateway, mqtt, http, home_assistant, sources, model }, problems.sorted()))
+        Ok((Config { file, gateway, mqtt, http, home_assistant, sources, model, reactions }, problems.sorted()))
     }
 
     /// What of `other` would take effect only after a restart; none: all of it can at once.

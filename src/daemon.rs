@@ -17,12 +17,14 @@ mod figures;
 mod hearing;
 mod journal;
 mod pulse;
+mod reacting;
 mod reload;
 mod repeats;
 mod searches;
 mod signals;
 #[cfg(test)]
 mod simulation;
+mod testing;
 
 pub(crate) use repeats::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
@@ -35,6 +37,7 @@ use crate::http::{self, Board};
 use crate::intake::Intake;
 use crate::mqtt::{self, Link, Listener, Outbound, Receipt};
 use crate::outbox::{Send, Token};
+use crate::reaction::sender::Answer;
 use crate::source::subscriptions;
 use crate::time::{Moment, Now, Span};
 use crate::wire::status::{self, Metrics, Status};
@@ -44,12 +47,14 @@ use discovery::Discovery;
 use ear::Ear;
 use faults::FaultLog;
 use figures::Counts;
-use journal::{Journal, Occasion};
+use journal::{Journal, Occasion, Reactors};
 use pulse::{Pulse, SHORTEST_STOP};
+use reacting::Reacting;
 use reload::Reload;
 use searches::Searches;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
 /// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
@@ -92,6 +97,9 @@ struct Daemon {
     link: Link,
     heard: Listener,
     journal: Journal,
+    reacting: Reacting,
+    /// What became of attempts to deliver.
+    answers: Receiver<Answer>,
     ear: Ear,
     pulse: Rc<Pulse>,
     faults: FaultLog,
@@ -105,6 +113,8 @@ struct Daemon {
     _window: Option<http::Listener>,
     /// Messages of this turn that are to be acknowledged.
     receipts: Vec<Receipt>,
+    /// Tests of reactions whose answers are awaited.
+    tests: testing::Tests,
     /// Answers to commands of this turn.
     replies: Vec<Reply>,
     searches: Searches,
@@ -134,7 +144,7 @@ struct Due {
 impl Daemon {
     fn start(config: Config) -> anyhow::Result<Daemon> {
         let mut step = Step::default();
-        let (journal, clock, engine) = Journal::open(&config, &mut step)?;
+        let (journal, clock, engine, reactors) = Journal::open(&config, &mut step)?;
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
         let will = Outbound {
@@ -145,7 +155,7 @@ impl Daemon {
             ..Outbound::default()
         };
         let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone()).map_err(Unusable)?;
-        Ok(Daemon::new(config, clock, engine, step, journal, (link, heard)))
+        Ok(Daemon::new(config, clock, engine, step, journal, reactors, (link, heard)))
     }
 
     /// The loop between its world's parts: a clock, a store, a connection.
@@ -155,6 +165,7 @@ impl Daemon {
         engine: Engine,
         step: Step,
         journal: Journal,
+        (reacting, answers): Reactors,
         (link, heard): (Link, Listener),
     ) -> Daemon {
         let gateway = &config.gateway;
@@ -196,6 +207,8 @@ impl Daemon {
             link,
             heard,
             journal,
+            reacting,
+            answers,
             ear: Ear::new(now.at),
             pulse,
             faults: FaultLog::default(),
@@ -206,6 +219,7 @@ impl Daemon {
             discovery: Discovery::default(),
             _window: window,
             receipts: Vec::new(),
+            tests: testing::Tests::new(),
             replies: Vec::new(),
             searches: Searches::default(),
             reload: Reload::default(),
@@ -237,6 +251,11 @@ impl Daemon {
                 heard = self.heard.recv() => Some(heard.ok_or_else(|| anyhow::anyhow!("the connection's task has ended"))?),
                 read = self.reload.read() => {
                     self.finish_reload(read, self.clock.now());
+                    None
+                }
+                answer = self.answers.recv() => {
+                    let answer = answer.ok_or_else(|| anyhow::anyhow!("the reactions' thread has ended"))?;
+                    self.reacting.answered(answer, &self.link, self.clock.now());
                     None
                 }
                 () = tokio::time::sleep_until(self.clock.instant(wake_at).into()) => None,
@@ -295,6 +314,9 @@ impl Daemon {
             // Without a connection no observe-time ends, but a shelving does.
             wake = wake.min(deadline + Span::from_micros(1));
         }
+        if let Some(due) = self.reacting.next_due(self.link.is_up()) {
+            wake = wake.min(due);
+        }
         match self.journal.retry_at() {
             Some(retry) => wake = wake.min(retry),
             None => {
@@ -336,12 +358,20 @@ impl Daemon {
         self.metrics.events += self.step.events.len() as u64;
         self.count_events(now);
         self.announce_changes();
-        self.journal.write(&mut self.engine, &mut self.step, &self.clock, Occasion { checkpoint, tidy }).await;
+        while let Ok(answer) = self.answers.try_recv() {
+            self.reacting.answered(answer, &self.link, now);
+        }
+        self.reacting.decide(&self.step, &self.engine, now, self.link.is_up());
+        let occasion = Occasion { checkpoint, tidy };
+        let Daemon { journal, engine, reacting, step, clock, .. } = self;
+        journal.write(engine, reacting, step, clock, occasion).await;
         // From here on everything that was decided is on disk, or the status says that it is not.
         for receipt in self.receipts.drain(..) {
             self.link.acknowledge(receipt);
         }
         self.settle_acknowledgements();
+        self.reacting.release(&self.link, now);
+        self.answer_tests();
         for reply in std::mem::take(&mut self.replies) {
             self.answer(reply);
         }
@@ -408,6 +438,8 @@ impl Daemon {
             self.status.problems.push(format!("{CLOCK}{unset}"));
         }
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        self.status.problems.retain(|problem| !problem.starts_with(REACTION));
+        self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
         self.show_figures(now);
         let is_up = self.can_speak();
         let is_stale = self.published_status.as_ref() != Some(&self.status) || now.at >= self.due.renewal;
@@ -464,3 +496,4 @@ const SUBSCRIPTION: &str = "subscription ";
 const STORE: &str = "store: ";
 const CLOCK: &str = "clock: ";
 const PROBE: &str = "probe ";
+const REACTION: &str = "reaction ";

@@ -214,6 +214,11 @@ impl Engine {
         }
     }
 
+    /// The place of an alarm's definition in the model.
+    pub(crate) fn definition_of(&self, alarm: AlarmIx) -> usize {
+        self.alarms[alarm.index()].definition.0 as usize
+    }
+
     /// When it has to be woken at the latest, if nothing happens before: just after this moment.
     pub fn next_wake(&mut self) -> Option<Moment> {
         [self.next_deadline(), self.next_unshelving()].into_iter().flatten().min()

@@ -5,6 +5,7 @@
 use crate::engine::{AlarmIx, AlarmView, Engine, Link, State};
 use crate::model::{Condition, OnGap, Operator, Trigger, Value, Verdict};
 use crate::time::{Now, Span};
+use crate::wire::reaction::Explained as ToldReaction;
 use crate::wire::{Plain, PlainNumber, Rfc3339};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -48,6 +49,8 @@ struct Explanation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Last<'a>>,
     held_back: Vec<HeldBack>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reactions: Vec<ToldReaction>,
 }
 
 /// An observe-time or a clear-delay that is running.
@@ -76,10 +79,10 @@ struct HeldBack {
     text: String,
 }
 
-/// Looks at one alarm.
-pub(crate) fn explain(engine: &Engine, ix: AlarmIx, now: Now) -> Explained<'_> {
+/// Looks at one alarm, and tells of its reactions, too.
+pub(crate) fn explain(engine: &Engine, ix: AlarmIx, reactions: Vec<ToldReaction>, now: Now) -> Explained<'_> {
     let view = engine.view(ix);
-    let explanation = explanation(engine, view, now);
+    let explanation = Explanation { reactions, ..explanation(engine, view, now) };
     Explained { alarm: view.facts().id.as_str(), text: words(view, &explanation), explanation }
 }
 
@@ -132,6 +135,7 @@ fn explanation<'a>(engine: &Engine, view: AlarmView<'a>, now: Now) -> Explanatio
             value: last.value.as_ref().map(Plain),
         }),
         held_back: held_back(engine, view, now),
+        reactions: Vec::new(),
     }
 }
 
@@ -324,6 +328,9 @@ fn words(view: AlarmView<'_>, told: &Explanation<'_>) -> String {
     }
     for HeldBack { text, .. } in &told.held_back {
         say(format_args!("Note: {text}."));
+    }
+    for reaction in &told.reactions {
+        say(format_args!("Reaction {}.", reaction.to_text()));
     }
     text
 }

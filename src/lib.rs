@@ -20,6 +20,8 @@
 //! - [`operate`] carries out what operators want of alarms, [`explain`] says why an alarm is as it is.
 //! - [`performance`] counts how well the alarms serve people, in the figures of ISA-18.2.
 //! - [`outbox`] knows what has to reach the broker, in which order, and what to do when there is too much.
+//! - [`reaction`] decides when somebody is told of an alarm, and sees to it that they are: schedule and queue are
+//!   functions too, and what sends has a thread of its own.
 //! - [`store`] puts all of it on disk, in one atomic, synced write for each turn of the loop.
 //! - [`mqtt`] is everything that knows rumqttc; [`clock`] is the one place that asks for the time.
 //! - [`http`] is a window through which monitoring looks at figures, from a thread of its own.
@@ -49,6 +51,7 @@ pub mod operate;
 pub mod outbox;
 pub mod performance;
 pub mod plot;
+pub mod reaction;
 pub mod replay;
 pub mod source;
 pub mod store;

@@ -24,9 +24,10 @@ mod poll;
 mod reason;
 pub(crate) mod route;
 mod subscriptions;
-mod tls;
+pub(crate) mod tls;
 mod v3;
 mod v5;
+pub(crate) mod visit;
 
 pub use link::Link;
 pub use listener::Listener;

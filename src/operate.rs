@@ -8,6 +8,7 @@ use crate::explain;
 use crate::model::Glob;
 use crate::time::Now;
 use crate::wire::command::{Command, ListQuery, Request};
+use crate::wire::reaction::Explained as ToldReaction;
 use crate::wire::reply::{self, Outcome};
 use crate::wire::state;
 use serde::Serialize;
@@ -23,15 +24,27 @@ pub fn execute(
     now: Now,
     step: &mut Step,
 ) -> Result<Vec<u8>, Box<Request>> {
+    execute_and_tell(request, gateway, engine, &|_, _| Vec::new(), now, step)
+}
+
+/// The same, where `reactions` has something to say of an alarm's reactions.
+pub(crate) fn execute_and_tell(
+    request: Request,
+    gateway: &str,
+    engine: &mut Engine,
+    reactions: &dyn Fn(&Engine, AlarmIx) -> Vec<ToldReaction>,
+    now: Now,
+    step: &mut Step,
+) -> Result<Vec<u8>, Box<Request>> {
     let Request { name, command } = request;
     let answer = match command {
         Command::Alarms { verb, alarm, who } => alarms(&name, verb, &alarm, &who, engine, now, step),
         Command::List(query) => list(&name, &query, gateway, engine),
         Command::Explain { alarm } => match engine.find(&alarm) {
-            Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, now))),
+            Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, reactions(engine, ix), now))),
             None => Err(unknown(engine, &alarm)),
         },
-        command @ (Command::History(_) | Command::Reload | Command::Stats) => {
+        command @ (Command::History(_) | Command::Reload | Command::Stats | Command::TestReaction { .. }) => {
             return Err(Box::new(Request { name, command }));
         }
     };

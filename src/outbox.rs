@@ -9,6 +9,7 @@
 //! It decides; it sends nothing and reads no disk. What it does not hold in memory the caller loads for it.
 
 use crate::engine::AlarmIx;
+use crate::reaction::sender::Ticket;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub enum Token {
     Probe,
     /// A message of which only the confirmation matters: what was acknowledged before it is settled.
     Fence,
+    /// What a reaction says over MQTT.
+    Reaction(Ticket),
     /// The last word before the end.
     Farewell,
 }

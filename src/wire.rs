@@ -1,6 +1,6 @@
-//! What goes over MQTT, both ways: names of topics in [`topics`]; [`event`], [`state`] and [`status`] out, [`command`]
-//! in and its answer out; [`performance`] in figures, [`openmetrics`] for those who do not speak MQTT, [`home_assistant`]
-//! for one that does.
+//! What goes over MQTT, both ways: names of topics in [`topics`]; [`event`], [`state`], [`reaction`] and [`status`] out,
+//! [`command`] in and its answer out; [`performance`] in figures, [`openmetrics`] for those who do not speak MQTT,
+//! [`home_assistant`] for one that does.
 //!
 //! Pure functions between the engine's types and bytes: nothing here is kept and nothing is sent. One value always
 //! gives the same bytes, so that what is sent twice is equal.
@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub mod home_assistant;
 pub mod openmetrics;
 pub mod performance;
+pub mod reaction;
 pub(crate) mod reply;
 pub mod state;
 pub mod status;
@@ -31,6 +32,11 @@ impl Serialize for Plain<'_> {
             Value::Text(text) => serializer.serialize_str(text),
         }
     }
+}
+
+/// A value as JSON, as payloads write it.
+pub(crate) fn value_as_json(value: &Value) -> serde_json::Value {
+    serde_json::to_value(Plain(value)).unwrap_or_default()
 }
 
 /// A number in a payload, likewise.

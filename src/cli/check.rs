@@ -1,5 +1,7 @@
 //! `annunciator check`: what is wrong with a configuration, all of it.
 
+mod online;
+
 use super::{ConfigArg, Failure, say};
 use crate::config::Config;
 use crate::store::inspect::{Findings, inspect};
@@ -15,6 +17,9 @@ pub(super) struct Args {
     /// Look at the stored state, too, without disturbing a running daemon; exit 1 if it needs a person
     #[arg(long)]
     state: bool,
+    /// Also try what it names: the broker and its permissions, the mail server up to the recipients, webhooks
+    #[arg(long)]
+    online: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -35,6 +40,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             if !args.json {
                 let (alarms, sources) = (config.model.definitions.len(), config.sources.len());
                 say(&format!("{file}: fine, {alarms} alarms on {sources} sources, {warnings} warnings"));
+            }
+            if args.online {
+                online::run(config, &args.config.config, args.json)?;
             }
             if args.state { state(config) } else { Ok(()) }
         }

@@ -19,7 +19,7 @@ pub(super) fn compile(
     tables: &[Table<'_, '_>],
     sources: Option<&[Source]>,
     problems: &mut Problems,
-) -> Vec<AlarmDefinition> {
+) -> Vec<Option<AlarmDefinition>> {
     let mut definitions = Vec::new();
     let mut taken = Taken::default();
     for (index, table) in tables.iter().enumerate() {
@@ -42,7 +42,7 @@ pub(super) fn compile(
                 ));
             }
         }
-        definitions.extend(one(table, identity, problems));
+        definitions.push(one(table, identity, problems));
     }
     definitions
 }

@@ -5,6 +5,10 @@
 
 use crate::model::{AlarmType, Operator, Severity};
 
+mod reactions;
+
+pub use reactions::{REACTION, SMTP, TEMPLATE};
+
 /// A table, or an array of tables.
 #[derive(Debug)]
 pub struct Section {
@@ -63,6 +67,8 @@ pub enum Shape {
     Secret,
     /// A table from texts to scalars.
     Map,
+    /// A duration, or a list of them.
+    Durations,
 }
 
 const fn key(name: &'static str, shape: Shape, default: &'static str, doc: &'static str) -> Key {
@@ -122,6 +128,12 @@ pub const GATEWAY: Section = Section {
             Shape::Duration,
             "\"1m\"",
             "A command that says when it was given (time) and is older than this is refused. 1s to 365d.",
+        ),
+        key(
+            "time_zone",
+            Shape::Text,
+            "\"UTC\"",
+            "Zone in which templates show times and hours are meant, such as Europe/Vienna (needs Debian's tzdata).",
         ),
     ],
 };
@@ -318,8 +330,18 @@ pub const ALARM: Section = Section {
              count: it counts; reset: it starts anew.",
         ),
         key("enabled", Shape::Boolean, "true", "Whether the alarm is enabled until an operator says otherwise."),
+        key(
+            "reactions",
+            Shape::TextOrList,
+            "",
+            "Names of reactions: the e-mails, webhook calls and MQTT messages that this alarm causes.",
+        ),
     ],
 };
 
 /// All sections, in the order of the reference file.
-pub const SECTIONS: [&Section; 6] = [&GATEWAY, &MQTT, &HTTP, &HOME_ASSISTANT, &SOURCE, &ALARM];
+pub const SECTIONS: [&Section; 9] =
+    [&GATEWAY, &MQTT, &HTTP, &HOME_ASSISTANT, &SMTP, &SOURCE, &TEMPLATE, &REACTION, &ALARM];
+
+/// The sections that files in `conf.d` may have, too.
+pub const ADDITIONS: [&Section; 3] = [&TEMPLATE, &REACTION, &ALARM];

@@ -207,11 +207,31 @@ impl<'d, 't> Table<'d, 't> {
             let default = self.key(name).map_or("", |key| key.default).trim_matches('"');
             return Some(duration::parse(default).unwrap_or(Span::ZERO));
         };
+        self.span_of(name, value, "a duration like \"5s\", or whole milliseconds", problems)
+    }
+
+    /// A duration, or a list of them, with their places.
+    pub(super) fn durations(&self, name: &str, problems: &mut Problems) -> Vec<(Span, Place)> {
+        let Some(value) = self.find(name) else { return Vec::new() };
+        let elements: Vec<&Spanned<DeValue<'_>>> = match value.get_ref() {
+            DeValue::Array(array) => array.iter().collect(),
+            _ => vec![value],
+        };
+        let place = |value: &Spanned<DeValue<'_>>| Place { file: self.file, span: value.span() };
+        let wanted = "a duration like \"15m\", or a list of durations";
+        if elements.is_empty() {
+            self.reject(name, value, wanted, problems);
+        }
+        let span = |value| self.span_of(name, value, wanted, problems).map(|span| (span, place(value)));
+        elements.into_iter().filter_map(span).collect()
+    }
+
+    fn span_of(&self, name: &str, value: &Spanned<DeValue<'_>>, wanted: &str, problems: &mut Problems) -> Option<Span> {
         let parsed = match value.get_ref() {
             DeValue::String(text) => duration::parse(text),
             DeValue::Integer(integer) => duration::from_millis(whole(integer), integer.as_str()),
             _ => {
-                self.reject(name, value, "a duration like \"5s\", or whole milliseconds", problems);
+                self.reject(name, value, wanted, problems);
                 return None;
             }
         };
@@ -298,7 +318,16 @@ impl<'d, 't> Table<'d, 't> {
             Some(text) if kind.get_ref() == "credential" && text.contains('/') => {
                 refuse(place.span(), "a credential has a name, not a path")
             }
-            Some(text) => Some(secret(text)),
+            Some(text) => {
+                let secret = secret(text);
+                if secret.is_open_to_everybody() {
+                    let message = format!("{name}: every user of this machine can read the {secret}");
+                    let place = Place { file: self.file, span: place.span() };
+                    problems
+                        .add(Problem::warning(place, message, "chmod 600 it, or use a credential").without_source());
+                }
+                Some(secret)
+            }
         }
     }
 

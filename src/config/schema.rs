@@ -43,6 +43,13 @@ fn of_key(key: &Key) -> Value {
         Shape::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Shape::Boolean => json!({ "type": "boolean" }),
         Shape::Duration => json!({ "type": ["string", "integer"], "minimum": 0, "examples": ["5s", "1h 30m", 250] }),
+        Shape::Durations => json!({
+            "anyOf": [
+                { "type": ["string", "integer"], "minimum": 0 },
+                { "type": "array", "items": { "type": ["string", "integer"], "minimum": 0 }, "minItems": 1 },
+            ],
+            "examples": ["15m", ["15m", "30m", "1h"]],
+        }),
         Shape::Scalar => json!({ "type": ["number", "string", "boolean"] }),
         Shape::Deadband => json!({
             "anyOf": [

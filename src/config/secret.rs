@@ -41,6 +41,20 @@ impl Secret {
     }
 }
 
+impl Secret {
+    /// Whether it is in a file that every user of the machine may read.
+    pub(crate) fn is_open_to_everybody(&self) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        const OTHERS_READ: u32 = 0o004;
+        match self {
+            Secret::File(path) => {
+                std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & OTHERS_READ != 0)
+            }
+            Secret::Env(_) | Secret::Credential(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -55,6 +55,9 @@ impl Daemon {
     /// else there is to publish does not wait for it.
     pub(super) fn refused(&mut self, token: Token, acknowledged: u64, topic: &str, reason: &str) {
         self.metrics.refused += 1;
+        if let Token::Reaction(ticket) = token {
+            self.reacting.refused(ticket, reason, self.clock.now());
+        }
         let problem = format!("{REFUSED}{topic}: {reason}");
         if !self.status.problems.contains(&problem) {
             tracing::error!(topic, reason, "the broker refuses what is published");

@@ -17,7 +17,9 @@ impl Daemon {
     pub(super) async fn stop(&mut self) {
         tracing::info!("stopping");
         signals::stopping();
+        self.reacting.close();
         self.prove_once_more().await;
+        self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();
         self.due.tidy = self.clock.at();
         self.finish_turn().await;
@@ -79,6 +81,27 @@ impl Daemon {
         };
         if tokio::time::timeout(LAST_PROOF, proof).await.is_ok() {
             self.advance();
+        }
+    }
+
+    /// What is on its way to somebody now would reach them twice if nobody waited for its end.
+    async fn let_attempts_end(&mut self) {
+        let end = async {
+            while self.reacting.is_busy() {
+                tokio::select! {
+                    answer = self.answers.recv() => {
+                        let Some(answer) = answer else { return };
+                        self.reacting.answered(answer, &self.link, self.clock.now());
+                    }
+                    heard = self.heard.recv() => {
+                        let Some(heard) = heard else { return };
+                        self.hear(heard);
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(FAREWELL, end).await.is_err() {
+            tracing::warn!("attempts to deliver did not end in time; they are made again after the next start");
         }
     }
 

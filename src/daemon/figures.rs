@@ -154,7 +154,7 @@ impl Daemon {
     /// The counters with what is known only now.
     pub(super) fn current_metrics(&self) -> Metrics {
         let outbox = &self.journal.outbox;
-        Metrics {
+        let mut metrics = Metrics {
             overflow: self.link.overflow(),
             outbox: outbox.waiting() as u64,
             outbox_dropped: outbox.dropped(),
@@ -165,7 +165,9 @@ impl Daemon {
             stored_bytes: self.journal.stored_bytes(),
             seq: self.engine.next_seq() - 1,
             ..self.metrics.clone()
-        }
+        };
+        self.reacting.count(&mut metrics, self.clock.at());
+        metrics
     }
 }
 

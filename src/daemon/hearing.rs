@@ -4,7 +4,7 @@ use super::answers::Reply;
 use super::ear::Doubt;
 use super::repeats::Repeats;
 use super::{Daemon, PROBE, SUBSCRIPTION};
-use crate::engine::{Input, Link as Hearing};
+use crate::engine::{Engine, Input, Link as Hearing};
 use crate::intake::Message;
 use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound, ReplyTo};
 use crate::operate;
@@ -159,13 +159,18 @@ impl Daemon {
 
     fn command(&mut self, request: Request, to: Option<ReplyTo>, now: Now) {
         let gateway = &self.config.gateway.id;
-        match operate::execute(request, gateway, &mut self.engine, now, &mut self.step) {
+        let reacting = &self.reacting;
+        let reactions = |engine: &Engine, alarm| reacting.explain(alarm, engine, now);
+        match operate::execute_and_tell(request, gateway, &mut self.engine, &reactions, now, &mut self.step) {
             Ok(payload) => self.replies.push(Reply { payload, to }),
             Err(request) => match *request {
                 Request { name, command: Command::History(query) } => self.searches.ask(name, query, to),
                 Request { name, command: Command::Stats } => {
                     let payload = self.stats(&name, now);
                     self.replies.push(Reply { payload, to });
+                }
+                Request { name, command: Command::TestReaction { reaction } } => {
+                    self.test_reaction(name, reaction, to, now);
                 }
                 Request { name, .. } => self.begin_reload(Some((name, to))),
             },
@@ -174,6 +179,9 @@ impl Daemon {
 
     pub(super) fn taken(&mut self, token: Token, acknowledged: u64) {
         self.metrics.published += 1;
+        if let Token::Reaction(ticket) = token {
+            self.reacting.confirmed(ticket, self.clock.now());
+        }
         self.settled(token, acknowledged);
     }
 
@@ -185,7 +193,7 @@ impl Daemon {
             Token::Discovery => self.discovery.taken(),
             Token::Probe => self.ear.taken(),
             Token::Fence => self.fence_is_out = false,
-            Token::Passing | Token::Farewell => {}
+            Token::Passing | Token::Farewell | Token::Reaction(_) => {}
         }
     }
 
@@ -221,5 +229,6 @@ impl Daemon {
         }
         self.engine.handle(Input::LinkDown, now, &mut self.step);
         self.journal.outbox.disconnected();
+        self.reacting.disconnected(self.clock.now());
     }
 }

@@ -5,17 +5,19 @@
 
 use super::chronicle::{self, Chronicle, Retention};
 use super::discovery::Prefixes;
+use super::reacting::Reacting;
 use super::repeats::Repeats;
 use crate::clock::{Clock, Machine, ThisMachine};
 use crate::config::{Config, Gateway};
 use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
 use crate::history::Filter;
 use crate::outbox::{Letter, Outbox, PAGE};
+use crate::reaction::sender::Answer;
 use crate::store::disk::{DiskStore, OpenError, Opened};
 use crate::store::history::{self, Search};
 use crate::store::keeper::Keeper;
 use crate::store::late::LateStore;
-use crate::store::record::{self, Position, Recovered};
+use crate::store::record::{self, Position, Recovered, reactions};
 use crate::store::{Batch, Store, StoreError};
 use crate::time::{Moment, Span};
 use crate::wire::event;
@@ -34,6 +36,9 @@ pub(super) struct Occasion {
     /// To remove what the broker has taken.
     pub(super) tidy: bool,
 }
+
+/// Reactions, and where the answers of their thread come out.
+pub(super) type Reactors = (Reacting, tokio::sync::mpsc::Receiver<Answer>);
 
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -59,7 +64,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the store and puts the engine and the time line back to where they were.
-    pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine)> {
+    pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let start = |store| Keeper::start(store).context("cannot start the store's thread");
         let machine = Box::new(ThisMachine);
         let state_dir = &config.gateway.state_dir;
@@ -70,7 +75,7 @@ impl Journal {
                 tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
                 let store = LateStore::new(state_dir);
                 let is_known = store.is_known();
-                let (mut journal, clock, mut engine) =
+                let (mut journal, clock, mut engine, reactors) =
                     Journal::recover(config, Box::new(store), None, machine, start, step)?;
                 if !is_known {
                     // Numbers that may have been given out must not be given out again; microseconds since 1970 are
@@ -78,7 +83,7 @@ impl Journal {
                     engine.number_from(u64::try_from(clock.now().wall.as_micros()).unwrap_or(1));
                 }
                 journal.failure = Some((error, clock.at()));
-                Ok((journal, clock, engine))
+                Ok((journal, clock, engine, reactors))
             }
         }
     }
@@ -91,7 +96,7 @@ impl Journal {
         machine: Box<dyn Machine>,
         keep: impl FnOnce(Box<dyn Store>) -> anyhow::Result<Keeper>,
         step: &mut Step,
-    ) -> anyhow::Result<(Journal, Clock, Engine)> {
+    ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let gateway = config.gateway.clone();
         let Recovered { position, alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
         let prefixes = record::discovery_prefixes(store.as_mut())?;
@@ -123,6 +128,9 @@ impl Journal {
             }
             None => (Engine::new(config.model.clone()), Vec::new()),
         };
+        let recovered = reactions::recover_reactions(store.as_mut(), &config.reactions)?;
+        let reactors =
+            Reacting::start(config, recovered, &engine, now).context("cannot start the reactions' thread")?;
         let mut journal = Journal {
             keeper: keep(store)?,
             gateway,
@@ -144,7 +152,7 @@ impl Journal {
             observed_until: Moment::BEGINNING,
         };
         journal.reconfigured(&config.gateway, gone);
-        Ok((journal, clock, engine))
+        Ok((journal, clock, engine, reactors))
     }
 
     /// Takes another configuration: alarms that are not in it leave the disk and the broker.
@@ -203,11 +211,19 @@ impl Journal {
     }
 
     /// Writes what the turn has decided, and what there is occasion for. The turn's events become letters.
-    pub(super) async fn write(&mut self, engine: &mut Engine, step: &mut Step, clock: &Clock, occasion: Occasion) {
+    pub(super) async fn write(
+        &mut self,
+        engine: &mut Engine,
+        reacting: &mut Reacting,
+        step: &mut Step,
+        clock: &Clock,
+        occasion: Occasion,
+    ) {
         let now = clock.at();
         self.chronicle.take(step, now);
         let mut letters: Vec<Letter> = step.events.drain(..).map(|event| self.letter(&event)).collect();
         letters.append(&mut self.farewells);
+        letters.append(&mut reacting.take_letters());
         if let Some((_, retry_at)) = &self.failure {
             if now < *retry_at {
                 self.keep(letters, false);
@@ -216,12 +232,14 @@ impl Journal {
             }
             // Nobody knows what the failed writes have left: everything is written again.
             engine.forget_stored();
+            reacting.forget_stored();
             self.repeats.forget_stored();
         }
         let healing = self.failure.is_some();
         let decided = !letters.is_empty()
             || !self.gone.is_empty()
             || engine.has_decided()
+            || reacting.has_changes()
             || self.repeats.must_be_written()
             || self.prefixes.must_be_written();
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
@@ -238,6 +256,7 @@ impl Journal {
             anchor,
         };
         let mut batch = self.batch(&changes, &letters, &position, healing);
+        reacting.put(&mut batch);
         let bytes = batch.bytes();
         let deletions = self.outbox.take_deletions();
         deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
@@ -250,6 +269,7 @@ impl Journal {
                 self.repeats.stored();
                 self.prefixes.stored();
                 self.chronicle.stored(now);
+                reacting.stored();
                 self.gone.clear();
                 if self.failure.take().is_some() {
                     tracing::info!("the store is written again");
@@ -261,6 +281,7 @@ impl Journal {
                     tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
                 }
                 engine.forget_stored();
+                reacting.forget_stored();
                 self.outbox.give_back_deletions(deletions);
                 self.failure = Some((error, clock.at() + RETRY));
                 self.keep(letters, false);

@@ -80,6 +80,7 @@ impl Daemon {
         let (outline, gone) = self.engine.reconfigure(config.model.clone(), now, &mut self.step);
         self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload);
         self.journal.reconfigured(&config.gateway, gone);
+        self.reacting.reconfigure(&config, &self.engine, now);
         self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
         self.alarms_known = self.engine.len();
         self.journal.prefixes.change(config.home_assistant.clone());

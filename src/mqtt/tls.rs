@@ -11,6 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) fn configuration(tls: &Tls) -> Result<TlsConfiguration, String> {
+    client_config(tls).map(|config| TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+/// The same, for whoever else talks TLS.
+pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
     let roots = match &tls.ca_file {
         Some(path) => roots_from(path)?,
         None => system_roots()?,
@@ -19,18 +24,17 @@ pub(crate) fn configuration(tls: &Tls) -> Result<TlsConfiguration, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?
         .with_root_certificates(roots);
-    let config = match &tls.client {
-        None => builder.with_no_client_auth(),
+    match &tls.client {
+        None => Ok(builder.with_no_client_auth()),
         Some((cert_file, key_file)) => {
             let chain = certificates(cert_file)?;
             let key = PrivateKeyDer::from_pem_file(key_file)
                 .map_err(|error| format!("key_file {}: {error}", key_file.display()))?;
             builder
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| format!("cert_file {} and key_file: {error}", cert_file.display()))?
+                .map_err(|error| format!("cert_file {} and key_file: {error}", cert_file.display()))
         }
-    };
-    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

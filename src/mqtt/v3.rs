@@ -137,7 +137,7 @@ impl From<Outgoing> for Happened {
 
 /// The library's error in words for a technician.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library's own words serve for what is not said better here")]
-fn explain(error: &ConnectionError) -> String {
+pub(super) fn explain(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(code) => format!("the broker refused the connection: {}", refusal(*code)),
         ConnectionError::NetworkTimeout => "the broker did not answer in time".to_owned(),

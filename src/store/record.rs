@@ -10,12 +10,15 @@
 //! | `f`, `h`, `x` | the history: see [`super::history`] |
 //! | `g` | the prefixes under which alarms may have been announced to Home Assistant |
 //! | `i` block | messages that were evaluated and that the broker may send again |
+//! | `d` number, `r` alarm reaction | what reactions have to deliver, and when: [`reactions`] |
 //!
 //! Handles, blocks and numbers are big-endian, so that the order of keys is theirs. Each value is a frame: a version, a
 //! checksum, and the record in postcard encoding. A frame whose checksum is wrong costs that record and nothing else; an
 //! older version is read as it was; a newer one is refused, because to go on without it would lose what it says.
 //!
 //! The records mirror the engine's types on purpose: those may change with the program, these only with a new version.
+
+pub mod reactions;
 
 use super::{Batch, Store, StoreError};
 use crate::clock::Anchor;

@@ -50,6 +50,11 @@ pub enum Command {
     Reload,
     /// How well the alarms serve people.
     Stats,
+    /// A real delivery, to see whether it works.
+    TestReaction {
+        /// The reaction's name.
+        reaction: String,
+    },
 }
 
 /// Which alarms to list.
@@ -134,7 +139,7 @@ impl Refusal {
 const ANY: [&str; 2] = ["request", "time"];
 
 /// The verbs, and the members that each of them takes.
-const VERBS: [(&str, &[&str]); 10] = [
+const VERBS: [(&str, &[&str]); 11] = [
     ("acknowledge", &["alarm", "by", "comment"]),
     ("enable", &["alarm", "by", "comment"]),
     ("disable", &["alarm", "by", "comment"]),
@@ -145,6 +150,7 @@ const VERBS: [(&str, &[&str]); 10] = [
     ("explain", &["alarm"]),
     ("reload", &[]),
     ("stats", &[]),
+    ("test-reaction", &["reaction"]),
 ];
 
 /// Reads a command. `max_shelve` is the longest time for which an alarm may be shelved.
@@ -237,6 +243,7 @@ impl Fields {
             "history" => return self.history().map(Command::History),
             "explain" => return Ok(Command::Explain { alarm: self.required("alarm")? }),
             "stats" => return Ok(Command::Stats),
+            "test-reaction" => return Ok(Command::TestReaction { reaction: self.required("reaction")? }),
             _ => return Ok(Command::Reload),
         };
         let alarm = self.required("alarm")?;

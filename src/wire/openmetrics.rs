@@ -143,6 +143,12 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
         commits,
         stored_bytes,
         seq,
+        reactions_delivered,
+        reactions_failed,
+        reactions_retried,
+        reactions_dropped,
+        reactions_waiting,
+        reactions_oldest_seconds,
     } = metrics;
     text.counter("messages", *messages, "Messages received.");
     text.counter("faults", *faults, "Messages, or parts of them, that could not be used.");
@@ -157,6 +163,12 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
     text.gauge("outbox_letters", *outbox, "Events that wait for the broker.");
     text.gauge("outbox_oldest_age_seconds", *outbox_age, "How long the oldest of them has waited.");
     text.counter("outbox_dropped_letters", *outbox_dropped, "Events dropped because too many waited.");
+    text.counter("reactions_delivered", *reactions_delivered, "Deliveries of reactions that the other side has taken.");
+    text.counter("reactions_failed", *reactions_failed, "Attempts to deliver that failed and are made again.");
+    text.counter("reactions_retried", *reactions_retried, "Attempts to deliver that were not the first.");
+    text.counter("reactions_dropped", *reactions_dropped, "Deliveries that never arrive.");
+    text.gauge("reactions_waiting", *reactions_waiting, "Deliveries that wait.");
+    text.gauge("reactions_oldest_age_seconds", *reactions_oldest_seconds, "How long the oldest of them has been due.");
     text.gauge("last_event_seq", *seq, "Sequence number of the latest event.");
     text.gauge("alarms", *alarms, "Alarms.");
     text.gauge("active_alarms", *active, "Alarms that are activated or acknowledged.");

@@ -149,4 +149,16 @@ pub struct Metrics {
     pub stored_bytes: u64,
     /// The sequence number of the latest event.
     pub seq: u64,
+    /// Deliveries of reactions that the other side has taken.
+    pub reactions_delivered: u64,
+    /// Attempts that failed and are made again.
+    pub reactions_failed: u64,
+    /// Attempts that were not the first.
+    pub reactions_retried: u64,
+    /// Deliveries that never arrive.
+    pub reactions_dropped: u64,
+    /// Deliveries that wait.
+    pub reactions_waiting: u64,
+    /// How long the oldest of them has been due.
+    pub reactions_oldest_seconds: u64,
 }

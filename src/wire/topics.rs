@@ -110,6 +110,18 @@ impl Topics {
         format!("{}/metrics", self.base)
     }
 
+    /// What became of a reaction's deliveries.
+    pub fn reaction(&self, name: &str) -> String {
+        format!("{}/reactions/{}", self.base, encode(name))
+    }
+
+    /// One topic of each kind that the daemon publishes to, for names that nothing has.
+    pub(crate) fn samples(&self) -> Vec<String> {
+        const NOTHING: &str = "annunciator-check";
+        let alarm = crate::model::AlarmId::new(NOTHING, NOTHING, NOTHING);
+        vec![self.probe(), self.event(&alarm), self.alarm(&alarm), self.reaction(NOTHING)]
+    }
+
     /// Where the daemon listens to itself.
     pub fn probe(&self) -> String {
         format!("{}/probe", self.base)

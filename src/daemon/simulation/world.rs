@@ -94,10 +94,10 @@ impl World {
         let machine = Box::new(Seen(self.clocks.clone()));
         let store = Box::new(Mounted(self.disk.clone()));
         let recovered = Journal::recover(&self.config, store, None, machine, |_| Ok(keeper), &mut step);
-        let (journal, clock, engine) = recovered.unwrap();
+        let (journal, clock, engine, reactors) = recovered.unwrap();
         let clock = Rc::new(clock);
         let (link, wire) = double::connection(clock.clone());
-        let daemon = Daemon::new(self.config.clone(), clock, engine, step, journal, link);
+        let daemon = Daemon::new(self.config.clone(), clock, engine, step, journal, reactors, link);
         let (stop, stopped) = watch::channel(false);
         tasks.spawn_local(serve(self.disk.clone(), jobs, self.pending.clone(), self.random.clone()));
         let daemon = tasks.spawn_local(daemon.run(Stop::when(stopped)));

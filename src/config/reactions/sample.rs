@@ -1,0 +1,247 @@
+//! Renders every template with sample events of every alarm that uses it.
+
+use super::action::Layers;
+use crate::config::report::{Problem, Problems};
+use crate::engine::{Cause, Event, State};
+use crate::model::{AlarmDefinition, AlarmType, Condition, Trigger, Value};
+use crate::reaction::delivery::{Delivery, Kind, Occasion, facts};
+use crate::reaction::render::Renderer;
+use crate::reaction::{Reaction, ReactionIx, Reactions, Transition};
+use crate::time::{Moment, Span, Stamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Alarms for which a reaction is rendered one by one. Of further ones only those that differ from all before in type or
+/// limit: a hundred thousand alarms must not take a minute to check.
+const ONE_BY_ONE: usize = 1_000;
+
+/// Renders all; a failure is a problem at the place of the text that failed.
+pub(super) fn render_all<'a>(
+    gateway: &str,
+    reactions: &Reactions,
+    definitions: impl Iterator<Item = &'a AlarmDefinition>,
+    sources: &[Layers<'_, '_>],
+    problems: &mut Problems,
+) {
+    let renderer = Renderer::new(gateway, &reactions.time_zone);
+    let mut rehearsal =
+        Rehearsal { renderer, gateway, reactions, sources, seen: BTreeMap::new(), told: BTreeSet::new() };
+    for (definition, named) in definitions.zip(&reactions.of_definitions) {
+        for ix in named {
+            if rehearsal.is_of_interest(*ix, definition) {
+                rehearsal.render(*ix, definition, problems);
+            }
+        }
+    }
+    // What no alarm uses yet is checked all the same.
+    let anything = sample_definition();
+    for ix in (0..reactions.list.len()).map(ReactionIx::new) {
+        if !rehearsal.seen.contains_key(&ix) {
+            rehearsal.render(ix, &anything, problems);
+        }
+    }
+}
+
+/// The type of an alarm and the kind of its limit.
+type Shape = (&'static str, &'static str);
+
+struct Rehearsal<'a, 'd, 't> {
+    renderer: Renderer,
+    gateway: &'a str,
+    reactions: &'a Reactions,
+    sources: &'a [Layers<'d, 't>],
+    /// For how many alarms a reaction was rendered, and of which shapes.
+    seen: BTreeMap<ReactionIx, (usize, BTreeSet<Shape>)>,
+    /// One mistake in a text is one problem, however many alarms meet it.
+    told: BTreeSet<(ReactionIx, &'static str)>,
+}
+
+impl Rehearsal<'_, '_, '_> {
+    fn is_of_interest(&mut self, ix: ReactionIx, definition: &AlarmDefinition) -> bool {
+        let (count, shapes) = self.seen.entry(ix).or_default();
+        *count += 1;
+        let kind = match &definition.trigger {
+            Trigger::Standard { condition, .. } | Trigger::Average { condition, .. } => match condition {
+                Condition::Number { .. } => "number",
+                Condition::Text { .. } => "text",
+                Condition::Boolean { .. } => "boolean",
+            },
+            Trigger::NoValue { .. } => "",
+        };
+        shapes.insert((definition.trigger.alarm_type().as_str(), kind)) || *count <= ONE_BY_ONE
+    }
+
+    fn render(&mut self, ix: ReactionIx, definition: &AlarmDefinition, problems: &mut Problems) {
+        let (Some(reaction), Some(layers)) = (self.reactions.get(ix), self.sources.get(ix.index())) else { return };
+        for (kind, event) in samples(reaction, definition) {
+            let delivery = sample_delivery(ix, reaction, kind, &event, definition, self.gateway);
+            let alone = self.renderer.variables(&delivery, &[], &reaction.name);
+            let digest = self.renderer.variables(&delivery, &[Arc::new(delivery.clone())], &reaction.name);
+            for (key, text) in reaction.action.texts() {
+                let mut rendered = self.renderer.render(text, &alone);
+                if rendered.is_ok() && text.tells_of_others() {
+                    rendered = self.renderer.render(text, &digest);
+                }
+                let Err(message) = rendered.and_then(|rendered| check_rendered(key, &rendered)) else { continue };
+                if self.told.insert((ix, key)) {
+                    let help = circumstances(&event, &message);
+                    problems.add(Problem::error(layers.with(key).place(key), format!("{key}: {message}"), help));
+                }
+            }
+        }
+    }
+}
+
+/// For which alarm a text has failed, and what there would have been.
+fn circumstances(event: &Event, message: &str) -> String {
+    let of = (event.alarm.alarm_type.as_str(), event.to.as_str());
+    let mut help = format!("for alarm {} of type {}, {}", event.alarm.id, of.0, of.1);
+    if message.contains("is unknown") {
+        help.push_str(": there are event, alarm, thing, gateway, occurrence, reaction, delivery, more and others");
+    }
+    help
+}
+
+/// What comes out has to be usable, too.
+fn check_rendered(key: &str, rendered: &str) -> Result<(), String> {
+    match key {
+        "topic" => crate::reaction::check_topic(rendered),
+        "url" => match rendered.parse::<hyper::Uri>() {
+            Ok(uri) if uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")) => Ok(()),
+            Ok(_) | Err(_) => {
+                Err(format!("{rendered:?} is no url; a part that may hold any character needs | urlencode"))
+            }
+        },
+        "headers" => match rendered.parse::<hyper::header::HeaderValue>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err("a header cannot hold what this gives".to_owned()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The deliveries that a reaction may make for an alarm.
+fn samples(reaction: &Reaction, definition: &AlarmDefinition) -> Vec<(Kind, Event)> {
+    let plan = &reaction.plan;
+    let mut samples = Vec::new();
+    let event = |from, to, cause| sample_event(definition, from, to, cause);
+    for transition in &plan.on {
+        let (from, to, cause) = match transition {
+            Transition::Activated => (State::Enabled, State::Activated, Cause::ObserveTime),
+            Transition::Acknowledged => (State::Activated, State::Acknowledged, Cause::Command),
+            Transition::Idled => (State::Activated, State::Idled, Cause::Value),
+            Transition::Off => (State::Activated, State::Off, Cause::Command),
+            Transition::Enabled => (State::Off, State::Enabled, Cause::Command),
+        };
+        let kind = if *transition == Transition::Activated { Kind::First } else { Kind::Change };
+        samples.push((kind, event(from, to, cause)));
+    }
+    if !plan.repeat.is_empty() {
+        samples.push((Kind::Repeat(1), event(State::Enabled, State::Activated, Cause::ObserveTime)));
+    }
+    if plan.on_clear {
+        samples.push((Kind::Clear, event(State::Activated, State::Idled, Cause::Value)));
+    }
+    samples
+}
+
+fn sample_event(definition: &AlarmDefinition, from: State, to: State, cause: Cause) -> Event {
+    let thing: Arc<str> =
+        definition.things.first().map_or("thing-1", |thing| thing.as_str()).replace(['*', '?'], "1").into();
+    let value = match &definition.trigger {
+        Trigger::Standard { condition, .. } | Trigger::Average { condition, .. } => Some(match condition {
+            Condition::Number { high, .. } => Value::Number(*high),
+            Condition::Text { limit, .. } => Value::Text(limit.clone()),
+            Condition::Boolean { limit, .. } => Value::Boolean(*limit),
+        }),
+        // A thing that has never spoken has no value.
+        Trigger::NoValue { .. } => None,
+    };
+    let by_command = cause == Cause::Command;
+    let facts = Arc::new(definition.facts(&thing));
+    let average = (facts.alarm_type == AlarmType::Average).then_some(1.0);
+    let at = Stamp::from_micros(1_777_636_814_000_000);
+    Event {
+        seq: 42,
+        alarm: facts,
+        from,
+        to,
+        at,
+        since: Some(at - Span::from_secs(5)),
+        occurrence: 3,
+        cause,
+        value,
+        value_at: None,
+        average,
+        by: by_command.then(|| Arc::from("kim")),
+        comment: by_command.then(|| Arc::from("on it")),
+    }
+}
+
+/// A delivery as an event of that definition would cause it.
+pub(crate) fn sample_delivery(
+    ix: ReactionIx,
+    reaction: &Reaction,
+    kind: Kind,
+    event: &Event,
+    definition: &AlarmDefinition,
+    gateway: &str,
+) -> Delivery {
+    let opened = Some((format!("{gateway}-41"), event.at - Span::from_secs(900)));
+    let mut occasion = Occasion::of(event, None, gateway, opened);
+    occasion.facts = facts(&event.alarm, Some(definition)).into();
+    Delivery {
+        id: Delivery::name(&occasion.event_id, &reaction.name, kind),
+        reaction: ix,
+        alarm: event.alarm.id.clone(),
+        severity: event.alarm.severity,
+        kind,
+        occasion: Arc::new(occasion),
+        due: Moment::default(),
+        due_wall: event.at,
+        after: None,
+        done: Vec::new(),
+        told_by: None,
+    }
+}
+
+/// An alarm for reactions that no alarm names.
+fn sample_definition() -> AlarmDefinition {
+    use crate::model::{OnGap, Operator, Severity, ThingPattern};
+    AlarmDefinition {
+        things: vec![ThingPattern::Exactly("thing-1".into())],
+        property: "property".into(),
+        level: "test".into(),
+        trigger: Trigger::Standard {
+            condition: Condition::number(Operator::Greater, 90.0, None),
+            observe_time: Span::ZERO,
+            clear_delay: Span::ZERO,
+        },
+        on_gap: OnGap::Pause,
+        enabled: true,
+        severity: Severity::Info,
+        title: "A test of this reaction; nothing is wrong".into(),
+        description: "".into(),
+    }
+}
+
+/// What a test sends: an activation of no real alarm.
+pub(crate) fn test_delivery(ix: ReactionIx, reaction: &Reaction, gateway: &str, now: crate::time::Now) -> Delivery {
+    let definition = sample_definition();
+    let mut event = sample_event(&definition, State::Enabled, State::Activated, Cause::Command);
+    event.at = now.wall;
+    event.since = Some(now.wall);
+    event.seq = 0;
+    event.occurrence = 0;
+    let mut delivery = sample_delivery(ix, reaction, Kind::Test, &event, &definition, gateway);
+    let event_id = format!("{gateway}-test-{}", now.wall.as_micros());
+    let occasion = Arc::make_mut(&mut delivery.occasion);
+    occasion.event = occasion.event.replace(&occasion.event_id, &event_id).into();
+    occasion.event_id.clone_from(&event_id);
+    occasion.opened_by = Some(event_id.clone());
+    occasion.opened_at = Some(now.wall);
+    delivery.id = Delivery::name(&event_id, &reaction.name, Kind::Test);
+    delivery.due = now.at;
+    delivery.due_wall = now.wall;
+    delivery
+}

@@ -1,0 +1,318 @@
+//! HTTP calls: one request, one answer, and what the answer means.
+//!
+//! A 2xx is a delivery. What is wrong with this very request (400, 413, 422 and their like) is never accepted; all else,
+//! an address that is not there and a login that is refused included, is tried again: somebody may repair it. Redirections
+//! are not followed unless asked for, answers are read up to a limit, and the whole call has a time limit.
+
+use super::Webhook;
+use super::delivery::{Delivery, Outcome};
+use super::render::{Renderer, Variables};
+use crate::clock;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use ring::hmac;
+use std::fmt::Write as _;
+
+/// Characters of an answer that are shown to people.
+const SHOWN: usize = 200;
+
+/// Calls for one reaction.
+pub(super) struct Caller {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// A request that is ready, but for where a redirection leads.
+struct Call {
+    uri: Uri,
+    method: Method,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Caller {
+    /// A client with the certificates of this reaction.
+    pub(super) fn new(webhook: &Webhook) -> Result<Caller, String> {
+        // Without https there is nothing to trust, and a machine without certificates can do without.
+        let config = match (&webhook.origin, &webhook.tls.ca_file) {
+            (Some(origin), None) if origin.starts_with("http://") && webhook.redirects == 0 => plain_config()?,
+            _ => crate::mqtt::tls::client_config(&webhook.tls)?,
+        };
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http);
+        Ok(Caller { client: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// Calls, and says what came of it.
+    pub(super) async fn send(
+        &self,
+        webhook: &Webhook,
+        delivery: &Delivery,
+        variables: &Variables,
+        renderer: &Renderer,
+    ) -> Outcome {
+        let (call, flaws) = match compose(webhook, delivery, variables, renderer) {
+            Ok(composed) => composed,
+            Err(outcome) => return outcome,
+        };
+        match tokio::time::timeout(webhook.timeout.to_std(), self.call(webhook, call)).await {
+            Ok(Ok(answer)) => judge(answer, flaws),
+            Ok(Err(reason)) => Outcome::unreachable(reason),
+            Err(_) => Outcome::unreachable(format!("no answer within {}", webhook.timeout)),
+        }
+    }
+
+    async fn call(&self, webhook: &Webhook, mut call: Call) -> Result<Answer, String> {
+        for _ in 0..webhook.redirects {
+            let answer = self.once(&call, webhook.response_max).await?;
+            let Some(next) = answer.location.clone().filter(|_| answer.status.is_redirection()) else {
+                return Ok(answer);
+            };
+            call = follow(call, &answer, &next)?;
+        }
+        self.once(&call, webhook.response_max).await
+    }
+
+    async fn once(&self, call: &Call, response_max: usize) -> Result<Answer, String> {
+        let mut request = Request::new(Full::new(call.body.clone()));
+        request.method_mut().clone_from(&call.method);
+        request.uri_mut().clone_from(&call.uri);
+        request.headers_mut().clone_from(&call.headers);
+        let response = self.client.request(request).await.map_err(|error| explain(&error))?;
+        Ok(read(response, response_max).await)
+    }
+
+    /// Whether somebody answers there, whatever they say.
+    pub(super) async fn knock(&self, webhook: &Webhook, origin: &str) -> Result<String, String> {
+        let uri: Uri = format!("{origin}/").parse().map_err(|error| format!("{origin}: {error}"))?;
+        let call = Call { uri, method: Method::HEAD, headers: HeaderMap::new(), body: Bytes::new() };
+        match tokio::time::timeout(webhook.timeout.to_std(), self.once(&call, webhook.response_max)).await {
+            Ok(Ok(answer)) => Ok(format!("{origin} answers ({})", answer.status)),
+            Ok(Err(reason)) => Err(format!("{origin}: {reason}")),
+            Err(_) => Err(format!("{origin}: no answer within {}", webhook.timeout)),
+        }
+    }
+}
+
+fn plain_config() -> Result<rustls::ClientConfig, String> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS: {error}"))?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+/// What the other side said.
+struct Answer {
+    status: StatusCode,
+    retry_after: Option<u64>,
+    location: Option<String>,
+    text: String,
+}
+
+async fn read(response: Response<hyper::body::Incoming>, most: usize) -> Answer {
+    let text_of =
+        |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let status = response.status();
+    let retry_after = text_of(header::RETRY_AFTER).and_then(|text| seconds_until(&text));
+    let location = text_of(header::LOCATION);
+    // What cannot be read to its end has been said all the same: the status is the answer.
+    let body = match Limited::new(response.into_body(), most).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => Bytes::new(),
+    };
+    let text = String::from_utf8_lossy(&body);
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect::<String>();
+    Answer { status, retry_after, location, text: text.trim().to_owned() }
+}
+
+/// `Retry-After` in seconds, or as a date (RFC 9110).
+fn seconds_until(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(seconds);
+    }
+    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    let ahead = date.timestamp().as_microsecond() - clock::wall().as_micros();
+    u64::try_from(ahead / 1_000_000).ok()
+}
+
+fn judge(answer: Answer, flaws: Vec<String>) -> Outcome {
+    let Answer { status, retry_after, location, text } = answer;
+    let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
+    if status.is_success() {
+        return Outcome::Taken { answer: said, flaws };
+    }
+    if status.is_redirection() {
+        let target = location.unwrap_or_default();
+        let reason = format!("{status} to {target}: redirections are followed as far as redirects says");
+        return Outcome::Later { reason, unreachable: false, retry_after };
+    }
+    match status {
+        StatusCode::BAD_REQUEST
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::NOT_ACCEPTABLE
+        | StatusCode::GONE
+        | StatusCode::LENGTH_REQUIRED
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::URI_TOO_LONG
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::UNPROCESSABLE_ENTITY
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Outcome::Refused { reason: said },
+        _ => {
+            let is_away = matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            );
+            Outcome::Later { reason: said, unreachable: is_away, retry_after }
+        }
+    }
+}
+
+/// The request after a redirection. What proves who we are goes to nobody else.
+fn follow(call: Call, answer: &Answer, location: &str) -> Result<Call, String> {
+    let wrong = || format!("{}: it redirects to {location:?}, which is no http address", answer.status);
+    let absolute = if location.starts_with('/') {
+        format!("{}://{}{location}", call.uri.scheme_str().unwrap_or("https"), call.uri.authority().ok_or_else(wrong)?)
+    } else {
+        location.to_owned()
+    };
+    let uri: Uri = absolute.parse().map_err(|_| wrong())?;
+    if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(wrong());
+    }
+    let is_same = uri.authority() == call.uri.authority() && uri.scheme() == call.uri.scheme();
+    let mut next = Call { uri, ..call };
+    if !matches!(answer.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+        next.method = Method::GET;
+        next.body = Bytes::new();
+        next.headers.remove(header::CONTENT_TYPE);
+    }
+    if !is_same {
+        next.headers.remove(header::AUTHORIZATION);
+        next.headers.remove(header::COOKIE);
+    }
+    Ok(next)
+}
+
+fn compose(
+    webhook: &Webhook,
+    delivery: &Delivery,
+    variables: &Variables,
+    renderer: &Renderer,
+) -> Result<(Call, Vec<String>), Outcome> {
+    let refused = |reason: String| Outcome::Refused { reason };
+    let url = renderer
+        .render(&webhook.url, variables)
+        .map_err(|error| refused(format!("the template of url has failed: {error}")))?;
+    let uri: Uri = url.trim().parse().map_err(|error| refused(format!("{url:?} is no url: {error}")))?;
+    if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(refused(format!("{url:?} is no http address")));
+    }
+    let mut flaws = Vec::new();
+    let body = match (&webhook.body, &webhook.method) {
+        (None, method) if *method == Method::GET => String::new(),
+        (body, _) => {
+            let rendered = renderer.for_people("body", body.as_ref(), variables, || variables.event_json());
+            flaws.extend(rendered.flaw);
+            rendered.text
+        }
+    };
+    let mut headers = HeaderMap::new();
+    let content =
+        if body.trim_start().starts_with(['{', '[']) { "application/json" } else { "text/plain; charset=utf-8" };
+    if !body.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+    }
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("annunciator/", env!("CARGO_PKG_VERSION"))));
+    for (name, text) in &webhook.headers {
+        let rendered = renderer.render(text, variables).and_then(|value| {
+            let value = value.parse::<HeaderValue>().map_err(|error| error.to_string())?;
+            Ok((name.parse::<HeaderName>().map_err(|error| error.to_string())?, value))
+        });
+        match rendered {
+            Ok((name, value)) => {
+                headers.insert(name, value);
+            }
+            Err(error) => flaws.push(format!("header {name} was left out: {error}")),
+        }
+    }
+    if let Ok(id) = delivery.id.parse() {
+        headers.insert(HeaderName::from_static("idempotency-key"), id);
+    }
+    if let Some(token) = &webhook.token {
+        // A secret that cannot be read may be there the next time.
+        let token = token.read().map_err(Outcome::unreachable)?;
+        let mut value: HeaderValue = format!("Bearer {token}")
+            .parse()
+            .map_err(|_| Outcome::unreachable("the token cannot stand in a header"))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if let Some(secret) = &webhook.secret {
+        let secret = secret.read().map_err(Outcome::unreachable)?;
+        let seconds = clock::wall().as_micros() / 1_000_000;
+        if let Ok(value) = sign(&secret, seconds, &body).parse() {
+            headers.insert(HeaderName::from_static("x-annunciator-signature"), value);
+        }
+    }
+    Ok((Call { uri, method: webhook.method.clone(), headers, body: body.into() }, flaws))
+}
+
+/// `t=<seconds>,v1=<hex>`: HMAC-SHA256 over `<seconds>.<body>`, so that an old request cannot be sent again as a new one.
+fn sign(secret: &str, seconds: i64, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, format!("{seconds}.{body}").as_bytes());
+    tag.as_ref().iter().fold(format!("t={seconds},v1="), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The library's error with its causes, in one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_the_documentation() {
+        // printf '1777636814.{}' | openssl dgst -sha256 -hmac hunter2
+        assert_eq!(
+            sign("hunter2", 1_777_636_814, "{}"),
+            "t=1777636814,v1=012b91a797b9413772bb1ba7c509a815c5b9ff7d9719320cb5da609a8b457fdc"
+        );
+    }
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date() {
+        assert_eq!(seconds_until("120"), Some(120));
+        assert!(seconds_until("Fri, 31 Dec 2049 23:59:59 GMT").is_some_and(|seconds| seconds > 1_000_000));
+        assert_eq!(seconds_until("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+        assert_eq!(seconds_until("soon"), None);
+    }
+}
