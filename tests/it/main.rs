@@ -35,6 +35,7 @@ mod performance;
 mod plot;
 mod power;
 mod proxy;
+mod reactions;
 mod readme;
 mod recordings;
 mod reference;

@@ -3,6 +3,7 @@
 pub mod operator;
 pub mod protocol;
 pub mod proxy;
+pub mod servers;
 pub mod tmpfs;
 pub mod traffic;
 
