@@ -4,6 +4,7 @@
 //! usage.
 
 mod acknowledge;
+mod anomaly;
 mod change;
 mod check;
 mod completions;
@@ -77,6 +78,8 @@ enum Verb {
     Replay(replay::Args),
     /// Watch the three example alarms live, on a broker and things of its own
     Demo(demo::Args),
+    /// Find out what is unusual about a series of values
+    Anomaly(anomaly::Args),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print a completion script for a shell
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Anomaly(args) => anomaly::run(&args),
         Verb::Schema => schema::run(),
         Verb::List(args) => list::run(&args),
         Verb::History(args) => history::run(&args),

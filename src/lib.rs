@@ -33,6 +33,7 @@
 //!
 //! Words are those of ISA-18.2 (IEC 62682), OPC UA Part 9 and the W3C Web of Things.
 
+pub mod anomaly;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -1,0 +1,351 @@
+//! What was learnt from a past: the scales of the properties, how segments are described, and what is normal.
+//!
+//! It decides whether a past suffices and what stands in the way. A past may be longer than memory: it is gone through
+//! three times, for the scales, for the clusters, and for the scores, and never held. Several properties of one thing
+//! are described side by side; the first of them sets the pace.
+
+use super::cluster::{Clustering, Normal};
+use super::feature::Features;
+use super::interval::{Change, Follower};
+use super::real;
+use super::segment::{Cut, Cutter};
+use super::series::{Sample, Scale, Survey};
+use super::tail::Tail;
+use super::threshold::Thresholds;
+use crate::time::{Span, Stamp};
+use std::fmt;
+
+/// Segments without which nothing is normal yet. With half of them, clusters are a matter of luck.
+pub const LEAST_SEGMENTS: usize = 30;
+/// Descriptions that are held for the clustering; of more, every second one is left out, and so on.
+const MOST_HELD: usize = 4_096;
+/// Scores of the past that are held for the thresholds, in the same way.
+const MOST_SCORES: usize = 16_384;
+/// A model that finds more of its own past unusual than this has not understood it.
+const MOST_MARKED: f64 = 0.1;
+
+/// What a user says about a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// How long a segment is.
+    pub segment: Span,
+    /// From one segment to the next.
+    pub step: Span,
+    /// How clusters are found.
+    pub clustering: Clustering,
+    /// The percentile of the past scores from which on a score is unusual.
+    pub sensitivity: f64,
+    /// Anomalies shorter than this are none.
+    pub min_duration: Span,
+}
+
+/// The past that a model was built from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trained {
+    /// Its first sample.
+    pub from: Stamp,
+    /// Its last sample.
+    pub to: Stamp,
+    /// How many samples there were.
+    pub samples: usize,
+    /// How many segments described it.
+    pub segments: usize,
+    /// Anomalies that the model finds in it, for each day.
+    pub anomalies_per_day: f64,
+}
+
+/// What is normal, and from when on something is not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// What the user said.
+    pub settings: Settings,
+    /// How each property is cut.
+    pub cuts: Vec<Cut>,
+    /// The scale of each property.
+    pub scales: Vec<Scale>,
+    /// How segments are described.
+    pub features: Features,
+    /// What is normal.
+    pub normal: Normal,
+    /// How far from it the past was.
+    pub tail: Tail,
+    /// From scores to severities.
+    pub thresholds: Thresholds,
+    /// What it was learnt from.
+    pub trained: Trained,
+}
+
+/// Why a past makes no model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BuildError {
+    /// There is no sample of this property, by its place in the model.
+    Missing(usize),
+    /// This property never changes.
+    Constant(usize),
+    /// There are too few whole segments.
+    TooLittle {
+        /// How many there are.
+        segments: usize,
+        /// How long the past is.
+        covers: Span,
+        /// How long it should be, if it had no gaps.
+        needed: Span,
+    },
+    /// The model would find that share of its own past unusual.
+    MarksItself(f64),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Missing(place) => write!(f, "property {} has no numeric values in this time", place + 1),
+            BuildError::Constant(place) => {
+                write!(f, "property {} never changes in this time: there is nothing to learn from it", place + 1)
+            }
+            BuildError::TooLittle { segments, covers, needed } => write!(
+                f,
+                "too little history: {covers} with {segments} whole segments, at least {LEAST_SEGMENTS} are needed ({needed} \
+                 without gaps); a shorter segment or step needs less"
+            ),
+            BuildError::MarksItself(share) => write!(
+                f,
+                "the model finds {:.0} % of its own past unusual; a higher sensitivity percentile, a longer segment or a \
+                 past without the faults would help",
+                share * 100.0
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// Describes the present segment of a thing, as its samples come.
+#[derive(Debug, Clone)]
+pub struct Describer {
+    cutters: Vec<Cutter>,
+    scales: Vec<Scale>,
+    features: Features,
+}
+
+impl Describer {
+    fn new(cuts: &[Cut], scales: &[Scale], features: Features) -> Describer {
+        Describer { cutters: cuts.iter().map(|cut| Cutter::new(*cut)).collect(), scales: scales.to_vec(), features }
+    }
+
+    /// Takes the next sample of a property in. The description of a segment, when the first property completes one and
+    /// the others have enough samples in it.
+    pub fn push(&mut self, property: usize, sample: Sample) -> Option<Vec<f64>> {
+        let is_complete = self.cutters.get_mut(property)?.push(sample);
+        if property != 0 || !is_complete || !self.cutters.iter().all(Cutter::has_enough) {
+            return None;
+        }
+        let parts = self.cutters.iter().zip(&self.scales);
+        let parts = parts.map(|(cutter, scale)| self.features.describe(cutter.segment(), *scale));
+        let description: Vec<f64> = parts.flatten().collect();
+        // A value near the largest number has no place on any scale.
+        description.iter().all(|feature| feature.is_finite()).then_some(description)
+    }
+}
+
+impl Model {
+    /// Learns from a past of `properties` properties, which is gone through three times.
+    ///
+    /// # Errors
+    /// What is wrong with the past.
+    pub fn build<I>(properties: usize, settings: Settings, past: impl Fn() -> I) -> Result<Model, BuildError>
+    where
+        I: Iterator<Item = (usize, Sample)>,
+    {
+        let (surveys, cuts, scales) = survey(properties, settings, past())?;
+        let covers = surveys.iter().filter_map(Survey::covers).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let (from, to) = covers.unwrap_or_default();
+        let is_fixed = cuts.iter().all(Cut::is_fixed);
+        let features = Features::of_past(to - from, is_fixed);
+
+        let mut describer = Describer::new(&cuts, &scales, features);
+        let mut points = Sparse::new(MOST_HELD);
+        past().filter_map(|(property, sample)| describer.push(property, sample)).for_each(|point| points.push(point));
+        let segments = points.seen;
+        let too_little = || {
+            let steps = i64::try_from(LEAST_SEGMENTS).unwrap_or(i64::MAX);
+            let steps = settings.step.as_micros().saturating_mul(steps);
+            let needed = Span::from_micros(settings.segment.as_micros().saturating_add(steps));
+            BuildError::TooLittle { segments, covers: to - from, needed }
+        };
+        if segments < LEAST_SEGMENTS {
+            return Err(too_little());
+        }
+        let normal = Normal::learn(&points.kept, settings.clustering).ok_or_else(too_little)?;
+
+        let mut describer = Describer::new(&cuts, &scales, features);
+        let mut tail = Tail::default();
+        let mut distances = Sparse::new(MOST_SCORES);
+        for (property, sample) in past() {
+            if let Some(point) = describer.push(property, sample) {
+                let distance = normal.distance(&point);
+                tail.push(distance);
+                distances.push((sample.at, distance));
+            }
+        }
+        let scores: Vec<(Stamp, f64)> = distances.kept.iter().map(|(at, far)| (*at, tail.score(*far))).collect();
+        let only: Vec<f64> = scores.iter().map(|(_, score)| *score).collect();
+        let thresholds = Thresholds::derive(&only, settings.sensitivity);
+        let marked =
+            real(only.iter().filter(|score| **score >= thresholds.lowest()).count()) / real(only.len()).max(1.0);
+        if marked > MOST_MARKED {
+            return Err(BuildError::MarksItself(marked));
+        }
+        let anomalies = count_anomalies(&scores, &thresholds, settings);
+        let days = ((to - from).as_secs_f64() / 86_400.0).max(1e-9);
+        let samples = surveys.iter().map(Survey::count).sum();
+        let trained = Trained { from, to, samples, segments, anomalies_per_day: real(anomalies) / days };
+        Ok(Model { settings, cuts, scales, features, normal, tail, thresholds, trained })
+    }
+
+    /// Describes segments as this model does.
+    pub fn describer(&self) -> Describer {
+        Describer::new(&self.cuts, &self.scales, self.features)
+    }
+
+    /// How far from normal a described segment is.
+    pub fn distance(&self, description: &[f64]) -> f64 {
+        self.normal.distance(description)
+    }
+
+    /// The score of a described segment, by the past alone.
+    pub fn score(&self, description: &[f64]) -> f64 {
+        self.tail.score(self.distance(description))
+    }
+}
+
+type Surveyed = (Vec<Survey>, Vec<Cut>, Vec<Scale>);
+
+fn survey(
+    properties: usize,
+    settings: Settings,
+    past: impl Iterator<Item = (usize, Sample)>,
+) -> Result<Surveyed, BuildError> {
+    let mut surveys = vec![Survey::default(); properties];
+    for (property, sample) in past {
+        if let Some(survey) = surveys.get_mut(property) {
+            survey.push(sample);
+        }
+    }
+    let (mut cuts, mut scales) = (Vec::new(), Vec::new());
+    for (place, survey) in surveys.iter().enumerate() {
+        let interval = survey.interval().ok_or(BuildError::Missing(place))?;
+        scales.push(survey.scale().ok_or(BuildError::Constant(place))?);
+        cuts.push(Cut::new(settings.segment, settings.step, interval));
+    }
+    Ok((surveys, cuts, scales))
+}
+
+fn count_anomalies(scores: &[(Stamp, f64)], thresholds: &Thresholds, settings: Settings) -> usize {
+    let mut follower = Follower::new(thresholds.clone(), settings.min_duration, settings.segment);
+    let ended = scores.iter().filter(|(at, score)| matches!(follower.observe(*at, *score), Change::Ended(_))).count();
+    ended + usize::from(follower.open().is_some())
+}
+
+/// Entries of a sequence of any length, evenly spread, in bounded memory.
+struct Sparse<T> {
+    kept: Vec<T>,
+    most: usize,
+    every: usize,
+    seen: usize,
+}
+
+impl<T> Sparse<T> {
+    fn new(most: usize) -> Sparse<T> {
+        Sparse { kept: Vec::new(), most, every: 1, seen: 0 }
+    }
+
+    fn push(&mut self, entry: T) {
+        if self.seen.is_multiple_of(self.every) {
+            self.kept.push(entry);
+            if self.kept.len() > self.most {
+                self.every *= 2;
+                let mut index = 0;
+                self.kept.retain(|_| {
+                    index += 1;
+                    index % 2 == 1
+                });
+            }
+        }
+        self.seen += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Span = Span::from_secs(3_600);
+
+    fn settings() -> Settings {
+        Settings {
+            segment: HOUR,
+            step: Span::from_secs(900),
+            clustering: Clustering::KMeans,
+            sensitivity: 99.0,
+            min_duration: Span::ZERO,
+        }
+    }
+
+    /// Five days of a machine that runs from six to six, one sample a minute.
+    fn days(property: usize) -> impl Iterator<Item = (usize, Sample)> {
+        (0..5 * 1_440).map(move |minute| {
+            let runs = (360..1_080).contains(&(minute % 1_440));
+            let wobble = f64::from(u32::try_from(minute * 31 % 17).unwrap()) / 17.0;
+            let value = if runs { 50.0 + wobble } else { 20.0 + wobble };
+            (property, Sample { at: Stamp::from_micros(minute * 60_000_000), value })
+        })
+    }
+
+    #[test]
+    fn what_happens_each_day_is_normal_and_what_never_happened_is_not() {
+        let model = Model::build(1, settings(), || days(0)).unwrap();
+        assert!(model.normal.clusters >= 2, "{model:?}");
+        assert!(model.trained.anomalies_per_day < 1.0);
+        let mut describer = model.describer();
+        let mut scores = Vec::new();
+        for (property, sample) in days(0).take(1_440) {
+            let at = sample.at;
+            // From noon on something drags.
+            let value = if at.as_micros() > 43_200_000_000 { sample.value - 15.0 } else { sample.value };
+            scores.extend(describer.push(property, Sample { at, value }).map(|point| (at, model.score(&point))));
+        }
+        let most = |from: i64, to: i64| {
+            let hours = |at: &Stamp| at.as_micros() / 3_600_000_000;
+            scores.iter().filter(|(at, _)| (from..to).contains(&hours(at))).map(|(_, score)| *score).fold(0.0, f64::max)
+        };
+        assert!(most(0, 12) < model.thresholds.lowest(), "{}", most(0, 12));
+        assert!(most(13, 17) >= model.thresholds.lowest(), "{}", most(13, 17));
+    }
+
+    #[test]
+    fn several_properties_are_one_description() {
+        let both = || days(0).zip(days(1)).flat_map(|(a, b)| [b, a]);
+        let model = Model::build(2, settings(), both).unwrap();
+        let alone = Model::build(1, settings(), || days(0)).unwrap();
+        assert_eq!(model.normal.references[0].len(), 2 * alone.normal.references[0].len());
+        assert_eq!(model.trained.samples, 2 * alone.trained.samples);
+    }
+
+    #[test]
+    fn the_same_past_gives_the_same_model() {
+        assert_eq!(Model::build(1, settings(), || days(0)), Model::build(1, settings(), || days(0)));
+    }
+
+    #[test]
+    fn what_makes_no_model_says_why() {
+        let short = Model::build(1, settings(), || days(0).take(200)).unwrap_err();
+        assert_eq!(
+            short.to_string(),
+            "too little history: 3h 19m with 10 whole segments, at least 30 are needed (8h 30m without gaps); a shorter \
+             segment or step needs less"
+        );
+        assert_eq!(Model::build(2, settings(), || days(0)), Err(BuildError::Missing(1)));
+        let flat = || days(0).map(|(property, sample)| (property, Sample { value: 1.0, ..sample }));
+        assert_eq!(Model::build(1, settings(), flat), Err(BuildError::Constant(0)));
+    }
+}
