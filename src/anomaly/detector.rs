@@ -1,8 +1,9 @@
 //! Carries what was learnt through a stream: one value in, one score out.
 //!
-//! Six kinds of evidence are weighed, each by its own [`Tail`]; the score is that of the rarest. The segment is compared
-//! with the model; all others adapt, so that a new normal becomes normal. It needs the present segment and the one
-//! before it, seven days in quarters of an hour, and six tails: a bounded amount, whatever the stream is.
+//! Six kinds of evidence are weighed, each by its own [`Tail`]; the score is that of the rarest, and a part of that of
+//! the next. The segment is compared with the model; all others adapt, so that a new normal becomes normal. It needs the
+//! present segment and the one before it, seven days in quarters of an hour, and six tails: a bounded amount, whatever
+//! the stream is.
 
 use super::cluster::Clustering;
 use super::model::{BuildError, Describer, Model, Settings};
@@ -17,6 +18,9 @@ use std::collections::VecDeque;
 
 /// How fast the expectation follows: a value counts a fiftieth, so it knows roughly the last fifty.
 const FOLLOWS: f64 = 0.02;
+/// What a second kind of evidence counts beside the rarest: a part of its own score, because the two look at the same
+/// value and are not independent.
+const WITNESS: f64 = 0.3;
 /// A segment is a fifteenth of the past, but not shorter or longer than so many values.
 const SEGMENT_SHARE: f64 = 1.0 / 15.0;
 const SEGMENT: (usize, usize) = (8, 60);
@@ -119,6 +123,9 @@ impl Detector {
         };
         let scores: Vec<f64> = past.iter().map(|sample| detector.observe(*sample).score).collect();
         // In the first half nearly everything happens for the first time.
+        // The past has judged its segments already, without those that the model was made from.
+        let [.., segment] = &mut detector.tails;
+        segment.clone_from(&detector.model.tail);
         detector.model.thresholds = Thresholds::derive(&scores[scores.len() / 2..], SENSITIVITY);
         detector.onset = Onset::new(share_of(past.len(), ECHO));
         Ok(detector)
@@ -127,15 +134,17 @@ impl Detector {
     /// Scores the next value, by what was before it, and learns from it.
     pub fn observe(&mut self, sample: Sample) -> Reading {
         let distances = self.distances(sample);
-        let mut rarest = (Evidence::Departure, 0.0);
+        let (mut rarest, mut next) = ((Evidence::Departure, 0.0), 0.0_f64);
         for ((evidence, tail), distance) in Evidence::ALL.into_iter().zip(&mut self.tails).zip(distances) {
             let score = tail.score(distance);
             tail.push(distance);
+            next = next.max(score.min(rarest.1));
             if score > rarest.1 {
                 rarest = (evidence, score);
             }
         }
         let (evidence, score) = rarest;
+        let score = score + WITNESS * next;
         Reading { score, onset: self.onset.observe(score), evidence }
     }
 
@@ -190,6 +199,7 @@ mod tests {
     use crate::anomaly::real;
     use crate::time::Stamp;
     use std::f64::consts::TAU;
+    use std::sync::LazyLock;
 
     /// Five-minute values of a daily swing, with a noise of a few percent.
     fn value(index: i64) -> f64 {
@@ -198,10 +208,16 @@ mod tests {
     }
 
     fn run(fault: impl Fn(i64, f64) -> f64) -> Vec<Reading> {
-        let sample = |index: i64, value: f64| Sample { at: Stamp::from_micros(index * 300_000_000), value };
-        let past: Vec<Sample> = (0..1_000).map(|index| sample(index, value(index))).collect();
-        let mut detector = Detector::learn(&past).unwrap();
+        static LEARNT: LazyLock<Detector> = LazyLock::new(|| {
+            let past: Vec<Sample> = (0..1_000).map(|index| sample(index, value(index))).collect();
+            Detector::learn(&past).unwrap()
+        });
+        let mut detector = LEARNT.clone();
         (1_000..4_000).map(|index| detector.observe(sample(index, fault(index, value(index))))).collect()
+    }
+
+    fn sample(index: i64, value: f64) -> Sample {
+        Sample { at: Stamp::from_micros(index * 300_000_000), value }
     }
 
     /// When the score was highest, and how high.
@@ -218,18 +234,16 @@ mod tests {
 
     #[test]
     fn each_fault_is_found_when_it_begins() {
-        let faults: [(&str, i64, fn(f64) -> f64); 4] = [
-            ("a spike", 1, |value| value + 12.0),
-            ("a shift", 1_000, |value| value + 9.0),
-            ("stuck", 200, |_| 10.0),
-            ("unsteady", 100, |value| 10.0 + 25.0 * (value - value.floor())),
-        ];
-        for (name, lasts, fault) in faults {
+        let found = |name: &str, lasts: i64, fault: fn(f64) -> f64| {
             let readings =
                 run(|index, value| if (2_500..2_500 + lasts).contains(&index) { fault(value) } else { value });
             let (at, score) = peak(&readings);
             assert!((2_500..2_600).contains(&at) && score > 4.0, "{name}: {score} at {at}");
-        }
+        };
+        found("a spike", 1, |value| value + 12.0);
+        found("a shift", 1_000, |value| value + 9.0);
+        found("stuck", 200, |_| 10.0);
+        found("unsteady", 100, |value| 10.0 + 25.0 * (value - value.floor()));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct Follower {
 struct Open {
     anomaly: Anomaly,
     last: Stamp,
+    /// Score times hours since the last unusual score; it counts if the anomaly goes on.
+    pending: f64,
     told: Option<Severity>,
 }
 
@@ -60,17 +62,18 @@ impl Follower {
         let severity = self.thresholds.severity(score);
         let ended = self.open.take_if(|open| at - open.anomaly.to > self.join);
         if let Some(open) = &mut self.open {
-            open.anomaly.index += score * hours(at - open.last);
+            open.pending += score * hours(at - open.last);
             open.last = at;
             if let Some(severity) = severity {
                 let anomaly = &mut open.anomaly;
                 anomaly.to = at;
+                anomaly.index += std::mem::take(&mut open.pending);
                 anomaly.score = anomaly.score.max(score);
                 anomaly.severity = anomaly.severity.max(severity);
             }
         } else if let Some(severity) = severity {
             let anomaly = Anomaly { from: at, to: at, score, index: 0.0, severity };
-            self.open = Some(Open { anomaly, last: at, told: None });
+            self.open = Some(Open { anomaly, last: at, pending: 0.0, told: None });
         }
         match ended {
             Some(open) if open.told.is_some() => Change::Ended(open.anomaly),

@@ -21,6 +21,8 @@ pub const LEAST_SEGMENTS: usize = 30;
 const MOST_HELD: usize = 4_096;
 /// Scores of the past that are held for the thresholds, in the same way.
 const MOST_SCORES: usize = 16_384;
+/// Parts of the past that take turns in judging each other.
+const PARTS: i64 = 8;
 /// A model that finds more of its own past unusual than this has not understood it.
 const MOST_MARKED: f64 = 0.1;
 
@@ -164,7 +166,11 @@ impl Model {
 
         let mut describer = Describer::new(&cuts, &scales, features);
         let mut points = Sparse::new(MOST_HELD);
-        past().filter_map(|(property, sample)| describer.push(property, sample)).for_each(|point| points.push(point));
+        for (property, sample) in past() {
+            if let Some(point) = describer.push(property, sample) {
+                points.push((sample.at, point));
+            }
+        }
         let segments = points.seen;
         let too_little = || {
             let steps = i64::try_from(LEAST_SEGMENTS).unwrap_or(i64::MAX);
@@ -175,14 +181,23 @@ impl Model {
         if segments < LEAST_SEGMENTS {
             return Err(too_little());
         }
-        let normal = Normal::learn(&points.kept, settings.clustering).ok_or_else(too_little)?;
+        // What a model was made from always looks normal to it, so each half of the past is judged by the other one. The
+        // halves are interleaved: a past changes as it goes on.
+        let part = ((to - from).as_micros() / PARTS).saturating_add(1);
+        let is_odd = |at: Stamp| (at - from).as_micros() / part % 2 == 1;
+        let (odd, even): (Vec<_>, Vec<_>) = points.kept.iter().cloned().partition(|(at, _)| is_odd(*at));
+        let learn = |points: Vec<(Stamp, Vec<f64>)>| {
+            let points: Vec<Vec<f64>> = points.into_iter().map(|(_, point)| point).collect();
+            Normal::learn(&points, settings.clustering).ok_or_else(too_little)
+        };
+        let (normal, odd, even) = (learn(points.kept)?, learn(odd)?, learn(even)?);
 
         let mut describer = Describer::new(&cuts, &scales, features);
         let mut tail = Tail::default();
         let mut distances = Sparse::new(MOST_SCORES);
         for (property, sample) in past() {
             if let Some(point) = describer.push(property, sample) {
-                let distance = normal.distance(&point);
+                let distance = if is_odd(sample.at) { even.distance(&point) } else { odd.distance(&point) };
                 tail.push(distance);
                 distances.push((sample.at, distance));
             }

@@ -8,9 +8,9 @@ use crate::model::Severity;
 
 /// Each severity is this much rarer than the one below: ten times.
 const STEP: f64 = 1.0;
-/// No threshold is below this, whatever the past says: what is expected once in a thousand values. A short past has not
-/// seen how rare its own rarest scores are.
-const LOWEST: f64 = 3.0;
+/// No threshold is below this, whatever the past says: what is expected once in three thousand values, which is every ten
+/// days with a value every five minutes. A short past has not seen how rare its own rarest scores are.
+const LOWEST: f64 = 3.5;
 
 /// The least score of each severity that is used, mildest first.
 #[derive(Debug, Clone, PartialEq, Default)]

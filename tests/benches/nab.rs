@@ -49,8 +49,10 @@ fn main() {
     let given = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let directory = given.or_else(|| std::env::var("ANNUNCIATOR_NAB").ok()).map(PathBuf::from);
     if let Some(directory) = directory {
-        let all = series::load(&directory).unwrap_or_else(|problem| panic!("{}: {problem}", directory.display()));
-        quality(&all);
+        match series::load(&directory) {
+            Ok(all) => quality(&all),
+            Err(problem) => println!("{}: {problem}", directory.display()),
+        }
     } else {
         println!("no data: give the directory as an argument or in ANNUNCIATOR_NAB");
     }
@@ -85,7 +87,7 @@ fn quality(all: &[Series]) {
     for (run, best) in runs.iter().zip(&best) {
         println!("NAB standard score: {:>6.2}  {} (threshold {:.3})", best.score, run.name, best.threshold);
     }
-    for threshold in [2.4, 2.6, 2.8, 3.0, 3.2] {
+    for threshold in [3.0, 3.25, 3.5, 3.75, 4.0] {
         println!("  annunciator at {threshold}: {:.2}", rule::total(all, &runs[0].scores, threshold));
     }
 }

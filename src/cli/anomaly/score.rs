@@ -124,6 +124,7 @@ fn score(args: &Args, name: &str, source: Source, mut drawing: Option<&mut Drawi
     let mut rows = Rows::new(source.input);
     let mut output = BufWriter::new(std::io::stdout().lock());
     writeln!(output, "timestamp,value,score")?;
+    output.flush()?;
     let mut past = Vec::new();
     while past.len() < train {
         let Some(row) = rows.next()? else { break };

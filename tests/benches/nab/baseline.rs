@@ -16,7 +16,7 @@ fn moments(values: &VecDeque<f64>) -> (f64, f64) {
 }
 
 /// How many standard deviations a value is from the mean of those before.
-pub fn windowed_gaussian(series: &Series) -> Vec<f64> {
+pub(crate) fn windowed_gaussian(series: &Series) -> Vec<f64> {
     let (mut window, mut step): (VecDeque<f64>, Vec<f64>) = Default::default();
     let (mut mean, mut deviation) = (0.0, 1.0);
     let mut scores = Vec::new();
@@ -38,7 +38,7 @@ pub fn windowed_gaussian(series: &Series) -> Vec<f64> {
 }
 
 /// How far a value is from the mean of its hour of the day in the training part, in standard deviations of those.
-pub fn seasonal_mean(series: &Series) -> Vec<f64> {
+pub(crate) fn seasonal_mean(series: &Series) -> Vec<f64> {
     let hour = |at: annunciator::time::Stamp| at.as_micros().rem_euclid(86_400_000_000) / 3_600_000_000;
     let past = &series.samples[..series.probation()];
     let mut hours: BTreeMap<i64, VecDeque<f64>> = BTreeMap::new();

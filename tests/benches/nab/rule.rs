@@ -14,15 +14,15 @@ const FAR: f64 = 3.0;
 const TRIED: usize = 100;
 
 /// What one file contributes.
-pub struct Judgement {
-    pub value: f64,
-    pub found: usize,
-    pub false_alarms: usize,
+pub(crate) struct Judgement {
+    pub(crate) value: f64,
+    pub(crate) found: usize,
+    pub(crate) false_alarms: usize,
 }
 
-pub struct Best {
-    pub threshold: f64,
-    pub score: f64,
+pub(crate) struct Best {
+    pub(crate) threshold: f64,
+    pub(crate) score: f64,
 }
 
 fn real(count: usize) -> f64 {
@@ -33,7 +33,7 @@ fn sigmoid(place: f64) -> f64 {
     2.0 / (1.0 + (5.0 * place).exp()) - 1.0
 }
 
-pub fn judge(series: &Series, scores: &[f64], threshold: f64) -> Judgement {
+pub(crate) fn judge(series: &Series, scores: &[f64], threshold: f64) -> Judgement {
     let probation = series.probation();
     let mut judgement = Judgement { value: 0.0, found: 0, false_alarms: 0 };
     for (first, last) in &series.windows {
@@ -61,14 +61,14 @@ fn far(series: &Series, row: usize) -> f64 {
     if lengths >= FAR { -1.0 } else { sigmoid(lengths) }
 }
 
-pub fn total(all: &[Series], scores: &[Vec<f64>], threshold: f64) -> f64 {
+pub(crate) fn total(all: &[Series], scores: &[Vec<f64>], threshold: f64) -> f64 {
     let windows: usize = all.iter().map(|series| series.windows.len()).sum();
     let value: f64 = all.iter().zip(scores).map(|(series, scores)| judge(series, scores, threshold).value).sum();
     100.0 * (value + real(windows)) / (2.0 * real(windows))
 }
 
 /// The one threshold for all files that scores best.
-pub fn best(all: &[Series], scores: &[Vec<f64>]) -> Best {
+pub(crate) fn best(all: &[Series], scores: &[Vec<f64>]) -> Best {
     let mut thresholds: Vec<f64> = Vec::new();
     for (series, scores) in all.iter().zip(scores) {
         let mut highest = scores[series.probation()..].to_vec();

@@ -9,20 +9,20 @@ use std::path::Path;
 const LONGEST: usize = 5_000;
 
 /// One file with its labels.
-pub struct Series {
-    pub name: String,
-    pub samples: Vec<Sample>,
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) samples: Vec<Sample>,
     /// First and last row of each labelled window.
-    pub windows: Vec<(usize, usize)>,
+    pub(crate) windows: Vec<(usize, usize)>,
 }
 
 impl Series {
     /// How many rows are for learning.
-    pub fn probation(&self) -> usize {
+    pub(crate) fn probation(&self) -> usize {
         self.samples.len().min(LONGEST) * 15 / 100
     }
 
-    pub fn values(&self) -> impl Iterator<Item = f64> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> {
         self.samples.iter().map(|sample| sample.value)
     }
 }
@@ -32,7 +32,7 @@ fn stamp(text: &str) -> Result<Stamp, String> {
 }
 
 /// All files that `windows.json` names.
-pub fn load(directory: &Path) -> Result<Vec<Series>, String> {
+pub(crate) fn load(directory: &Path) -> Result<Vec<Series>, String> {
     let text = std::fs::read(directory.join("windows.json")).map_err(|error| format!("windows.json: {error}"))?;
     let labels: BTreeMap<String, Vec<[String; 2]>> =
         serde_json::from_slice(&text).map_err(|error| error.to_string())?;
