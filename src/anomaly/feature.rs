@@ -13,7 +13,7 @@ use std::f64::consts::TAU;
 /// Points that the shape of a segment is reduced to: enough to tell a missing hump, few enough to keep noise out.
 const SHAPE: usize = 8;
 /// How far noon is from midnight, in units of the scale: less than values, so that time alone is no anomaly.
-const CLOCK_WEIGHT: f64 = 0.3;
+const CLOCK_WEIGHT: f64 = 0.1;
 const DAY: Span = Span::from_secs(86_400);
 const WEEK: Span = Span::from_secs(7 * 86_400);
 
