@@ -24,6 +24,7 @@ pub mod cluster;
 pub mod detector;
 pub mod feature;
 pub mod interval;
+pub mod life;
 pub mod model;
 pub mod onset;
 pub mod season;

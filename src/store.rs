@@ -10,7 +10,9 @@ pub mod history;
 pub mod inspect;
 pub mod keeper;
 pub mod late;
+pub mod models;
 pub mod record;
+pub mod samples;
 mod wal;
 
 use std::fmt;

@@ -18,8 +18,8 @@ pub struct Anomaly {
     pub score: f64,
     /// The score accumulated over the anomaly's time: score times hours.
     pub index: f64,
-    /// The severity of the highest score.
-    pub severity: Severity,
+    /// The severity of the highest score; none below the lowest threshold.
+    pub severity: Option<Severity>,
 }
 
 /// What a score changed.
@@ -48,7 +48,8 @@ struct Open {
     last: Stamp,
     /// Score times hours since the last unusual score; it counts if the anomaly goes on.
     pending: f64,
-    told: Option<Severity>,
+    /// What was told of its severity, if it was told of at all.
+    told: Option<Option<Severity>>,
 }
 
 impl Follower {
@@ -60,18 +61,19 @@ impl Follower {
     /// Takes the next score in. An anomaly ends when the scores have been usual for the joining time.
     pub fn observe(&mut self, at: Stamp, score: f64) -> Change {
         let severity = self.thresholds.severity(score);
+        let is_unusual = score >= self.thresholds.unusual;
         let ended = self.open.take_if(|open| at - open.anomaly.to > self.join);
         if let Some(open) = &mut self.open {
             open.pending += score * hours(at - open.last);
             open.last = at;
-            if let Some(severity) = severity {
+            if is_unusual {
                 let anomaly = &mut open.anomaly;
                 anomaly.to = at;
                 anomaly.index += std::mem::take(&mut open.pending);
                 anomaly.score = anomaly.score.max(score);
                 anomaly.severity = anomaly.severity.max(severity);
             }
-        } else if let Some(severity) = severity {
+        } else if is_unusual {
             let anomaly = Anomaly { from: at, to: at, score, index: 0.0, severity };
             self.open = Some(Open { anomaly, last: at, pending: 0.0, told: None });
         }
@@ -109,7 +111,7 @@ mod tests {
     use super::*;
 
     fn follow(min_minutes: i64, join_minutes: i64, scores: &[f64]) -> Vec<(usize, String)> {
-        let thresholds = Thresholds { least: vec![(Severity::Warning, 3.0), (Severity::Critical, 5.0)] };
+        let thresholds = Thresholds { unusual: 3.0, least: vec![(Severity::Warning, 3.0), (Severity::Critical, 5.0)] };
         let minutes = |count: i64| Span::from_secs(60 * count);
         let mut follower = Follower::new(thresholds, minutes(min_minutes), minutes(join_minutes));
         let mut told = Vec::new();
@@ -117,7 +119,7 @@ mod tests {
             let at = Stamp::default() + minutes(i64::try_from(minute).unwrap());
             match follower.observe(at, *score) {
                 Change::None => {}
-                Change::Grown(anomaly) => told.push((minute, anomaly.severity.as_str().to_owned())),
+                Change::Grown(anomaly) => told.push((minute, anomaly.severity.unwrap().as_str().to_owned())),
                 Change::Ended(anomaly) => {
                     told.push((minute, format!("{} {} index {:.3}", anomaly.from, anomaly.to, anomaly.index)));
                 }

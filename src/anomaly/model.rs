@@ -206,7 +206,7 @@ impl Model {
         let only: Vec<f64> = scores.iter().map(|(_, score)| *score).collect();
         let thresholds = Thresholds::derive(&only, settings.sensitivity);
         let marked =
-            real(only.iter().filter(|score| **score >= thresholds.lowest()).count()) / real(only.len()).max(1.0);
+            real(only.iter().filter(|score| **score >= thresholds.unusual).count()) / real(only.len()).max(1.0);
         if marked > MOST_MARKED {
             return Err(BuildError::MarksItself(marked));
         }
@@ -333,8 +333,8 @@ mod tests {
             let hours = |at: &Stamp| at.as_micros() / 3_600_000_000;
             scores.iter().filter(|(at, _)| (from..to).contains(&hours(at))).map(|(_, score)| *score).fold(0.0, f64::max)
         };
-        assert!(most(0, 12) < model.thresholds.lowest(), "{}", most(0, 12));
-        assert!(most(13, 17) >= model.thresholds.lowest(), "{}", most(13, 17));
+        assert!(most(0, 12) < model.thresholds.unusual, "{}", most(0, 12));
+        assert!(most(13, 17) >= model.thresholds.unusual, "{}", most(13, 17));
     }
 
     #[test]

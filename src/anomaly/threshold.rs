@@ -15,6 +15,8 @@ const LOWEST: f64 = 3.5;
 /// The least score of each severity that is used, mildest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Thresholds {
+    /// From here on a score is part of an anomaly.
+    pub unusual: f64,
     /// Severities in ascending order with their least scores.
     pub least: Vec<(Severity, f64)>,
 }
@@ -26,7 +28,7 @@ impl Thresholds {
         let lowest = percentile(scores, sensitivity).unwrap_or(LOWEST).max(LOWEST);
         let used = [Severity::Warning, Severity::Error, Severity::Critical];
         let least = used.into_iter().enumerate().map(|(index, severity)| (severity, lowest + STEP * real(index)));
-        Thresholds { least: least.collect() }
+        Thresholds { unusual: lowest, least: least.collect() }
     }
 
     /// The severity of a score; none below the lowest threshold.
@@ -34,9 +36,11 @@ impl Thresholds {
         self.least.iter().rev().find(|(_, least)| score >= *least).map(|(severity, _)| *severity)
     }
 
-    /// The lowest threshold: from here on it is an anomaly.
-    pub fn lowest(&self) -> f64 {
-        self.least.first().map_or(f64::INFINITY, |(_, least)| *least)
+    /// The same anomalies with other severities, as a user has set them.
+    #[must_use]
+    pub fn overridden(&self, mut least: Vec<(Severity, f64)>) -> Thresholds {
+        least.sort_by_key(|(severity, _)| *severity);
+        Thresholds { unusual: self.unusual, least }
     }
 }
 
@@ -60,11 +64,14 @@ mod tests {
         assert_eq!(thresholds.severity(5.0), Some(Severity::Warning));
         assert_eq!(thresholds.severity(6.0), Some(Severity::Error));
         assert_eq!(thresholds.severity(1e9), Some(Severity::Critical));
+        let overridden = thresholds.overridden(vec![(Severity::Critical, 9.0), (Severity::Info, 8.0)]);
+        assert_eq!(overridden.severity(7.0), None);
+        assert_eq!(overridden.severity(8.5), Some(Severity::Info));
     }
 
     #[test]
     fn a_short_past_cannot_make_everything_an_anomaly() {
-        assert!((Thresholds::derive(&[], 99.0).lowest() - LOWEST).abs() < 1e-9);
-        assert!((Thresholds::derive(&[0.1; 20], 99.0).lowest() - LOWEST).abs() < 1e-9);
+        assert!((Thresholds::derive(&[], 99.0).unusual - LOWEST).abs() < 1e-9);
+        assert!((Thresholds::derive(&[0.1; 20], 99.0).unusual - LOWEST).abs() < 1e-9);
     }
 }

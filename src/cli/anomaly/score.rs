@@ -8,6 +8,7 @@ use super::row::{Row, Rows};
 use crate::anomaly::detector::{Detector, Evidence};
 use crate::anomaly::interval::{Anomaly, Change, Follower};
 use crate::cli::{Failure, say};
+use crate::model::Severity;
 use anyhow::Context as _;
 use serde_json::json;
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
@@ -188,7 +189,7 @@ impl Teller<'_> {
 
     fn anomaly(&mut self, anomaly: &Anomaly, is_over: bool) {
         let Anomaly { from, to, score, index, severity } = anomaly;
-        let severity = severity.as_str();
+        let severity = severity.map_or("info", Severity::as_str);
         let why = self.why.take().map_or("", Evidence::as_str);
         let text = if self.json {
             json!({
