@@ -5,8 +5,8 @@
 //! present segment and the one before it, seven days in quarters of an hour, and six tails: a bounded amount, whatever
 //! the stream is.
 
-use super::cluster::Clustering;
-use super::model::{BuildError, Describer, Model, Settings};
+use super::cluster::{Clustering, Normal};
+use super::model::{BuildError, Describer, LEAST_SEGMENTS, Model, Settings};
 use super::onset::Onset;
 use super::season::Season;
 use super::series::{Sample, Scale, Survey, moments};
@@ -78,11 +78,14 @@ pub struct Reading {
 /// Scores one property, value by value.
 #[derive(Debug, Clone)]
 pub struct Detector {
-    model: Model,
     scale: Scale,
-    describer: Describer,
+    /// Why segments are not compared, or what they are compared with.
+    segments: Result<(Normal, Describer), BuildError>,
+    length: Span,
+    thresholds: Thresholds,
     /// Values of the present segment and of the one before it.
     recent: VecDeque<f64>,
+    /// Values of a segment.
     segment: usize,
     expected: Option<f64>,
     season: Season,
@@ -91,29 +94,39 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Learns from the first part of a series.
+    /// Learns from the first part of a series. Where that makes no model, what only the stream can tell still counts:
+    /// [`Detector::without_segments`] says why.
     ///
     /// # Errors
-    /// What is wrong with that part.
+    /// There are next to no values.
     pub fn learn(past: &[Sample]) -> Result<Detector, BuildError> {
         let mut survey = Survey::default();
         past.iter().for_each(|sample| survey.push(*sample));
-        let interval = survey.interval().ok_or(BuildError::Missing(0))?;
-        let scale = survey.scale().ok_or(BuildError::Constant(0))?;
+        let (Some(interval), Some(last)) = (survey.interval(), past.last()) else { return Err(BuildError::Missing(0)) };
         let segment = share_of(past.len(), SEGMENT_SHARE).clamp(SEGMENT.0, SEGMENT.1);
-        let length = interval.as_micros().saturating_mul(i64::try_from(segment).unwrap_or(i64::MAX));
+        let times = |count: usize| {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            Span::from_micros(interval.as_micros().saturating_mul(count))
+        };
+        if past.len() < LEAST_SEGMENTS {
+            let covers = survey.covers().map_or(Span::ZERO, |(from, to)| to - from);
+            let segments = past.len().saturating_sub(segment);
+            return Err(BuildError::TooLittle { segments, covers, needed: times(LEAST_SEGMENTS + segment) });
+        }
         let settings = Settings {
-            segment: Span::from_micros(length),
+            segment: times(segment),
             step: interval,
             clustering: Clustering::KMeans,
             sensitivity: SENSITIVITY,
             min_duration: Span::ZERO,
         };
-        let model = Model::build(1, settings, || past.iter().map(|sample| (0, *sample)))?;
+        let model = Model::build(1, settings, || past.iter().map(|sample| (0, *sample)));
+        let judged = model.as_ref().map(|model| model.tail.clone()).unwrap_or_default();
         let mut detector = Detector {
-            scale,
-            describer: model.describer(),
-            model,
+            scale: survey.scale().unwrap_or_else(|| still(last.value)),
+            segments: model.map(|model| (model.normal.clone(), model.describer())),
+            length: settings.segment,
+            thresholds: Thresholds::default(),
             recent: VecDeque::with_capacity(2 * segment + 1),
             segment,
             expected: None,
@@ -122,11 +135,11 @@ impl Detector {
             onset: Onset::new(share_of(past.len(), ECHO)),
         };
         let scores: Vec<f64> = past.iter().map(|sample| detector.observe(*sample).score).collect();
-        // In the first half nearly everything happens for the first time.
         // The past has judged its segments already, without those that the model was made from.
-        let [.., segment] = &mut detector.tails;
-        segment.clone_from(&detector.model.tail);
-        detector.model.thresholds = Thresholds::derive(&scores[scores.len() / 2..], SENSITIVITY);
+        let [.., tail] = &mut detector.tails;
+        *tail = judged;
+        // In the first half nearly everything happens for the first time.
+        detector.thresholds = Thresholds::derive(&scores[scores.len() / 2..], SENSITIVITY);
         detector.onset = Onset::new(share_of(past.len(), ECHO));
         Ok(detector)
     }
@@ -165,32 +178,35 @@ impl Detector {
         let is_full = self.recent.len() == 2 * self.segment;
         let moved = if is_full { (level - moments(self.recent.range(..split).copied()).0).abs() } else { 0.0 };
 
-        let segment = self.describer.push(0, sample).map_or(0.0, |description| self.model.distance(&description));
+        let segment = match &mut self.segments {
+            Ok((normal, describer)) => {
+                describer.push(0, sample).map_or(0.0, |description| normal.distance(&description))
+            }
+            Err(_) => 0.0,
+        };
         [departure, season.nearest, season.usual, spread, moved, segment]
     }
 
-    /// What it was built with, and from when on a score is an anomaly.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// From when on a score is an anomaly.
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
     }
 
-    /// The least time between two anomalies: a segment.
-    pub fn join(&self) -> Span {
-        self.model.settings.segment
+    /// Why segments are not compared with those of the past, if they are not.
+    pub fn without_segments(&self) -> Option<&BuildError> {
+        self.segments.as_ref().err()
     }
 
-    /// Roughly how many bytes it takes.
-    pub fn bytes(&self) -> usize {
-        let tails: usize =
-            self.tails.iter().map(|tail| 2 * tail.blocks().iter().map(|(_, kept)| kept.len() * 8).sum::<usize>()).sum();
-        let references: usize = self.model.normal.references.iter().map(|reference| reference.len() * 8).sum();
-        size_of::<Detector>()
-            + tails
-            + references
-            + self.recent.capacity() * 8
-            + self.segment * size_of::<Sample>()
-            + 96 * (7 * 8 + 32)
+    /// How long a segment is. Anomalies that are closer together are one.
+    pub fn segment(&self) -> Span {
+        self.length
     }
+}
+
+/// The scale of a value that has never moved: a percent of it is a step.
+fn still(value: f64) -> Scale {
+    let step = (value.abs() / 100.0).max(0.01);
+    Scale { low: value, high: value + step }
 }
 
 #[cfg(test)]
@@ -244,6 +260,15 @@ mod tests {
         found("a shift", 1_000, |value| value + 9.0);
         found("stuck", 200, |_| 10.0);
         found("unsteady", 100, |value| 10.0 + 25.0 * (value - value.floor()));
+    }
+
+    #[test]
+    fn what_never_moved_is_found_when_it_moves() {
+        let past: Vec<Sample> = (0..200).map(|index| sample(index, 45.0)).collect();
+        let mut detector = Detector::learn(&past).unwrap();
+        assert_eq!(detector.without_segments(), Some(&BuildError::Constant(0)));
+        assert!((200..300).all(|index| detector.observe(sample(index, 45.0)).score <= 0.0));
+        assert!(detector.observe(sample(300, 46.0)).score > 4.0);
     }
 
     #[test]

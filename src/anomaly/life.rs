@@ -9,6 +9,9 @@ use crate::model::{Severity, ThingId};
 use crate::time::Stamp;
 use std::collections::BTreeMap;
 
+/// Anomalies that a model remembers: years of them, or it is not one to rely on. The oldest that are over go first.
+const REMEMBERED: usize = 1_000;
+
 /// What becomes of the alarm of an anomaly that is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnDeletion {
@@ -153,6 +156,12 @@ impl Life {
             }
         }
         self.found.insert(key, Found { anomaly: anomaly.clone(), is_over, alarm: severity });
+        if self.found.len() > REMEMBERED {
+            let over = self.found.iter().filter(|(_, found)| found.is_over).map(|(key, _)| key.clone());
+            if let Some(oldest) = over.min_by_key(|(_, from)| *from) {
+                self.found.remove(&oldest);
+            }
+        }
         orders
     }
 

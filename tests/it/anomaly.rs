@@ -107,6 +107,21 @@ fn the_same_scores_come_out_of_a_file_and_of_a_pipe() {
 }
 
 #[test]
+fn a_past_that_teaches_nothing_is_named_and_every_row_is_scored() {
+    let flat: String = (0..1_000).map(|index| format!("{index},{}\n", if index < 900 { 5 } else { 6 })).collect();
+    let output = score(&flat, &[]);
+    assert!(output.status.success());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("never changes") && errors.contains("anomaly (critical) from 1970-01-01T00:15:00Z"),
+        "{errors}"
+    );
+    let scores = scores(&output.stdout);
+    assert_eq!(scores.len(), 1_000);
+    assert!(scores[..900].iter().all(|score| *score == 0.0) && scores[900] > 4.0);
+}
+
+#[test]
 fn what_cannot_be_scored_says_why() {
     let said = |text: &str| {
         let output = score(text, &[]);
@@ -115,8 +130,6 @@ fn what_cannot_be_scored_says_why() {
     };
     let short = said(&series(100));
     assert!(short.contains("from the first 15 rows (--train)") && short.contains("too little history"), "{short}");
-    let flat: String = (0..1_000).map(|index| format!("{index},5\n")).collect();
-    assert!(said(&flat).contains("never changes"));
     let empty = said("timestamp,value\n");
     assert!(empty.contains("no numeric values"), "{empty}");
     assert!(said(&format!("{}1500000000,x\n", series(1_000))).contains("line 1002: \"x\" is not a finite number"));

@@ -9,6 +9,7 @@ use crate::anomaly::detector::{Detector, Evidence};
 use crate::anomaly::interval::{Anomaly, Change, Follower};
 use crate::cli::{Failure, say};
 use crate::model::Severity;
+use crate::time::Span;
 use anyhow::Context as _;
 use serde_json::json;
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
@@ -139,9 +140,12 @@ fn score(args: &Args, name: &str, source: Source, mut drawing: Option<&mut Drawi
     let mut detector = Detector::learn(&past)
         .with_context(|| format!("nothing can be learnt from the first {} rows (--train)", past.len()))?;
     drop(past);
-    let thresholds = detector.model().thresholds.clone();
+    if let Some(problem) = detector.without_segments() {
+        say(&format!("{name}: the course of the values is not compared with the past: {problem}"));
+    }
+    let thresholds = detector.thresholds().clone();
     let mut teller = Teller { json: args.json, series: name, why: None };
-    let mut follower = Follower::new(thresholds.clone(), detector.model().settings.min_duration, detector.join());
+    let mut follower = Follower::new(thresholds.clone(), Span::ZERO, detector.segment());
     if let Some(drawing) = &mut drawing {
         drawing.learnt(train, thresholds);
     }
