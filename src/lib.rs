@@ -16,6 +16,7 @@
 //!   [`replay`], in that of a recording.
 //! - [`model`] is what it decides by: definitions, conditions, limits; compiled by [`config`] and never doubted again.
 //! - [`source`] and [`intake`] turn messages into values and find out who watches them.
+//! - [`anomaly`] is arithmetic: what is normal for a series, and how unusual a value is.
 //! - [`wire`] turns states and events into payloads, and payloads into commands.
 //! - [`operate`] carries out what operators want of alarms, [`explain`] says why an alarm is as it is.
 //! - [`performance`] counts how well the alarms serve people, in the figures of ISA-18.2.
