@@ -80,9 +80,12 @@ fn what_the_broker_refuses_is_reported_and_holds_up_nothing() {
     for round in 0..200 {
         watcher.value("press-1", "pressure", if round % 2 == 0 { "16" } else { "3" });
     }
-    let status = watcher.next("the refusal", |seen| seen.json()["problems"].is_array()).json();
-    let problem = status["problems"][0].as_str().unwrap();
-    assert!(problem.contains("publish to annunciator/gw/events/press-1/pressure/hi: not authorised"), "{problem}");
+    // So many alarms are a flood, too, which is another note.
+    watcher.next("the refusal", |seen| {
+        let problems = seen.json()["problems"].as_array().cloned().unwrap_or_default();
+        let wanted = "publish to annunciator/gw/events/press-1/pressure/hi: not authorised";
+        problems.iter().any(|problem| problem.as_str().unwrap().contains(wanted))
+    });
     // Far more than the window holds were refused, and the states came after all of them.
     watcher.looked_back();
     watcher.next("the last state", |seen| seen.json()["seq"] == 200);
