@@ -1,5 +1,6 @@
 //! Every recording of `tests/traces` yields its events: `NAME.jsonl` under `NAME.toml` gives `NAME.events.jsonl`.
 
+use crate::support::PROGRAM;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,7 +31,7 @@ fn every_recording_yields_its_events() {
     configs.retain(|path| path.extension().is_some_and(|e| e == "toml"));
     configs.sort();
     for config in configs {
-        let output = Command::new(env!("CARGO_BIN_EXE_annunciator"))
+        let output = Command::new(PROGRAM)
             .args(["replay", "--config"])
             .args([&config, &config.with_extension("jsonl")])
             .output()

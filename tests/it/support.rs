@@ -23,8 +23,11 @@ use tempfile::TempDir;
 /// reached when the thing does not come.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_annunciator");
+/// The program under test. `tests/arm` puts one in its place that runs on an emulated processor.
+pub const PROGRAM: &str = match option_env!("ANNUNCIATOR_PROGRAM") {
+    Some(program) => program,
+    None => env!("CARGO_BIN_EXE_annunciator"),
+};
 
 /// A port that was free a moment ago, and that nobody else in this process was given. It lies below the range from which
 /// the system takes ports for outgoing connections, so a broker that is stopped for a while finds it free again.

@@ -77,7 +77,7 @@ pub fn uninterrupted(messages: &[Message]) -> Vec<Value> {
     let (trace, configuration) = (folder.path().join("trace.jsonl"), folder.path().join("replay.toml"));
     std::fs::write(&trace, lines).unwrap();
     std::fs::write(&configuration, config(1, ALARMS)).unwrap();
-    let replay = Command::new(env!("CARGO_BIN_EXE_annunciator"))
+    let replay = Command::new(super::PROGRAM)
         .args(["replay", "--config"])
         .args([configuration, trace])
         .output()
