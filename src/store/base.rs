@@ -25,6 +25,9 @@ const OPEN_LIMIT: Duration = Duration::from_secs(30);
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is asked.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Changes that sled is given at once. It keeps the pages of a batch in memory until all of it is applied: with 100,000
+/// alarms in one batch that would be a gigabyte.
+const AT_ONCE: usize = 256;
 /// The key of the seal. No record begins with this byte.
 const SEAL: &[u8] = &[0];
 
@@ -75,14 +78,18 @@ impl Base {
 
     /// Applies changes. They count when the base is sealed.
     pub(super) fn apply(&self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Result<(), String> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+        let mut changes = changes.peekable();
+        while changes.peek().is_some() {
+            let mut batch = sled::Batch::default();
+            for (key, value) in changes.by_ref().take(AT_ONCE) {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
             }
+            self.db.apply_batch(batch).map_err(|error| error.to_string())?;
         }
-        self.db.apply_batch(batch).map_err(|error| error.to_string())
+        Ok(())
     }
 
     /// Puts the seal on. When this returns all that was applied is there after a power cut. The seal comes last, when
