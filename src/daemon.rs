@@ -14,6 +14,7 @@ mod ear;
 mod farewell;
 mod faults;
 mod figures;
+mod filters;
 mod hearing;
 mod journal;
 mod pulse;
@@ -155,6 +156,7 @@ impl Daemon {
             ..Outbound::default()
         };
         let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone()).map_err(Unusable)?;
+        link.unsubscribe_earlier(journal.filters.earlier());
         Ok(Daemon::new(config, clock, engine, step, journal, reactors, (link, heard)))
     }
 

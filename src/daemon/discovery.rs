@@ -55,8 +55,8 @@ impl Prefixes {
     /// Adds them to a write, if the store does not have them or all of it is written anew.
     pub(super) fn put(&self, batch: &mut Batch, all: bool) {
         if all || self.must_be_written() {
-            let known: Vec<&String> = self.known().collect();
-            record::put_discovery_prefixes(batch, &known);
+            let known: Vec<String> = self.known().cloned().collect();
+            record::put_texts(batch, record::DISCOVERY, &known);
         }
     }
 

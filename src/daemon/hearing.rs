@@ -198,6 +198,7 @@ impl Daemon {
     }
 
     pub(super) fn subscribed(&mut self, refused: Vec<(String, String)>) {
+        self.journal.filters.confirmed();
         self.status.problems.retain(|problem| !problem.starts_with(SUBSCRIPTION));
         for (filter, reason) in refused {
             tracing::error!(filter, reason, "subscription refused");

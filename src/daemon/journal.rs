@@ -5,6 +5,7 @@
 
 use super::chronicle::{self, Chronicle, Retention};
 use super::discovery::Prefixes;
+use super::filters::Filters;
 use super::reacting::Reacting;
 use super::repeats::Repeats;
 use crate::clock::{Clock, Machine, ThisMachine};
@@ -48,6 +49,7 @@ pub(super) struct Journal {
     pub(super) repeats: Repeats,
     pub(super) chronicle: Chronicle,
     pub(super) prefixes: Prefixes,
+    pub(super) filters: Filters,
     /// Letters that delete the retained topics of alarms that are gone, and wait for the next write.
     farewells: Vec<Letter>,
     /// Alarms that are not configured any more.
@@ -99,7 +101,8 @@ impl Journal {
     ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let gateway = config.gateway.clone();
         let Recovered { position, alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
-        let prefixes = record::discovery_prefixes(store.as_mut())?;
+        let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
+        let filters = record::texts(store.as_mut(), record::FILTERS)?;
         let names = history::names(store.as_mut(), &mut damaged)?;
         if damaged > 0 {
             let lost = format!("{damaged} records were damaged: those alarms begin anew");
@@ -143,6 +146,7 @@ impl Journal {
                 now.at,
             ),
             prefixes: Prefixes::restore(prefixes, config.home_assistant.clone()),
+            filters: Filters::restore(filters, &super::wanted(config)),
             farewells: Vec::new(),
             gone: Vec::new(),
             opening: trouble,
@@ -241,7 +245,8 @@ impl Journal {
             || engine.has_decided()
             || reacting.has_changes()
             || self.repeats.must_be_written()
-            || self.prefixes.must_be_written();
+            || self.prefixes.must_be_written()
+            || self.filters.must_be_written();
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
@@ -268,6 +273,7 @@ impl Journal {
                 self.observed_until = position.observed_until;
                 self.repeats.stored();
                 self.prefixes.stored();
+                self.filters.stored();
                 self.chronicle.stored(now);
                 reacting.stored();
                 self.gone.clear();
@@ -302,6 +308,7 @@ impl Journal {
         }
         record::put_packets(&mut batch, &self.repeats.changes());
         self.prefixes.put(&mut batch, all);
+        self.filters.put(&mut batch, all);
         record::put_position(&mut batch, position);
         batch
     }

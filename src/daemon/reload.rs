@@ -96,7 +96,9 @@ impl Daemon {
             kept,
             "the configuration was read again"
         );
-        self.link.subscribe(wanted(&config));
+        let filters = wanted(&config);
+        self.journal.filters.change(&filters);
+        self.link.subscribe(filters);
         self.config = config;
         outline
     }

@@ -8,6 +8,7 @@
 //! | `w` handle block | samples of its window |
 //! | `o` number | a message for the broker |
 //! | `f`, `h`, `x` | the history: see [`super::history`] |
+//! | `b` | the subscriptions that the broker's session may have |
 //! | `g` | the prefixes under which alarms may have been announced to Home Assistant |
 //! | `i` block | messages that were evaluated and that the broker may send again |
 //! | `d` number, `r` alarm reaction | what reactions have to deliver, and when: [`reactions`] |
@@ -189,7 +190,10 @@ pub(super) fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable
 }
 
 const POSITION: &[u8] = b"m";
-const DISCOVERY: &[u8] = b"g";
+/// The prefixes under which alarms may have been announced to Home Assistant.
+pub(crate) const DISCOVERY: &[u8] = b"g";
+/// The subscriptions that the broker's session may have.
+pub(crate) const FILTERS: &[u8] = b"b";
 
 pub(super) fn key(kind: u8, handle: u32) -> Vec<u8> {
     let mut key = vec![kind];
@@ -314,21 +318,21 @@ pub fn letters(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<(u6
     Ok(letters)
 }
 
-/// Adds under which prefixes alarms may have been announced to Home Assistant.
-pub(crate) fn put_discovery_prefixes(batch: &mut Batch, prefixes: &[&String]) {
-    batch.put(DISCOVERY.to_vec(), frame(&prefixes));
+/// Adds a list of texts under one key.
+pub(crate) fn put_texts(batch: &mut Batch, key: &[u8], texts: &[String]) {
+    batch.put(key.to_vec(), frame(&texts));
 }
 
-/// Those prefixes. A damaged record is as good as none: what it named stays at the broker.
+/// A list of texts under one key. A damaged one is as good as none: what it named stays at the broker.
 ///
 /// # Errors
 /// Why the store cannot be read, or that a newer release wrote it.
-pub(crate) fn discovery_prefixes(store: &mut dyn Store) -> Result<Vec<String>, StoreError> {
-    let mut prefixes = None;
-    for (_, value) in store.scan(DISCOVERY, DISCOVERY, 1)? {
-        prefixes = readable(&value, &mut 0)?;
+pub(crate) fn texts(store: &mut dyn Store, key: &[u8]) -> Result<Vec<String>, StoreError> {
+    let mut texts = None;
+    for (_, value) in store.scan(key, key, 1)? {
+        texts = readable(&value, &mut 0)?;
     }
-    Ok(prefixes.unwrap_or_default())
+    Ok(texts.unwrap_or_default())
 }
 
 /// Reads everything but the messages.

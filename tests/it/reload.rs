@@ -1,6 +1,6 @@
 //! Another configuration while the daemon runs, by command and by signal.
 
-use crate::support::{Broker, Daemon, HI, Watcher, config};
+use crate::support::{Broker, Daemon, HI, Watcher, config, until};
 use serde_json::{Value, json};
 
 const RANGE: &str = "[[alarm]]\nthing = \"press-2\"\nproperty = \"pressure\"\nlevel = \"range\"\ntype = \"standard\"\n\
@@ -51,6 +51,35 @@ fn what_changes_begins_anew_and_the_rest_goes_on() {
     });
     watcher.value("press-1", "pressure", "19");
     assert_eq!(watcher.event("press-1/pressure/hi")["occurrence"], 2);
+}
+
+#[test]
+fn a_source_that_leaves_is_unsubscribed_by_a_reload_and_by_a_restart() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let more = |topics: &[&str]| {
+        let sources = topics.iter().map(|topic| format!("[[source]]\ntopic = \"{topic}\"\n"));
+        config(broker.port, &format!("{}{HI}", sources.collect::<String>()))
+    };
+    let mut daemon = Daemon::with(&more(&["first/{thing}/{property}", "second/{thing}/{property}"]));
+    watcher.status("online");
+    let unsubscribed = || broker.log().matches("Received UNSUBSCRIBE from annunciator-gw").count();
+    assert_eq!(unsubscribed(), 0);
+    daemon.configure(&more(&["second/{thing}/{property}"]));
+    assert_eq!(reload(&mut watcher)["ok"], true);
+    until("the first UNSUBSCRIBE", || (unsubscribed() == 1).then_some(()));
+    daemon.kill();
+    daemon.configure(&more(&[]));
+    daemon.launch();
+    until("the second UNSUBSCRIBE", || (unsubscribed() == 2).then_some(()));
+    // What is settled is not asked for again.
+    watcher.status("online");
+    assert_eq!(daemon.stop(), 0);
+    daemon.launch();
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    watcher.event("press-1/pressure/hi");
+    assert_eq!(unsubscribed(), 2);
 }
 
 #[test]
