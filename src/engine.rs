@@ -295,6 +295,7 @@ impl Engine {
             shelved: None,
             mismatch: None,
             handle: None,
+            timer_is_stored: false,
             is_listed: false,
             unsaved: Unsaved::Nothing,
         });

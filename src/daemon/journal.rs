@@ -124,6 +124,7 @@ impl Journal {
         let clock = Clock::on(machine, position.as_ref().map(|position| &position.anchor));
         let now = clock.now();
         let outbox = restore_outbox(store.as_mut(), position.as_ref())?;
+        let observed_until = position.as_ref().map(|position| position.observed_until);
         let (engine, gone) = match &position {
             Some(position) => {
                 let Position { next_seq, observed_until, .. } = position;
@@ -153,7 +154,7 @@ impl Journal {
             failure: None,
             commits: 0,
             stored_bytes: 0,
-            observed_until: Moment::BEGINNING,
+            observed_until: observed_until.unwrap_or(now.at),
         };
         journal.reconfigured(&config.gateway, gone);
         Ok((journal, clock, engine, reactors))
@@ -250,14 +251,20 @@ impl Journal {
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
-        let changes = engine.take_changes(occasion.checkpoint || healing);
+        let is_checkpoint = occasion.checkpoint || healing;
+        let changes = engine.take_changes(is_checkpoint);
         let anchor = clock.anchor();
         let position = Position {
             gateway: self.gateway.id.clone(),
             next_seq: engine.next_seq(),
             next_letter: self.outbox.next_number() + letters.len() as u64,
             history: self.chronicle.range(now),
-            observed_until: engine.observed_until().unwrap_or(anchor.at),
+            // What a value has done to alarms that were not decided is not on disk before the next checkpoint, so the time
+            // since the last one would be no evidence after a crash.
+            observed_until: match engine.observed_until() {
+                Some(until) if is_checkpoint => until,
+                Some(_) | None => self.observed_until,
+            },
             anchor,
         };
         let mut batch = self.batch(&changes, &letters, &position, healing);

@@ -175,6 +175,8 @@ pub(crate) struct Alarm {
     pub(crate) mismatch: Option<ValueType>,
     /// Its place in the store; none until it was stored once.
     pub(crate) handle: Option<u32>,
+    /// Whether the store says that a timer of it is running.
+    pub(crate) timer_is_stored: bool,
     /// Whether it is in the engine's list of alarms with changes.
     pub(crate) is_listed: bool,
     /// Whether something has changed since it was last stored.

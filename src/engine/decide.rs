@@ -55,7 +55,10 @@ impl Engine {
             // The observe-time wants the activation range all the time, the clear-delay its opposite.
             (State::Enabled | State::Idled, Verdict::Between | Verdict::Fails)
             | (State::Activated | State::Acknowledged, Verdict::Between | Verdict::Holds) => {
-                self.timers.stop(ix);
+                // A crash must not bring back what the disk says is running: it would fire.
+                if self.timers.stop(ix) && self.alarms[ix.index()].timer_is_stored {
+                    self.note(ix, Unsaved::Hard);
+                }
             }
         }
     }

@@ -144,6 +144,7 @@ impl Engine {
             let timer = self.timers.get(ix);
             let alarm = &mut self.alarms[ix.index()];
             alarm.unsaved = Unsaved::Nothing;
+            alarm.timer_is_stored = timer.is_some();
             let mut samples = 0..0;
             if let Some(window) = &mut alarm.window {
                 let (held, unstored, stored_from) = window.take_unstored();
@@ -294,6 +295,7 @@ impl Engine {
                 }
                 if let Some(timer) = soft.timer {
                     self.timers.put(ix, timer);
+                    self.alarms[ix.index()].timer_is_stored = true;
                 }
             }
         }

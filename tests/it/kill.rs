@@ -1,7 +1,7 @@
 //! SIGKILL at any instant: the broker has seen exactly what an uninterrupted run would have published.
 
 use crate::support::traffic::{self, ALARMS, Random};
-use crate::support::{Broker, Daemon, Protocol, Watcher, for_both_versions, until};
+use crate::support::{Broker, Daemon, Protocol, Watcher, config, for_both_versions, until};
 
 for_both_versions! {
     kills_lose_nothing_and_repeat_nothing_that_matters,
@@ -52,4 +52,70 @@ fn kills_lose_nothing_and_repeat_nothing_that_matters(mqtt: Protocol) {
         want.len(),
         account.repeated
     );
+}
+
+const PRESSURE: &str = "property = \"pressure\"\ntype = \"standard\"\noperator = \">\"\nlimit = 15\n";
+
+/// What a value has ended stays ended, although the last checkpoint says that it was running.
+#[test]
+fn an_observe_time_that_a_value_has_ended_does_not_fire_after_a_crash() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let alarms = format!(
+        "[[alarm]]\nthing = \"press-1\"\nlevel = \"ended\"\nobserve_time = \"6s\"\n{PRESSURE}\
+         [[alarm]]\nthing = \"press-2\"\nlevel = \"runs\"\nobserve_time = \"8s\"\n{PRESSURE}"
+    );
+    let often = "checkpoint = \"2s\"\nmetrics_interval = \"1s\"\n[mqtt]";
+    let mut daemon = Daemon::with(&config(broker.port, &alarms).replace("[mqtt]", often));
+    watcher.status("online");
+    let before = watcher.next_on("metrics")["commits"].as_u64().unwrap();
+    watcher.value("press-1", "pressure", "20");
+    watcher.value("press-2", "pressure", "20");
+    watcher.next("a checkpoint", |seen| {
+        seen.topic == "annunciator/gw/metrics" && seen.json()["commits"].as_u64().unwrap() > before
+    });
+    watcher.value("press-1", "pressure", "10");
+    watcher.publish("annunciator/gw/commands/explain", r#"{"alarm":"press-1/pressure/ended"}"#);
+    assert_eq!(watcher.next_on("replies")["explanation"]["condition"], "does not hold");
+    daemon.kill();
+    daemon.launch();
+    assert_eq!(watcher.event("press-2/pressure/runs")["to"], "activated");
+    assert_eq!(watcher.events().len(), 1, "{:?}", watcher.events());
+}
+
+/// Other alarms' events are written at any time; what they write must not make silence of values that came since the
+/// last checkpoint.
+#[test]
+fn values_since_the_last_checkpoint_are_not_silence_after_a_crash() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let alarms = format!(
+        "[[alarm]]\nthing = \"press-1\"\nproperty = \"pressure\"\nlevel = \"quiet\"\ntype = \"no-value\"\n\
+         observe_time = \"3s\"\n\
+         [[alarm]]\nthing = \"press-2\"\nlevel = \"first\"\nobserve_time = \"2500ms\"\n{PRESSURE}\
+         [[alarm]]\nthing = \"press-2\"\nlevel = \"soon\"\nobserve_time = \"1s\"\n{PRESSURE}"
+    );
+    let rarely = "checkpoint = \"1h\"\n[mqtt]";
+    let mut daemon = Daemon::with(&config(broker.port, &alarms).replace("[mqtt]", rarely));
+    watcher.status("online");
+    watcher.value("press-2", "pressure", "20");
+    // One sensor sends for a second. Then it may be silent for two more, and has been for one and a half.
+    until("an event after a second", || {
+        watcher.value("press-1", "pressure", "14");
+        watcher.drain();
+        (watcher.events().len() == 1).then_some(())
+    });
+    assert_eq!(watcher.event("press-2/pressure/first")["to"], "activated");
+    daemon.kill();
+    daemon.launch();
+    watcher.status("online");
+    watcher.value("press-2", "pressure", "14");
+    watcher.value("press-2", "pressure", "20");
+    watcher.next("the later event", |seen| {
+        seen.topic == "annunciator/gw/events/press-2/pressure/soon"
+            && seen.json()["occurrence"] == 2
+            && seen.json()["to"] == "activated"
+    });
+    let quiet = watcher.events().into_iter().find(|event| event["alarm"] == "press-1/pressure/quiet");
+    assert_eq!(quiet, None);
 }

@@ -77,11 +77,8 @@ pub fn uninterrupted(messages: &[Message]) -> Vec<Value> {
     let (trace, configuration) = (folder.path().join("trace.jsonl"), folder.path().join("replay.toml"));
     std::fs::write(&trace, lines).unwrap();
     std::fs::write(&configuration, config(1, ALARMS)).unwrap();
-    let replay = Command::new(super::PROGRAM)
-        .args(["replay", "--config"])
-        .args([configuration, trace])
-        .output()
-        .unwrap();
+    let replay =
+        Command::new(super::PROGRAM).args(["replay", "--config"]).args([configuration, trace]).output().unwrap();
     assert!(replay.status.success(), "{replay:?}");
     String::from_utf8(replay.stdout).unwrap().lines().map(|l| essence(&serde_json::from_str(l).unwrap())).collect()
 }
