@@ -1,4 +1,4 @@
-//! What happened to alarms, as it is remembered: every event, and every shelving.
+//! What happened to alarms, as it is remembered: every event, every shelving, and what became of every delivery.
 //!
 //! Entries are numbered without a break, in the order in which they were decided. How they look on disk and how they are
 //! searched: [`crate::store::history`]; how they look to those who ask: `wire::history`.
@@ -16,6 +16,54 @@ pub enum Entry {
     Event(Event),
     /// A shelving began or ended.
     Shelving(ShelvingChange),
+    /// A delivery of a reaction has ended, or has failed for the first time.
+    Delivery(DeliveryReport),
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// The alarm that it was about.
+    pub alarm: Arc<AlarmFacts>,
+    /// When it ended or failed.
+    pub at: Stamp,
+    /// The occurrence that it was about.
+    pub occurrence: u64,
+    /// The reaction that it belongs to.
+    pub reaction: Arc<str>,
+    /// Its id.
+    pub delivery: Arc<str>,
+    /// What became of it.
+    pub fate: DeliveryFate,
+    /// In which attempt, from 1; 0: it was never attempted.
+    pub attempt: u32,
+    /// What the other side said, or why it has not got it.
+    pub said: Arc<str>,
+}
+
+/// What can become of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryFate {
+    /// The other side has it.
+    Delivered,
+    /// Not yet: it is tried again. Further failures of the same delivery are not remembered.
+    Failed,
+    /// It will never be delivered.
+    Dropped,
+}
+
+impl DeliveryFate {
+    /// All of them.
+    pub const ALL: [DeliveryFate; 3] = [DeliveryFate::Delivered, DeliveryFate::Failed, DeliveryFate::Dropped];
+
+    /// As topics and answers spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeliveryFate::Delivered => "delivered",
+            DeliveryFate::Failed => "failed",
+            DeliveryFate::Dropped => "dropped",
+        }
+    }
 }
 
 impl Entry {
@@ -24,6 +72,7 @@ impl Entry {
         match self {
             Entry::Event(event) => &event.alarm,
             Entry::Shelving(shelving) => &shelving.alarm,
+            Entry::Delivery(report) => &report.alarm,
         }
     }
 
@@ -31,6 +80,7 @@ impl Entry {
         match self {
             Entry::Event(event) => event.at,
             Entry::Shelving(shelving) => shelving.at,
+            Entry::Delivery(report) => report.at,
         }
     }
 
@@ -38,6 +88,7 @@ impl Entry {
         match self {
             Entry::Event(event) => event.occurrence,
             Entry::Shelving(shelving) => shelving.occurrence,
+            Entry::Delivery(report) => report.occurrence,
         }
     }
 
@@ -46,6 +97,7 @@ impl Entry {
             Entry::Event(event) => Entered::State(event.to),
             Entry::Shelving(ShelvingChange { until: Some(_), .. }) => Entered::Shelved,
             Entry::Shelving(ShelvingChange { until: None, .. }) => Entered::Unshelved,
+            Entry::Delivery(report) => Entered::Delivery(report.fate),
         }
     }
 }

@@ -40,7 +40,8 @@ pub(super) struct Args {
     thing: Option<String>,
     /// Only changes to these states
     #[arg(long, value_name = "STATE", value_delimiter = ',',
-          value_parser = ["off", "enabled", "idled", "activated", "acknowledged", "shelved", "unshelved"])]
+          value_parser = ["off", "enabled", "idled", "activated", "acknowledged", "shelved", "unshelved",
+                        "delivered", "failed", "dropped"])]
     state: Vec<String>,
     /// Only from then on: RFC 3339, or how long ago (2h)
     #[arg(long, value_name = "TIME", value_parser = time_or_ago)]

@@ -3,11 +3,11 @@
 //! While the disk refuses, entries wait in memory. How they look on disk is in [`crate::store::history`].
 
 use crate::engine::Step;
-use crate::history::Entry;
+use crate::history::{DeliveryFate, DeliveryReport, Entry};
 use crate::model::{AlarmFacts, AlarmId};
 use crate::store::Batch;
 use crate::store::history::{self, Names, Old};
-use crate::time::{Moment, Span};
+use crate::time::{Moment, Span, Stamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,6 +26,19 @@ pub(super) struct Retention {
     pub(super) span: Span,
     /// How many entries.
     pub(super) max: usize,
+}
+
+/// What became of a delivery, before it is known what its alarm is called.
+#[derive(Debug)]
+pub(super) struct EndedDelivery {
+    pub(super) alarm: AlarmId,
+    pub(super) at: Stamp,
+    pub(super) occurrence: u64,
+    pub(super) reaction: Arc<str>,
+    pub(super) delivery: Arc<str>,
+    pub(super) fate: DeliveryFate,
+    pub(super) attempt: u32,
+    pub(super) said: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -100,6 +113,16 @@ impl Chronicle {
             self.add(Entry::Event(event.clone()), at);
         }
         shelvings.for_each(|shelving| self.add(Entry::Shelving(shelving), at));
+    }
+
+    /// Takes what became of a delivery, if its alarm has been heard of.
+    pub(super) fn take_delivery(&mut self, ended: EndedDelivery, at: Moment) {
+        let EndedDelivery { alarm, at: stamp, occurrence, reaction, delivery, fate, attempt, said } = ended;
+        let alarm = self.named.get(&alarm).and_then(|number| self.names.get(number)).cloned();
+        if let Some(alarm) = alarm.filter(|_| self.retention.max > 0) {
+            let report = DeliveryReport { alarm, at: stamp, occurrence, reaction, delivery, fate, attempt, said };
+            self.add(Entry::Delivery(report), at);
+        }
     }
 
     fn add(&mut self, entry: Entry, at: Moment) {

@@ -226,6 +226,9 @@ impl Journal {
     ) {
         let now = clock.at();
         self.chronicle.take(step, now);
+        for ended in reacting.take_ended() {
+            self.chronicle.take_delivery(ended, now);
+        }
         let mut letters: Vec<Letter> = step.events.drain(..).map(|event| self.letter(&event)).collect();
         letters.append(&mut self.farewells);
         letters.append(&mut reacting.take_letters());

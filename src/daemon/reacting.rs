@@ -6,8 +6,10 @@
 
 mod telling;
 
+use super::chronicle::EndedDelivery;
 use crate::config::{Config, test_delivery};
 use crate::engine::{AlarmIx, Engine, Step};
+use crate::history::DeliveryFate;
 use crate::model::AlarmId;
 use crate::mqtt::{Link, Outbound};
 use crate::outbox::{Letter, Token};
@@ -63,6 +65,8 @@ pub(super) struct Reacting {
     tested: Vec<Tested>,
     /// Reports that go out with the next write.
     letters: Vec<Letter>,
+    /// What the history has to remember with it.
+    ended: Vec<EndedDelivery>,
     /// Reports that nobody misses after a crash.
     passing: Vec<Outbound>,
     /// Numbers and keys that the store need not keep any more.
@@ -111,6 +115,7 @@ impl Reacting {
         let reacting = Reacting {
             is_closing: false,
             letters: letters.collect(),
+            ended: Vec::new(),
             gateway: config.gateway.id.clone(),
             topics,
             schedule,
@@ -232,6 +237,7 @@ impl Reacting {
     fn report(&mut self, now: Now) {
         for report in self.queue.take_reports() {
             self.log(&report);
+            self.remember(&report, now);
             let name = self.reactions.get(report.delivery.reaction).map_or("", |reaction| reaction.name.as_str());
             let topic = self.topics.reaction(name);
             let payload = wire::reaction::render(&report, name, &self.gateway, now).into();
@@ -246,6 +252,33 @@ impl Reacting {
                 }
             }
         }
+    }
+
+    /// For the history: each end, and the first failure. A destination that is down for a night must not fill it.
+    fn remember(&mut self, report: &Report, now: Now) {
+        let (fate, said) = match &report.fate {
+            Fate::Delivered { answer, .. } => (DeliveryFate::Delivered, answer),
+            Fate::Failed { reason, .. } if report.attempt <= 1 => (DeliveryFate::Failed, reason),
+            Fate::Failed { .. } => return,
+            Fate::Dropped { reason, .. } => (DeliveryFate::Dropped, reason),
+        };
+        let delivery = &report.delivery;
+        let Some(reaction) = self.reactions.get(delivery.reaction) else { return };
+        self.ended.push(EndedDelivery {
+            alarm: delivery.alarm.clone(),
+            at: now.wall,
+            occurrence: delivery.occasion.occurrence(),
+            reaction: reaction.name.as_str().into(),
+            delivery: delivery.id.as_str().into(),
+            fate,
+            attempt: report.attempt,
+            said: said.as_str().into(),
+        });
+    }
+
+    /// What has ended since the last write.
+    pub(super) fn take_ended(&mut self) -> Vec<EndedDelivery> {
+        std::mem::take(&mut self.ended)
     }
 
     fn log(&self, report: &Report) {

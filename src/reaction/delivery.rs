@@ -62,6 +62,15 @@ pub struct Occasion {
 }
 
 impl Occasion {
+    /// The occurrence that its event belongs to.
+    pub(crate) fn occurrence(&self) -> u64 {
+        #[derive(serde::Deserialize)]
+        struct Event {
+            occurrence: u64,
+        }
+        serde_json::from_str::<Event>(&self.event).map_or(0, |event| event.occurrence)
+    }
+
     /// The occasion that an event of an alarm is. `opened` is the event that began its occurrence, and when.
     pub fn of(event: &Event, alarm: Option<AlarmView<'_>>, gateway: &str, opened: Option<(String, Stamp)>) -> Occasion {
         let event_id = format!("{gateway}-{}", event.seq);

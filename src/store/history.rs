@@ -13,7 +13,7 @@
 use super::record::{self, ValueRecord};
 use super::{Batch, Store, StoreError};
 use crate::engine::{Cause, Event, ShelvingChange, State};
-use crate::history::{Entry, Filter};
+use crate::history::{DeliveryFate, DeliveryReport, Entry, Filter};
 use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use crate::time::{Moment, Stamp};
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,12 @@ enum WhatRecord {
     Shelving {
         state: u8,
         until: Option<i64>,
+    },
+    Delivery {
+        reaction: String,
+        delivery: String,
+        fate: u8,
+        attempt: u32,
     },
 }
 
@@ -172,6 +178,20 @@ pub fn put_entry(batch: &mut Batch, number: u64, name: u32, moment: Moment, entr
             comment: text(&shelving.comment),
             what: WhatRecord::Shelving { state: state(&shelving.state), until: shelving.until.map(Stamp::as_micros) },
         },
+        Entry::Delivery(report) => EntryRecord {
+            name,
+            moment: moment.as_micros(),
+            at: report.at.as_micros(),
+            occurrence: report.occurrence,
+            by: None,
+            comment: Some(report.said.to_string()),
+            what: WhatRecord::Delivery {
+                reaction: report.reaction.to_string(),
+                delivery: report.delivery.to_string(),
+                fate: record::place(&DeliveryFate::ALL, &report.fate),
+                attempt: report.attempt,
+            },
+        },
     };
     batch.put(entry_key(number), record::frame(&record));
     batch.put(index_key(name, number), Vec::new());
@@ -198,6 +218,16 @@ impl EntryRecord {
                 average,
                 by,
                 comment,
+            }),
+            WhatRecord::Delivery { reaction, delivery, fate, attempt } => Entry::Delivery(DeliveryReport {
+                alarm,
+                at,
+                occurrence,
+                reaction: reaction.into(),
+                delivery: delivery.into(),
+                fate: record::at_place(&DeliveryFate::ALL, fate)?,
+                attempt,
+                said: comment.unwrap_or_else(|| "".into()),
             }),
             WhatRecord::Shelving { state: was, until } => Entry::Shelving(ShelvingChange {
                 alarm,

@@ -5,6 +5,7 @@
 use super::reply;
 use crate::config::parse_duration;
 use crate::engine::{Signature, State, Verb};
+use crate::history::DeliveryFate;
 use crate::time::{Span, Stamp};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -102,6 +103,8 @@ pub enum Entered {
     Shelved,
     /// Its end.
     Unshelved,
+    /// What became of a delivery.
+    Delivery(DeliveryFate),
 }
 
 impl Entered {
@@ -111,11 +114,13 @@ impl Entered {
             Entered::State(state) => state.as_str(),
             Entered::Shelved => "shelved",
             Entered::Unshelved => "unshelved",
+            Entered::Delivery(fate) => fate.as_str(),
         }
     }
 
     fn all() -> impl Iterator<Item = Entered> + Clone {
-        State::ALL.into_iter().map(Entered::State).chain([Entered::Shelved, Entered::Unshelved])
+        let deliveries = DeliveryFate::ALL.into_iter().map(Entered::Delivery);
+        State::ALL.into_iter().map(Entered::State).chain([Entered::Shelved, Entered::Unshelved]).chain(deliveries)
     }
 }
 

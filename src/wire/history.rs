@@ -1,12 +1,12 @@
 //! The answer to `history`: entries as they are shown to those who ask.
 //!
-//! An event looks as it did when it was published. A shelving has no sequence number, because it is no state change; its
-//! `kind` says what it is.
+//! An event looks as it did when it was published. A shelving and the end of a delivery have no sequence number, because
+//! they are no state changes; their `kind` says what they are.
 
 use super::event::Payload;
 use super::{Rfc3339, reply, title};
 use crate::engine::ShelvingChange;
-use crate::history::Entry;
+use crate::history::{DeliveryReport, Entry};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -14,6 +14,27 @@ use serde::Serialize;
 enum Shown<'a> {
     Event(Payload<'a>),
     Shelving(Shelving<'a>),
+    Delivery(Delivery<'a>),
+}
+
+#[derive(Serialize)]
+struct Delivery<'a> {
+    kind: &'a str,
+    gateway: &'a str,
+    alarm: &'a str,
+    thing: &'a str,
+    property: &'a str,
+    level: &'a str,
+    #[serde(rename = "type")]
+    alarm_type: &'a str,
+    severity: &'a str,
+    title: &'a str,
+    at: Rfc3339,
+    occurrence: u64,
+    reaction: &'a str,
+    delivery: &'a str,
+    attempt: u32,
+    comment: &'a str,
 }
 
 #[derive(Serialize)]
@@ -51,8 +72,30 @@ pub(crate) fn render(request: &serde_json::Value, gateway: &str, entries: &[Entr
     let events = entries.iter().map(|entry| match entry {
         Entry::Event(event) => Shown::Event(super::event::payload(event, gateway)),
         Entry::Shelving(shelving) => Shown::Shelving(shown(shelving, gateway)),
+        Entry::Delivery(report) => Shown::Delivery(delivery(report, gateway)),
     });
     reply::answer(request, None, Body { events: events.collect(), next })
+}
+
+fn delivery<'a>(report: &'a DeliveryReport, gateway: &'a str) -> Delivery<'a> {
+    let facts = &report.alarm;
+    Delivery {
+        kind: report.fate.as_str(),
+        gateway,
+        alarm: facts.id.as_str(),
+        thing: &facts.thing,
+        property: &facts.property,
+        level: &facts.level,
+        alarm_type: facts.alarm_type.as_str(),
+        severity: facts.severity.as_str(),
+        title: title(facts),
+        at: Rfc3339(report.at),
+        occurrence: report.occurrence,
+        reaction: &report.reaction,
+        delivery: &report.delivery,
+        attempt: report.attempt,
+        comment: &report.said,
+    }
 }
 
 fn shown<'a>(change: &'a ShelvingChange, gateway: &'a str) -> Shelving<'a> {

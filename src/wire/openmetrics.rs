@@ -142,6 +142,7 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
         connects,
         commits,
         stored_bytes,
+        written_bytes,
         seq,
         reactions_delivered,
         reactions_failed,
@@ -160,6 +161,7 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
     text.counter("connects", *connects, "Connections to the broker that were made.");
     text.counter("commits", *commits, "Writes that were synced to the disk.");
     text.counter("stored_bytes", *stored_bytes, "Bytes handed to the store.");
+    text.counter("written_bytes", *written_bytes, "Bytes that the process has made the system write to disks.");
     text.gauge("outbox_letters", *outbox, "Events that wait for the broker.");
     text.gauge("outbox_oldest_age_seconds", *outbox_age, "How long the oldest of them has waited.");
     text.counter("outbox_dropped_letters", *outbox_dropped, "Events dropped because too many waited.");

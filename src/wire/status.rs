@@ -147,6 +147,8 @@ pub struct Metrics {
     pub commits: u64,
     /// Bytes handed to the store.
     pub stored_bytes: u64,
+    /// Bytes that this process has made the system write to disks: log, databases and all. 0 where it does not tell.
+    pub written_bytes: u64,
     /// The sequence number of the latest event.
     pub seq: u64,
     /// Deliveries of reactions that the other side has taken.

@@ -1,4 +1,4 @@
-//! One entry of the history: a state change, or that an alarm was shelved; as a row and as comma-separated values.
+//! One entry of the history: a state change, a shelving, the end of a delivery; as a row and as comma-separated values.
 
 use crate::cli::states::{until_time, value_or_mean};
 use crate::cli::table::Cell;
@@ -11,7 +11,7 @@ use serde_json::Value;
 pub(super) const HEAD: [&str; 8] = ["AT", "SEVERITY", "ALARM", "CHANGE", "NO.", "VALUE", "CAUSE", "COMMENT"];
 
 /// The columns of comma-separated values: members of an event, in the order in which events have them.
-const CSV: [&str; 23] = [
+const CSV: [&str; 26] = [
     "seq",
     "id",
     "kind",
@@ -34,6 +34,9 @@ const CSV: [&str; 23] = [
     "value_at",
     "average",
     "by",
+    "reaction",
+    "delivery",
+    "attempt",
     "comment",
 ];
 
@@ -45,8 +48,10 @@ pub(super) struct Entry {
     #[serde(default)]
     pub(super) thing: String,
     pub(super) occurrence: Option<u64>,
-    /// Where it is no state change: `shelved`, `unshelved`.
+    /// Where it is no state change: `shelved`, `unshelved`, `delivered`, `failed`, `dropped`.
     kind: Option<String>,
+    /// Whose delivery it was.
+    reaction: Option<String>,
     #[serde(default)]
     severity: String,
     from: Option<String>,
@@ -93,7 +98,7 @@ impl Entry {
         };
         let cause = match &self.by {
             Some(by) => format!("{} by {}", printable(&self.cause), printable(by)).trim_start().to_owned(),
-            None => printable(&self.cause).into_owned(),
+            None => printable(self.reaction.as_deref().unwrap_or(&self.cause)).into_owned(),
         };
         [
             Cell::plain(local_time(&self.at)),

@@ -28,7 +28,7 @@ fn a_webhook_gets_the_event_as_it_was_published() {
 fn what_fails_for_now_is_tried_again_with_the_same_id() {
     let (broker, mut server) = (Broker::start(), Server::http());
     let mut watcher = Watcher::connect(broker.port);
-    let _daemon = with_hook(broker.port, &server, "");
+    let mut daemon = with_hook(broker.port, &server, "");
     watcher.status("online");
     server.behave("first 500 1");
     watcher.value("press-1", "pressure", "16");
@@ -39,6 +39,20 @@ fn what_fails_for_now_is_tried_again_with_the_same_id() {
     let requests = server.received(2, |_| true);
     assert_eq!(requests.iter().map(id).collect::<Vec<_>>(), ["gw-1-hook-0", "gw-1-hook-0"]);
     assert_eq!(requests[0]["body"], requests[1]["body"]);
+    // The history has it, over a crash, too.
+    daemon.kill();
+    daemon.launch();
+    watcher.status("online");
+    watcher.publish("annunciator/gw/commands/history", r#"{"alarm":"press-1/pressure/hi"}"#);
+    let told = watcher.next_on("replies");
+    let story: Vec<String> = told["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| format!("{} {} {}", e["kind"], e["delivery"], e["attempt"]).replace('"', ""))
+        .collect();
+    assert_eq!(story, ["delivered gw-1-hook-0 2", "failed gw-1-hook-0 1", "null null null"], "{told}");
+    assert_eq!((&told["events"][0]["reaction"], &told["events"][0]["occurrence"]), (&"hook".into(), &1.into()));
 }
 
 #[test]
