@@ -10,6 +10,7 @@ pub mod history;
 pub mod inspect;
 pub mod keeper;
 pub mod late;
+mod layers;
 pub mod models;
 pub mod record;
 pub mod samples;

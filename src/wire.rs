@@ -73,6 +73,33 @@ fn to_bytes(payload: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(payload).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes())
 }
 
+/// What an alarm is called, in every payload that is about one.
+#[derive(Serialize)]
+struct Named<'a> {
+    alarm: &'a str,
+    thing: &'a str,
+    property: &'a str,
+    level: &'a str,
+    #[serde(rename = "type")]
+    alarm_type: &'a str,
+    severity: &'a str,
+    title: &'a str,
+}
+
+impl<'a> From<&'a crate::model::AlarmFacts> for Named<'a> {
+    fn from(facts: &'a crate::model::AlarmFacts) -> Named<'a> {
+        Named {
+            alarm: facts.id.as_str(),
+            thing: &facts.thing,
+            property: &facts.property,
+            level: &facts.level,
+            alarm_type: facts.alarm_type.as_str(),
+            severity: facts.severity.as_str(),
+            title: title(facts),
+        }
+    }
+}
+
 /// The title, or the id where none was configured.
 fn title(facts: &crate::model::AlarmFacts) -> &str {
     if facts.title.is_empty() { facts.id.as_str() } else { &facts.title }

@@ -23,8 +23,8 @@
 //! A log and the memory beside it are bounded by `LOG_BYTES`, as long as a base can be written; there are three at most.
 
 use super::base::Base;
+use super::layers::{after, merged, newer_first};
 use super::{Batch, Pair, Store, StoreError, wal};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
@@ -342,73 +342,6 @@ impl Store for DiskStore {
         let sealing = self.sealing.range(range.clone()).rev();
         merged(stored, newer_first(self.recent.range(range).rev(), sealing, backwards), backwards).take(limit).collect()
     }
-}
-
-/// Behind all keys that begin with `prefix`.
-fn after(prefix: &[u8]) -> Bound<Vec<u8>> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if let Some(next) = last.checked_add(1) {
-            end.push(next);
-            return Bound::Excluded(end);
-        }
-    }
-    Bound::Unbounded
-}
-
-type Change<'a> = (&'a Vec<u8>, &'a Option<Vec<u8>>);
-
-/// Two lists of changes in one order; where both have a key, the newer one counts.
-fn newer_first<'a>(
-    newer: impl Iterator<Item = Change<'a>>,
-    older: impl Iterator<Item = Change<'a>>,
-    order: impl Fn(&Vec<u8>, &Vec<u8>) -> Ordering,
-) -> impl Iterator<Item = Change<'a>> {
-    let (mut newer, mut older) = (newer.peekable(), older.peekable());
-    std::iter::from_fn(move || {
-        let first = match (newer.peek(), older.peek()) {
-            (Some((newer, _)), Some((older, _))) => order(newer, older),
-            (Some(_), None) => Ordering::Less,
-            (None, _) => Ordering::Greater,
-        };
-        match first {
-            Ordering::Less => newer.next(),
-            Ordering::Greater => older.next(),
-            Ordering::Equal => {
-                older.next();
-                newer.next()
-            }
-        }
-    })
-}
-
-/// What is stored, under what has changed since.
-fn merged<'a>(
-    stored: impl Iterator<Item = Result<Pair, StoreError>>,
-    changes: impl Iterator<Item = Change<'a>>,
-    order: impl Fn(&Vec<u8>, &Vec<u8>) -> Ordering,
-) -> impl Iterator<Item = Result<Pair, StoreError>> {
-    let (mut stored, mut changes) = (stored.peekable(), changes.peekable());
-    std::iter::from_fn(move || {
-        loop {
-            let first = match (stored.peek(), changes.peek()) {
-                (None, None) => return None,
-                (Some(Err(_)), _) | (Some(Ok(_)), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(Ok((key, _))), Some((changed, _))) => order(key, changed),
-            };
-            match first {
-                Ordering::Less => return stored.next(),
-                // A pair that was changed since does not count.
-                Ordering::Equal => drop(stored.next()),
-                Ordering::Greater => {
-                    if let Some((key, Some(value))) = changes.next() {
-                        return Some(Ok((key.clone(), value.clone())));
-                    }
-                }
-            }
-        }
-    })
 }
 
 impl DiskStore {

@@ -1,6 +1,6 @@
 //! `base/events/<thing>/<property>/<level>`: one state change.
 
-use super::{Plain, PlainNumber, Rfc3339, doubt, title, to_bytes};
+use super::{Named, Plain, PlainNumber, Rfc3339, doubt, to_bytes};
 use crate::engine::{Event, State};
 use serde::Serialize;
 
@@ -10,14 +10,8 @@ pub(crate) struct Payload<'a> {
     id: String,
     seq: u64,
     gateway: &'a str,
-    alarm: &'a str,
-    thing: &'a str,
-    property: &'a str,
-    level: &'a str,
-    #[serde(rename = "type")]
-    alarm_type: &'a str,
-    severity: &'a str,
-    title: &'a str,
+    #[serde(flatten)]
+    named: Named<'a>,
     from: &'a str,
     to: &'a str,
     at: Rfc3339,
@@ -56,13 +50,7 @@ pub(crate) fn payload<'a>(event: &'a Event, gateway: &'a str) -> Payload<'a> {
         id: format!("{gateway}-{}", event.seq),
         seq: event.seq,
         gateway,
-        alarm: facts.id.as_str(),
-        thing: &facts.thing,
-        property: &facts.property,
-        level: &facts.level,
-        alarm_type: facts.alarm_type.as_str(),
-        severity: facts.severity.as_str(),
-        title: title(facts),
+        named: Named::from(facts.as_ref()),
         from: event.from.as_str(),
         to: event.to.as_str(),
         at: Rfc3339(event.at),

@@ -4,7 +4,7 @@
 //! they are no state changes; their `kind` says what they are.
 
 use super::event::Payload;
-use super::{Rfc3339, reply, title};
+use super::{Named, Rfc3339, reply};
 use crate::engine::ShelvingChange;
 use crate::history::{DeliveryReport, Entry};
 use serde::Serialize;
@@ -21,14 +21,8 @@ enum Shown<'a> {
 struct Delivery<'a> {
     kind: &'a str,
     gateway: &'a str,
-    alarm: &'a str,
-    thing: &'a str,
-    property: &'a str,
-    level: &'a str,
-    #[serde(rename = "type")]
-    alarm_type: &'a str,
-    severity: &'a str,
-    title: &'a str,
+    #[serde(flatten)]
+    named: Named<'a>,
     at: Rfc3339,
     occurrence: u64,
     reaction: &'a str,
@@ -41,14 +35,8 @@ struct Delivery<'a> {
 struct Shelving<'a> {
     kind: &'a str,
     gateway: &'a str,
-    alarm: &'a str,
-    thing: &'a str,
-    property: &'a str,
-    level: &'a str,
-    #[serde(rename = "type")]
-    alarm_type: &'a str,
-    severity: &'a str,
-    title: &'a str,
+    #[serde(flatten)]
+    named: Named<'a>,
     state: &'a str,
     at: Rfc3339,
     occurrence: u64,
@@ -82,13 +70,7 @@ fn delivery<'a>(report: &'a DeliveryReport, gateway: &'a str) -> Delivery<'a> {
     Delivery {
         kind: report.fate.as_str(),
         gateway,
-        alarm: facts.id.as_str(),
-        thing: &facts.thing,
-        property: &facts.property,
-        level: &facts.level,
-        alarm_type: facts.alarm_type.as_str(),
-        severity: facts.severity.as_str(),
-        title: title(facts),
+        named: Named::from(facts.as_ref()),
         at: Rfc3339(report.at),
         occurrence: report.occurrence,
         reaction: &report.reaction,
@@ -103,13 +85,7 @@ fn shown<'a>(change: &'a ShelvingChange, gateway: &'a str) -> Shelving<'a> {
     Shelving {
         kind: if change.until.is_some() { "shelved" } else { "unshelved" },
         gateway,
-        alarm: facts.id.as_str(),
-        thing: &facts.thing,
-        property: &facts.property,
-        level: &facts.level,
-        alarm_type: facts.alarm_type.as_str(),
-        severity: facts.severity.as_str(),
-        title: title(facts),
+        named: Named::from(facts.as_ref()),
         state: change.state.as_str(),
         at: Rfc3339(change.at),
         occurrence: change.occurrence,

@@ -3,7 +3,7 @@
 //! It changes with events only, not with values: `value` is the one of the latest event. For an idled alarm that is
 //! the value that ended the activation.
 
-use super::{Plain, PlainNumber, Rfc3339, doubt, title, to_bytes};
+use super::{Named, Plain, PlainNumber, Rfc3339, doubt, to_bytes};
 use crate::engine::AlarmView;
 use crate::model::AlarmType;
 use serde::Serialize;
@@ -11,15 +11,9 @@ use serde::Serialize;
 /// A state, ready to be written.
 #[derive(Serialize)]
 pub(crate) struct Payload<'a> {
-    alarm: &'a str,
+    #[serde(flatten)]
+    named: Named<'a>,
     gateway: &'a str,
-    thing: &'a str,
-    property: &'a str,
-    level: &'a str,
-    #[serde(rename = "type")]
-    alarm_type: &'a str,
-    severity: &'a str,
-    title: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
     state: &'a str,
@@ -73,14 +67,8 @@ pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> 
     let last = view.last_change();
     let averages = facts.alarm_type == AlarmType::Average;
     Payload {
-        alarm: facts.id.as_str(),
+        named: Named::from(facts.as_ref()),
         gateway,
-        thing: &facts.thing,
-        property: &facts.property,
-        level: &facts.level,
-        alarm_type: facts.alarm_type.as_str(),
-        severity: facts.severity.as_str(),
-        title: title(facts),
         description: &view.definition().description,
         state: view.state().as_str(),
         active: view.state().is_active(),
