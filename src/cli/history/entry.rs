@@ -154,9 +154,9 @@ mod tests {
         let file = Paper { is_terminal: false, is_coloured: false };
         let line = csv_line(event, file);
         assert_eq!(line.matches("\"Say \"\"hot\"\", loud\"").count(), 1, "{line}");
-        assert!(line.starts_with("7,,,,b/t/HH,,") && line.ends_with("16.555555555555554,,,,\"a\nb\"\r\n"), "{line}");
+        assert!(line.starts_with("7,,,,b/t/HH,,") && line.ends_with("16.555555555555554,,,,,,,\"a\nb\"\r\n"), "{line}");
         let terminal = Paper { is_terminal: true, is_coloured: false };
-        assert!(csv_line(event, terminal).ends_with("16.555555555555554,,,,a\\nb\r\n"));
+        assert!(csv_line(event, terminal).ends_with("16.555555555555554,,,,,,,a\\nb\r\n"));
         assert_eq!(csv_head().matches(',').count(), CSV.len() - 1);
     }
 }
