@@ -151,9 +151,10 @@ fn nothing_leaves_on_a_connection_that_the_sender_does_not_know(mqtt: Protocol) 
         assert!(line.link.send(message(), Token::Letter(1)));
         while !matches!(line.event().await, LinkEvent::Taken { token: Token::Letter(1), .. }) {}
         line.link.reconnect("a test");
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
         let reconnected = async {
             while connects() < 2 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                looks.tick().await;
             }
         };
         tokio::time::timeout(PATIENCE, reconnected).await.expect("a second connection");
