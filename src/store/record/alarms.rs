@@ -1,0 +1,190 @@
+//! Alarms as records: the lasting part, the part that changes with values, and the samples of a window.
+//!
+//! They mirror the engine's memory on purpose: that may change with the program, these only with a new version.
+
+use super::{ValueRecord, at_place, place};
+use crate::engine::{
+    Acknowledgement, AlarmMemory, Cause, LastChange, Shelving, SoftMemory, State, Timer, WindowSample,
+};
+use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
+use crate::time::{Moment, Stamp};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct AlarmRecord {
+    thing: String,
+    property: String,
+    level: String,
+    alarm_type: u8,
+    severity: u8,
+    title: String,
+    trigger_fingerprint: u64,
+    definition_fingerprint: u64,
+    state: u8,
+    occurrence: u64,
+    activated_since: Option<i64>,
+    acknowledged: Option<(i64, String, Option<String>)>,
+    last: Option<LastRecord>,
+    shelved: Option<ShelvingRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ShelvingRecord {
+    at: i64,
+    until: i64,
+    ends: i64,
+    by: Option<String>,
+    comment: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct LastRecord {
+    seq: u64,
+    at: i64,
+    cause: u8,
+    value: Option<ValueRecord>,
+    average: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SoftRecord {
+    since: i64,
+    value: Option<ValueRecord>,
+    value_at: Option<i64>,
+    lives_until_told: bool,
+    timer: Option<(i64, u64)>,
+    mean: Option<f64>,
+    samples: (u64, u64),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SamplesRecord {
+    pub(super) first: u64,
+    pub(super) samples: Vec<(i64, f64)>,
+}
+
+/// The samples that the window held, if all of them are there.
+pub(super) fn samples_of(soft: &SoftMemory, blocks: &[SamplesRecord]) -> Option<Vec<WindowSample>> {
+    let mut samples = Vec::new();
+    let mut next = soft.samples.start;
+    for block in blocks {
+        for (number, (at, value)) in (block.first..).zip(&block.samples) {
+            if number == next && number < soft.samples.end {
+                samples.push(WindowSample { at: Moment::from_micros(*at), value: *value });
+                next += 1;
+            }
+        }
+    }
+    (next == soft.samples.end).then_some(samples)
+}
+
+impl From<&AlarmMemory> for AlarmRecord {
+    fn from(memory: &AlarmMemory) -> AlarmRecord {
+        let facts = &memory.facts;
+        AlarmRecord {
+            thing: facts.thing.to_string(),
+            property: facts.property.to_string(),
+            level: facts.level.to_string(),
+            alarm_type: place(&AlarmType::ALL, &facts.alarm_type),
+            severity: place(&Severity::ALL, &facts.severity),
+            title: facts.title.to_string(),
+            trigger_fingerprint: memory.trigger_fingerprint,
+            definition_fingerprint: memory.definition_fingerprint,
+            state: place(&State::ALL, &memory.state),
+            occurrence: memory.occurrence,
+            activated_since: memory.activated_since.map(Stamp::as_micros),
+            acknowledged: memory.acknowledged.as_ref().map(|Acknowledgement { at, by, comment }| {
+                (at.as_micros(), by.to_string(), comment.as_ref().map(ToString::to_string))
+            }),
+            last: memory.last.as_ref().map(|last| LastRecord {
+                seq: last.seq,
+                at: last.at.as_micros(),
+                cause: place(&Cause::ALL, &last.cause),
+                value: last.value.as_ref().map(ValueRecord::from),
+                average: last.average,
+            }),
+            shelved: memory.shelved.as_ref().map(|Shelving { at, until, ends, by, comment }| ShelvingRecord {
+                at: at.as_micros(),
+                until: until.as_micros(),
+                ends: ends.as_micros(),
+                by: by.as_deref().map(str::to_owned),
+                comment: comment.as_deref().map(str::to_owned),
+            }),
+        }
+    }
+}
+
+impl AlarmRecord {
+    pub(super) fn into_memory(self, handle: u32) -> Option<AlarmMemory> {
+        let facts = AlarmFacts {
+            id: AlarmId::new(&self.thing, &self.property, &self.level),
+            thing: self.thing.into(),
+            property: self.property.into(),
+            level: self.level.into(),
+            alarm_type: at_place(&AlarmType::ALL, self.alarm_type)?,
+            severity: at_place(&Severity::ALL, self.severity)?,
+            title: self.title.into(),
+        };
+        let last = self.last.and_then(|last| {
+            Some(LastChange {
+                seq: last.seq,
+                at: Stamp::from_micros(last.at),
+                cause: at_place(&Cause::ALL, last.cause)?,
+                value: last.value.map(Value::from),
+                average: last.average,
+            })
+        });
+        Some(AlarmMemory {
+            handle,
+            facts,
+            trigger_fingerprint: self.trigger_fingerprint,
+            definition_fingerprint: self.definition_fingerprint,
+            state: at_place(&State::ALL, self.state)?,
+            occurrence: self.occurrence,
+            activated_since: self.activated_since.map(Stamp::from_micros),
+            acknowledged: self.acknowledged.map(|(at, by, comment)| Acknowledgement {
+                at: Stamp::from_micros(at),
+                by: Arc::from(by),
+                comment: comment.map(Arc::from),
+            }),
+            last,
+            shelved: self.shelved.map(|ShelvingRecord { at, until, ends, by, comment }| Shelving {
+                at: Stamp::from_micros(at),
+                until: Stamp::from_micros(until),
+                ends: Moment::from_micros(ends),
+                by: by.map(Arc::from),
+                comment: comment.map(Arc::from),
+            }),
+        })
+    }
+}
+
+impl From<&SoftMemory> for SoftRecord {
+    fn from(memory: &SoftMemory) -> SoftRecord {
+        SoftRecord {
+            since: memory.since.as_micros(),
+            value: memory.value.as_ref().map(ValueRecord::from),
+            value_at: memory.value_at.map(Stamp::as_micros),
+            lives_until_told: memory.lives_until_told,
+            timer: memory.timer.map(|timer| (timer.deadline.as_micros(), timer.order)),
+            mean: memory.mean,
+            samples: (memory.samples.start, memory.samples.end),
+        }
+    }
+}
+
+impl SoftRecord {
+    pub(super) fn into_memory(self, handle: u32) -> SoftMemory {
+        SoftMemory {
+            handle,
+            since: Moment::from_micros(self.since),
+            value: self.value.map(Value::from),
+            value_at: self.value_at.map(Stamp::from_micros),
+            lives_until_told: self.lives_until_told,
+            timer: self.timer.map(|(deadline, order)| Timer { deadline: Moment::from_micros(deadline), order }),
+            mean: self.mean,
+            samples: self.samples.0..self.samples.1,
+        }
+    }
+}
