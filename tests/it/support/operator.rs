@@ -22,6 +22,9 @@ pub struct Done {
     pub err: String,
 }
 
+/// What a terminal shows when the program has ended in it.
+const LEFT: &str = "-- left --";
+
 impl Operator {
     /// With what an operator needs to know of the gateway `gw`: who it is, and which broker it uses.
     pub fn at(port: u16) -> Operator {
@@ -75,7 +78,11 @@ impl Operator {
     /// Does it in a terminal of 80 columns, and types Ctrl-C when this has appeared; everything that the terminal got.
     pub fn looks_until(&self, verb: &str, sign: &str) -> String {
         let file = self.folder.path().join("annunciator.toml");
-        let line = format!("stty cols 80 rows 10; {PROGRAM} {verb} --config {}", file.display());
+        // Ctrl-C throws away what is on its way to the screen, and so may the end of the terminal: it is told not to, and
+        // the shell stays until everything was seen.
+        let look = format!("{PROGRAM} {verb} --config {}", file.display());
+        let line =
+            format!("trap : INT; stty cols 80 rows 10 noflsh; {look}; code=$?; echo {LEFT}; read key; exit $code");
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm").env("TZ", "UTC");
         command.env_remove("NO_COLOR").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -92,11 +99,13 @@ impl Operator {
         });
         let mut seen = Vec::new();
         let text = |seen: &[u8]| String::from_utf8_lossy(seen).into_owned();
-        while !text(&seen).contains(sign) {
-            let piece = pieces.recv_timeout(PATIENCE);
-            seen.extend(piece.unwrap_or_else(|_| panic!("waited for {sign:?} in {:?}", text(&seen))));
+        for (sign, key) in [(sign, b"\x03"), (LEFT, b"\n")] {
+            while !text(&seen).contains(sign) {
+                let piece = pieces.recv_timeout(PATIENCE);
+                seen.extend(piece.unwrap_or_else(|_| panic!("waited for {sign:?} in {:?}", text(&seen))));
+            }
+            keyboard.write_all(key).unwrap();
         }
-        keyboard.write_all(b"\x03").unwrap();
         let status = until("the end", || process.try_wait().unwrap());
         seen.extend(pieces.iter().flatten());
         assert!(status.success(), "{status}: {:?}", text(&seen));
