@@ -21,6 +21,7 @@
 //! streaming data" (Neurocomputing 2017). The silhouette: Rousseeuw (1987).
 
 pub mod cluster;
+pub mod definition;
 pub mod detector;
 pub mod feature;
 pub mod interval;

@@ -6,6 +6,7 @@
 //! problems to people and to editors. The same declarations give the JSON Schema ([`schema`]).
 
 mod alarms;
+mod anomalies;
 mod connection;
 mod document;
 mod duration;
@@ -25,6 +26,7 @@ pub use operations::HttpSettings;
 pub(crate) use reactions::test_delivery;
 pub use secret::Secret;
 
+use crate::anomaly::definition::AnomalyDefinition;
 use crate::model::Model;
 use crate::reaction::Reactions;
 use crate::source::Source;
@@ -52,8 +54,10 @@ pub struct Config {
     pub home_assistant: Option<String>,
     /// `[[source]]`, in order.
     pub sources: Arc<[Source]>,
-    /// `[[alarm]]`, in order.
+    /// `[[alarm]]` and then the alarms of `[[anomaly]]`, in order.
     pub model: Arc<Model>,
+    /// `[[anomaly]]` with a model, in order.
+    pub anomalies: Arc<[AnomalyDefinition]>,
     /// `[smtp]`, `[[template]]` and `[[reaction]]`.
     pub reactions: Arc<Reactions>,
 }
@@ -129,7 +133,7 @@ impl Config {
         for document in extra {
             document.check_sections(
                 &keys::ADDITIONS,
-                "files in conf.d add alarms, reactions and templates; everything else belongs into the main file",
+                "files in conf.d add alarms, anomalies, reactions and templates; everything else belongs into the main file",
                 &mut problems,
             );
         }
@@ -145,8 +149,14 @@ impl Config {
         let alarm_tables: Vec<Table<'_, '_>> =
             documents.iter().flat_map(|document| document.tables(&keys::ALARM, &mut problems)).collect();
         let are_sources_known = main.is_whole() && sources.len() == source_tables.len() && !sources.is_empty();
-        let definitions = alarms::compile(&alarm_tables, are_sources_known.then_some(&sources), &mut problems);
-        if let (true, [], Some(alarm)) = (main.is_whole(), source_tables.as_slice(), alarm_tables.first()) {
+        let known_sources = are_sources_known.then_some(sources.as_slice());
+        let mut taken = alarms::Taken::default();
+        let definitions = alarms::compile(&alarm_tables, known_sources, &mut taken, &mut problems);
+        let anomaly_tables: Vec<Table<'_, '_>> =
+            documents.iter().flat_map(|document| document.tables(&keys::ANOMALY, &mut problems)).collect();
+        let anomalies = anomalies::compile(&anomaly_tables, known_sources, &mut taken, &mut problems);
+        let first = alarm_tables.first().or(anomaly_tables.first());
+        if let (true, [], Some(alarm)) = (main.is_whole(), source_tables.as_slice(), first) {
             problems.add(Problem::error(
                 alarm.header(),
                 "there are alarms, but no [[source]] that says where values come from",
@@ -157,7 +167,9 @@ impl Config {
             documents.iter().flat_map(|document| document.tables(section, problems)).collect()
         };
         let (templates, reactions) = (all(&keys::TEMPLATE, &mut problems), all(&keys::REACTION, &mut problems));
-        let alarms: Vec<_> = alarm_tables.into_iter().zip(definitions).collect();
+        let of_anomalies = anomalies.iter().map(|found| found.as_ref().map(|(alarm, _)| alarm.clone()));
+        let alarms: Vec<_> =
+            alarm_tables.into_iter().zip(definitions).chain(anomaly_tables.into_iter().zip(of_anomalies)).collect();
         let tables = reactions::Tables {
             gateway: &gateway_table,
             gateway_id: &gateway.id,
@@ -171,11 +183,17 @@ impl Config {
         if problems.has_errors() {
             return Err(problems.sorted());
         }
-        let definitions = alarms.into_iter().filter_map(|(_, definition)| definition).collect();
+        let definitions: Vec<_> = alarms.into_iter().filter_map(|(_, definition)| definition).collect();
+        let before = definitions.len() - anomalies.iter().flatten().count();
+        let anomalies = anomalies.into_iter().flatten().enumerate();
+        let anomalies = anomalies
+            .filter_map(|(place, (_, model))| Some(AnomalyDefinition { alarm: before + place, ..model? }))
+            .collect();
         let model = Arc::new(Model { definitions, max_things });
         let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
         let sources = sources.into();
-        Ok((Config { file, gateway, mqtt, http, home_assistant, sources, model, reactions }, problems.sorted()))
+        let config = Config { file, gateway, mqtt, http, home_assistant, sources, model, anomalies, reactions };
+        Ok((config, problems.sorted()))
     }
 
     /// What of `other` would take effect only after a restart; none: all of it can at once.

@@ -200,7 +200,7 @@ impl Daemon {
                 last_gap: None,
             },
             fence_is_out: false,
-            alarms_known: engine.len(),
+            alarms_known: engine.next_alarm(),
             gap_cause: "the daemon was not running".to_owned(),
             gap_has_ended: false,
             config,
@@ -394,7 +394,8 @@ impl Daemon {
         for alarm in self.engine.alarms_from(self.alarms_known) {
             self.journal.outbox.state_changed(alarm);
         }
-        self.alarms_known = self.engine.len();
+        self.alarms_known = self.engine.next_alarm();
+        self.discovery.appeared(&mut self.step.appeared);
     }
 
     /// Hands over what has room in the window.
@@ -415,6 +416,11 @@ impl Daemon {
                 ),
                 Send::State(alarm) => {
                     let view = self.engine.view(alarm);
+                    if view.is_latent() {
+                        // Its topic has gone meanwhile.
+                        self.journal.outbox.taken(Token::State(alarm));
+                        continue;
+                    }
                     let topic = self.config.gateway.topics.alarm(&view.facts().id);
                     let payload = state::render(view, &self.config.gateway.id).into();
                     let state = Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() };

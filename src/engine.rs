@@ -9,6 +9,7 @@
 //! late, then the input is applied. A deadline is due when it has *strictly* passed.
 
 mod alarm;
+mod anomaly;
 mod decide;
 mod gap;
 mod input;
@@ -21,6 +22,7 @@ mod timers;
 mod window;
 
 pub use alarm::{Acknowledgement, AlarmView, Cause, Event, LastChange, State};
+pub use anomaly::Standing;
 pub use gap::Link;
 pub use input::{Answer, Doubt, Input, Life, Sample, Signature, Step, Verb};
 pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
@@ -30,7 +32,7 @@ pub use shelving::{Shelving, ShelvingChange};
 pub use timers::Timer;
 pub use window::WindowSample;
 
-use crate::model::{AlarmDefinition, AlarmId, Model, ThingPattern, Trigger};
+use crate::model::{AlarmDefinition, AlarmId, AlarmType, Model, ThingPattern, Trigger};
 use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use roster::Roster;
@@ -81,6 +83,8 @@ pub struct Engine {
     next_seq: u64,
     next_handle: u32,
     active: usize,
+    /// Anomaly alarms of which there is nothing to tell.
+    latent: usize,
     /// All alarms that are not [`Unsaved::Nothing`], and perhaps others, each once.
     unsaved: Vec<AlarmIx>,
     /// Alarms that are [`Unsaved::Hard`], each once.
@@ -106,6 +110,7 @@ impl Engine {
             next_seq: 1,
             next_handle: 0,
             active: 0,
+            latent: 0,
             unsaved: Vec::new(),
             decided: Vec::new(),
             dirty: 0,
@@ -137,14 +142,19 @@ impl Engine {
         self.next_seq = self.next_seq.max(seq);
     }
 
-    /// How many alarms there are.
+    /// How many alarms there are of which there is something to tell.
     pub fn len(&self) -> usize {
-        self.alarms.len()
+        self.alarms.len() - self.latent
     }
 
-    /// Whether there is no alarm at all.
+    /// Whether there is no such alarm at all.
     pub fn is_empty(&self) -> bool {
-        self.alarms.is_empty()
+        self.len() == 0
+    }
+
+    /// The number that the next new alarm gets.
+    pub(crate) fn next_alarm(&self) -> usize {
+        self.alarms.len()
     }
 
     /// How many alarms are activated or acknowledged.
@@ -186,22 +196,33 @@ impl Engine {
         self.ids.get(id).copied()
     }
 
-    /// All alarms, in the order of their definitions; those of a pattern in the order in which things were heard.
+    /// All alarms of which there is something to tell, in the order of their definitions; those of a pattern in the order
+    /// in which things were heard.
     pub fn alarms(&self) -> impl Iterator<Item = AlarmIx> + '_ {
+        self.all_alarms().into_iter().filter(|ix| !self.is_latent(*ix))
+    }
+
+    /// The same with those of which there is nothing to tell.
+    pub(crate) fn all_alarms(&self) -> Vec<AlarmIx> {
         let mut order: Vec<AlarmIx> = (0..self.alarms.len()).map(AlarmIx::new).collect();
         order.sort_by_key(|ix| (self.alarms[ix.index()].definition, *ix));
-        order.into_iter()
+        order
     }
 
-    /// All alarms in the order of their ids, from the one after this id on.
+    /// All alarms of which there is something to tell, in the order of their ids, from the one after this id on.
     pub fn alarms_by_id(&self, after: Option<&str>) -> impl Iterator<Item = AlarmIx> + '_ {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.ids.range::<str, _>((from, Bound::Unbounded)).map(|(_, ix)| *ix)
+        let range = self.ids.range::<str, _>((from, Bound::Unbounded));
+        range.map(|(_, ix)| *ix).filter(|ix| !self.is_latent(*ix))
     }
 
-    /// The alarms that were created after there were `count`.
-    pub fn alarms_from(&self, count: usize) -> impl Iterator<Item = AlarmIx> + use<> {
-        (count..self.alarms.len()).map(AlarmIx::new)
+    /// Those of which there is something to tell, from this number on.
+    pub fn alarms_from(&self, number: usize) -> impl Iterator<Item = AlarmIx> + '_ {
+        (number..self.alarms.len()).map(AlarmIx::new).filter(|ix| !self.is_latent(*ix))
+    }
+
+    fn is_latent(&self, ix: AlarmIx) -> bool {
+        self.alarms[ix.index()].is_latent
     }
 
     /// One alarm.
@@ -276,6 +297,7 @@ impl Engine {
         let entry = &self.model.definitions[definition.0 as usize];
         let property = self.roster.add_property(thing, &entry.property);
         let facts = Arc::new(entry.facts(self.roster.thing_id(thing)));
+        let is_latent = facts.alarm_type == AlarmType::Anomaly;
         self.ids.insert(facts.id.clone(), alarm);
         self.alarms.push(Alarm {
             facts,
@@ -293,6 +315,8 @@ impl Engine {
             window: None,
             last: None,
             shelved: None,
+            anomaly: None,
+            is_latent,
             mismatch: None,
             handle: None,
             timer_is_stored: false,
@@ -304,6 +328,10 @@ impl Engine {
         let on_property = &mut self.roster.get_mut(property).alarms;
         let place = on_property.partition_point(|other| alarms[other.index()].definition <= definition);
         on_property.insert(place, alarm);
+        if is_latent {
+            self.latent += 1;
+            return alarm;
+        }
         // Stored at once: then the order in which things were first heard outlives a restart, and whatever is published
         // of the alarm can be taken back when it leaves the configuration.
         self.note(alarm, Unsaved::Hard);

@@ -90,7 +90,7 @@ fn explanation<'a>(engine: &Engine, view: AlarmView<'a>, now: Now) -> Explanatio
     let (facts, definition) = (view.facts(), view.definition());
     let is_active = view.state().is_active();
     let condition = verdict(view);
-    let (low, high) = match condition_of(&definition.trigger) {
+    let (low, high) = match definition.trigger.condition() {
         Some(Condition::Number { low, high, .. }) => (Some(*low), Some(*high)),
         Some(Condition::Text { .. } | Condition::Boolean { .. }) | None => (None, None),
     };
@@ -139,23 +139,20 @@ fn explanation<'a>(engine: &Engine, view: AlarmView<'a>, now: Now) -> Explanatio
     }
 }
 
-fn condition_of(trigger: &Trigger) -> Option<&Condition> {
-    match trigger {
-        Trigger::Standard { condition, .. } | Trigger::Average { condition, .. } => Some(condition),
-        Trigger::NoValue { .. } => None,
-    }
-}
-
 /// What the latest evidence says of the condition.
 fn verdict(view: AlarmView<'_>) -> &'static str {
     let judged = match &view.definition().trigger {
-        Trigger::Standard { condition, .. } => view.value().map(|value| condition.judge(value.borrow())),
+        Trigger::Standard { condition, .. } | Trigger::Score { condition, .. } => {
+            view.value().map(|value| condition.judge(value.borrow()))
+        }
         Trigger::Average { condition, .. } => {
             let mean = view.average().filter(|_| view.samples() > 0);
             mean.map(|mean| condition.judge(Value::Number(mean).borrow()))
         }
         Trigger::NoValue { .. } if view.state().is_active() => Some(Verdict::Holds),
         Trigger::NoValue { .. } => Some(Verdict::Fails),
+        Trigger::Anomaly { .. } if view.anomaly().is_some() => Some(Verdict::Holds),
+        Trigger::Anomaly { .. } => Some(Verdict::Fails),
     };
     match judged {
         None | Some(Verdict::WrongType) => "unknown",
@@ -176,6 +173,10 @@ fn activated_when(trigger: &Trigger) -> String {
             format!("the mean of the last {window} is {}{}", range(condition), held(observe_time))
         }
         Trigger::NoValue { observe_time } => format!("no value has come for {observe_time}"),
+        Trigger::Anomaly { model } => format!("model {model:?} finds an anomaly of some severity"),
+        Trigger::Score { condition, observe_time, .. } => {
+            format!("the score is {}{}", range(condition), held(observe_time))
+        }
     }
 }
 
@@ -185,7 +186,10 @@ fn idled_when(trigger: &Trigger) -> Option<String> {
         Span::ZERO => String::new(),
         delay => format!(" for {delay}"),
     };
-    condition_of(trigger).map(|condition| format!("it is {}{delay}", opposite(condition)))
+    if matches!(trigger, Trigger::Anomaly { .. }) {
+        return Some("the anomaly is over".to_owned());
+    }
+    trigger.condition().map(|condition| format!("it is {}{delay}", opposite(condition)))
 }
 
 fn range(condition: &Condition) -> String {
@@ -242,9 +246,9 @@ fn held_back(engine: &Engine, view: AlarmView<'_>, now: Now) -> Vec<HeldBack> {
             add("gap", format!("nothing can be heard since {}: no deadline passes meanwhile", now.stamp(since)));
         }
     }
-    let wants_value = !matches!(view.definition().trigger, Trigger::NoValue { .. });
-    if let (true, Some(got), Some(condition)) = (wants_value, view.mismatch(), condition_of(&view.definition().trigger))
-    {
+    let trigger = &view.definition().trigger;
+    let wants_value = trigger.condition().is_some();
+    if let (true, Some(got), Some(condition)) = (wants_value, view.mismatch(), trigger.condition()) {
         add(
             "type",
             format!("the latest value is a {got}, the limit is a {}: it does not count", condition.value_type()),

@@ -83,11 +83,13 @@ pub enum AlarmType {
     Average,
     /// Looks for silence.
     NoValue,
+    /// Looks at how unusual the thing behaves.
+    Anomaly,
 }
 
 impl AlarmType {
     /// All types.
-    pub const ALL: [AlarmType; 3] = [AlarmType::Standard, AlarmType::Average, AlarmType::NoValue];
+    pub const ALL: [AlarmType; 4] = [AlarmType::Standard, AlarmType::Average, AlarmType::NoValue, AlarmType::Anomaly];
 
     /// As configuration and events spell it.
     pub const fn as_str(self) -> &'static str {
@@ -95,6 +97,7 @@ impl AlarmType {
             AlarmType::Standard => "standard",
             AlarmType::Average => "average",
             AlarmType::NoValue => "no-value",
+            AlarmType::Anomaly => "anomaly",
         }
     }
 }
@@ -166,6 +169,22 @@ pub enum Trigger {
         /// How long nothing has to come, at least 100 ms.
         observe_time: Span,
     },
+    /// What a model finds: whoever scores by it orders the alarm ([`crate::engine::Engine::order`]).
+    Anomaly {
+        /// The model's name.
+        model: Arc<str>,
+    },
+    /// A score that somebody else publishes: the latest value, with a severity for each height.
+    Score {
+        /// At or above the lowest threshold.
+        condition: Condition,
+        /// The least score of each severity that is used, mildest first.
+        severities: Vec<(Severity, f64)>,
+        /// How long the score must have been there, from 0.
+        observe_time: Span,
+        /// How long it must have been below, from 0.
+        clear_delay: Span,
+    },
 }
 
 impl Trigger {
@@ -175,6 +194,7 @@ impl Trigger {
             Trigger::Standard { .. } => AlarmType::Standard,
             Trigger::Average { .. } => AlarmType::Average,
             Trigger::NoValue { .. } => AlarmType::NoValue,
+            Trigger::Anomaly { .. } | Trigger::Score { .. } => AlarmType::Anomaly,
         }
     }
 
@@ -193,6 +213,10 @@ impl Trigger {
                 micros(clear_delay)
             ),
             Trigger::NoValue { observe_time } => format!("no-value {}", micros(observe_time)),
+            Trigger::Anomaly { model } => format!("anomaly {model:?}"),
+            Trigger::Score { severities, observe_time, clear_delay, .. } => {
+                format!("score {severities:?} {} {}", micros(observe_time), micros(clear_delay))
+            }
         }
     }
 
@@ -201,16 +225,37 @@ impl Trigger {
         match self {
             Trigger::Standard { observe_time, .. }
             | Trigger::Average { observe_time, .. }
+            | Trigger::Score { observe_time, .. }
             | Trigger::NoValue { observe_time } => *observe_time,
+            Trigger::Anomaly { .. } => Span::ZERO,
         }
     }
 
     /// How long the trigger has to be gone before an active alarm returns to idled.
     pub fn clear_delay(&self) -> Span {
         match self {
-            Trigger::Standard { clear_delay, .. } | Trigger::Average { clear_delay, .. } => *clear_delay,
-            Trigger::NoValue { .. } => Span::ZERO,
+            Trigger::Standard { clear_delay, .. }
+            | Trigger::Average { clear_delay, .. }
+            | Trigger::Score { clear_delay, .. } => *clear_delay,
+            Trigger::NoValue { .. } | Trigger::Anomaly { .. } => Span::ZERO,
         }
+    }
+
+    /// What is looked for in values or their mean; none where it is not about one of them.
+    pub fn condition(&self) -> Option<&Condition> {
+        match self {
+            Trigger::Standard { condition, .. }
+            | Trigger::Average { condition, .. }
+            | Trigger::Score { condition, .. } => Some(condition),
+            Trigger::NoValue { .. } | Trigger::Anomaly { .. } => None,
+        }
+    }
+
+    /// A trigger for a score: it is reached at the lowest of these thresholds, which are given mildest first.
+    pub fn score(severities: Vec<(Severity, f64)>, observe_time: Span, clear_delay: Span) -> Trigger {
+        let lowest = severities.iter().map(|(_, least)| *least).fold(f64::INFINITY, f64::min);
+        let condition = Condition::number(Operator::GreaterOrEqual, lowest, None);
+        Trigger::Score { condition, severities, observe_time, clear_delay }
     }
 }
 
@@ -264,7 +309,7 @@ pub struct AlarmDefinition {
     pub on_gap: OnGap,
     /// Whether it is enabled unless an operator says otherwise.
     pub enabled: bool,
-    /// Information for people.
+    /// Information for people. An anomaly alarm has this one until its first anomaly.
     pub severity: Severity,
     /// One line for people; may be empty.
     pub title: Arc<str>,

@@ -1,7 +1,7 @@
 //! `[[alarm]]`: definitions, and what makes no sense in them.
 
 use super::reader::Table;
-use super::report::{Problem, Problems};
+use super::report::{Place, Problem, Problems};
 use crate::intake::MAX_NAME;
 use crate::model::{
     AlarmDefinition, AlarmType, Condition, Deadband, Glob, OnGap, Operator, Severity, ThingPattern, Trigger, Value,
@@ -18,29 +18,15 @@ const LEAST_OBSERVE_TIME: Span = Span::from_millis(100);
 pub(super) fn compile(
     tables: &[Table<'_, '_>],
     sources: Option<&[Source]>,
+    taken: &mut Taken,
     problems: &mut Problems,
 ) -> Vec<Option<AlarmDefinition>> {
     let mut definitions = Vec::new();
-    let mut taken = Taken::default();
-    for (index, table) in tables.iter().enumerate() {
+    for table in tables {
         let identity = identity(table, problems);
         if let Some(identity) = &identity {
-            if let Some(other) = taken.claim(identity, index) {
-                let Identity { property, level, .. } = identity;
-                let line = problems.line(&tables[other].place("level"));
-                problems.add(Problem::error(
-                    table.place("level"),
-                    format!("level {level:?} is used twice for property {property:?} of one thing"),
-                    format!("it was used at {line}; a level is unique for a property, so choose another"),
-                ));
-            }
-            if sources.is_some_and(|sources| !sources.iter().any(|source| identity.is_delivered_by(source))) {
-                problems.add(Problem::warning(
-                    table.place("property"),
-                    format!("no source delivers {:?} of this thing", identity.property),
-                    "look at thing and property of the sources",
-                ));
-            }
+            taken.check(identity, table.place("level"), problems);
+            identity.check_delivery(sources, table.place("property"), problems);
         }
         definitions.push(one(table, identity, problems));
     }
@@ -48,16 +34,20 @@ pub(super) fn compile(
 }
 
 /// What makes an alarm this one and no other.
-struct Identity {
-    things: Vec<ThingPattern>,
-    property: Arc<str>,
-    level: Arc<str>,
+pub(super) struct Identity {
+    pub(super) things: Vec<ThingPattern>,
+    pub(super) property: Arc<str>,
+    pub(super) level: Arc<str>,
 }
 
-/// Which identities are taken, by the number of their table. Looking one up does not take longer with every alarm that
+/// Which identities are taken, by the number of their table: alarms and anomalies share them. Looking one up does not take longer with every alarm that
 /// names its thing; a pattern has to be compared with all.
 #[derive(Default)]
-struct Taken(BTreeMap<(Arc<str>, Arc<str>), Level>);
+pub(super) struct Taken {
+    levels: BTreeMap<(Arc<str>, Arc<str>), Level>,
+    /// Where the level of each table stands.
+    places: Vec<Place>,
+}
 
 /// The things that have an alarm of one property and level.
 #[derive(Default)]
@@ -67,9 +57,24 @@ struct Level {
 }
 
 impl Taken {
+    /// Takes an identity, and notes it if another table would make the same alarm for some thing.
+    pub(super) fn check(&mut self, identity: &Identity, place: Place, problems: &mut Problems) {
+        let other = self.claim(identity, self.places.len());
+        if let Some(other) = other.and_then(|other| self.places.get(other)) {
+            let Identity { property, level, .. } = identity;
+            let line = problems.line(other);
+            problems.add(Problem::error(
+                place.clone(),
+                format!("level {level:?} is used twice for property {property:?} of one thing"),
+                format!("it was used at {line}; a level is unique for a property, so choose another"),
+            ));
+        }
+        self.places.push(place);
+    }
+
     /// Takes an identity. The number of the table that had it before, if one would make the same alarm for some thing.
     fn claim(&mut self, identity: &Identity, table: usize) -> Option<usize> {
-        let level = self.0.entry((identity.property.clone(), identity.level.clone())).or_default();
+        let level = self.levels.entry((identity.property.clone(), identity.level.clone())).or_default();
         let mut other = None;
         for thing in &identity.things {
             let by_pattern =
@@ -95,6 +100,17 @@ impl Taken {
 }
 
 impl Identity {
+    /// Notes it if no source delivers what the alarm watches.
+    pub(super) fn check_delivery(&self, sources: Option<&[Source]>, place: Place, problems: &mut Problems) {
+        if sources.is_some_and(|sources| !sources.iter().any(|source| self.is_delivered_by(source))) {
+            problems.add(Problem::warning(
+                place,
+                format!("no source delivers {:?} of this thing", self.property),
+                "look at thing and property of the sources",
+            ));
+        }
+    }
+
     /// Whether values from this source may be what the alarm watches.
     fn is_delivered_by(&self, source: &Source) -> bool {
         source.thing.as_ref().is_none_or(|thing| self.things.iter().any(|pattern| pattern.covers(thing)))
@@ -103,27 +119,26 @@ impl Identity {
 }
 
 fn identity(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Identity> {
-    let things = things(table, problems);
-    let label = |name: &str, problems: &mut Problems| {
-        let text = table.text(name, problems)?;
-        if text.is_empty() {
-            problems.add(Problem::error(table.place(name), format!("{name} is empty"), "give it a name"));
-            return None;
-        }
-        if text.len() > MAX_NAME {
-            let message = format!("{name} has {} bytes", text.len());
-            problems.add(Problem::error(
-                table.place(name),
-                message,
-                format!("it becomes a part of topics: {MAX_NAME} at most"),
-            ));
-            return None;
-        }
-        Some(Arc::<str>::from(text))
-    };
-    let property = label("property", problems);
-    let level = label("level", problems);
+    let things = things(table, "thing", problems);
+    let property = table.text("property", problems);
+    let property = property.and_then(|text| label(text, "property", table.place("property"), problems));
+    let level = table.text("level", problems);
+    let level = level.and_then(|text| label(text, "level", table.place("level"), problems));
     Some(Identity { things, property: property?, level: level? })
+}
+
+/// A name that becomes a part of topics.
+pub(super) fn label(text: String, name: &str, place: Place, problems: &mut Problems) -> Option<Arc<str>> {
+    if text.is_empty() {
+        problems.add(Problem::error(place, format!("{name} is empty"), "give it a name"));
+        return None;
+    }
+    if text.len() > MAX_NAME {
+        let message = format!("{name} has {} bytes", text.len());
+        problems.add(Problem::error(place, message, format!("it becomes a part of topics: {MAX_NAME} at most")));
+        return None;
+    }
+    Some(Arc::from(text))
 }
 
 fn one(table: &Table<'_, '_>, identity: Option<Identity>, problems: &mut Problems) -> Option<AlarmDefinition> {
@@ -142,9 +157,15 @@ fn one(table: &Table<'_, '_>, identity: Option<Identity>, problems: &mut Problem
     Some(AlarmDefinition { things, property, level, trigger: trigger?, on_gap, enabled, severity, title, description })
 }
 
-fn things(table: &Table<'_, '_>, problems: &mut Problems) -> Vec<ThingPattern> {
+/// An id, or a pattern over ids.
+pub(super) fn pattern(text: &str) -> ThingPattern {
+    Glob::parse(text).map_or_else(|| ThingPattern::Exactly(Arc::from(text)), ThingPattern::Matching)
+}
+
+/// Ids and patterns.
+pub(super) fn things(table: &Table<'_, '_>, key: &str, problems: &mut Problems) -> Vec<ThingPattern> {
     let mut things: Vec<ThingPattern> = Vec::new();
-    for (text, place) in table.texts("thing", problems) {
+    for (text, place) in table.texts(key, problems) {
         if text.is_empty() {
             problems.add(Problem::error(place, "a thing id is empty", "an id, or * for every thing"));
             continue;
@@ -154,7 +175,7 @@ fn things(table: &Table<'_, '_>, problems: &mut Problems) -> Vec<ThingPattern> {
             problems.add(Problem::error(place, message, format!("it becomes a part of topics: {MAX_NAME} at most")));
             continue;
         }
-        let thing = Glob::parse(&text).map_or_else(|| ThingPattern::Exactly(Arc::from(text)), ThingPattern::Matching);
+        let thing = pattern(&text);
         if things.contains(&thing) {
             problems.add(Problem::error(place, format!("{:?} is listed twice", thing.as_str()), "once is enough"));
         }
@@ -179,13 +200,15 @@ fn trigger(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Trigger> {
         AlarmType::Standard => &["window"],
         AlarmType::Average => &["deadband"],
         AlarmType::NoValue => &["operator", "limit", "deadband", "window", "clear_delay"],
+        // It has a section of its own.
+        AlarmType::Anomaly => return None,
     };
     for name in misplaced.iter().filter(|name| table.has(name)) {
         let why = match (alarm_type, *name) {
             (AlarmType::NoValue, "clear_delay") => "the next value returns it to idled at once",
             (AlarmType::NoValue, _) => "it is about whether there are values, not about which",
             (AlarmType::Average, _) => "the mean is compared with the limit itself",
-            (AlarmType::Standard, _) => "only the latest value counts",
+            (AlarmType::Standard | AlarmType::Anomaly, _) => "only the latest value counts",
         };
         let message = format!("{name} has no meaning in {}", with_article(alarm_type));
         problems.add(Problem::error(table.place(name), message, format!("{why}: leave it out")));
@@ -204,6 +227,7 @@ fn trigger(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Trigger> {
     };
     let observe_time = long_enough("observe_time", problems);
     match alarm_type {
+        AlarmType::Anomaly => None,
         AlarmType::NoValue => Some(Trigger::NoValue { observe_time: observe_time? }),
         AlarmType::Standard => {
             let clear_delay = table.duration("clear_delay", problems);
@@ -229,6 +253,7 @@ fn with_article(alarm_type: AlarmType) -> &'static str {
         AlarmType::Standard => "a standard alarm",
         AlarmType::Average => "an average alarm",
         AlarmType::NoValue => "a no-value alarm",
+        AlarmType::Anomaly => "an anomaly alarm",
     }
 }
 

@@ -5,12 +5,15 @@
 
 use crate::model::{AlarmType, Operator, Severity};
 
+mod anomalies;
 mod reactions;
 
+pub(super) use anomalies::OF_A_MODEL;
+pub use anomalies::{ANOMALY, REFRESH};
 pub use reactions::{REACTION, SMTP, TEMPLATE};
 
 /// A table, or an array of tables.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Section {
     /// Its name.
     pub name: &'static str,
@@ -30,7 +33,7 @@ impl Section {
 }
 
 /// One key.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Key {
     /// Its name.
     pub name: &'static str,
@@ -69,6 +72,10 @@ pub enum Shape {
     Map,
     /// A duration, or a list of them.
     Durations,
+    /// A finite number.
+    Number,
+    /// A table of its own.
+    Table(&'static Section),
 }
 
 const fn key(name: &'static str, shape: Shape, default: &'static str, doc: &'static str) -> Key {
@@ -340,8 +347,8 @@ pub const ALARM: Section = Section {
 };
 
 /// All sections, in the order of the reference file.
-pub const SECTIONS: [&Section; 9] =
-    [&GATEWAY, &MQTT, &HTTP, &HOME_ASSISTANT, &SMTP, &SOURCE, &TEMPLATE, &REACTION, &ALARM];
+pub const SECTIONS: [&Section; 10] =
+    [&GATEWAY, &MQTT, &HTTP, &HOME_ASSISTANT, &SMTP, &SOURCE, &TEMPLATE, &REACTION, &ALARM, &ANOMALY];
 
 /// The sections that files in `conf.d` may have, too.
-pub const ADDITIONS: [&Section; 3] = [&TEMPLATE, &REACTION, &ALARM];
+pub const ADDITIONS: [&Section; 4] = [&TEMPLATE, &REACTION, &ALARM, &ANOMALY];

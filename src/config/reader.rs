@@ -253,6 +253,40 @@ impl<'d, 't> Table<'d, 't> {
         span
     }
 
+    /// A number in this range, or the key's default.
+    pub(super) fn number_within(&self, name: &str, least: f64, most: f64, problems: &mut Problems) -> f64 {
+        let default = self.key(name).and_then(|key| key.default.parse().ok()).unwrap_or_default();
+        let Some(value) = self.find(name) else { return default };
+        match scalar(value.get_ref()) {
+            Some(Value::Number(number)) if (least..=most).contains(&number) => number,
+            Some(Value::Number(number)) => {
+                let message = format!("{name} cannot be {number}");
+                problems.add(Problem::error(self.place(name), message, format!("a number from {least} to {most}")));
+                default
+            }
+            Some(Value::Text(_) | Value::Boolean(_)) | None => {
+                self.reject(name, value, &format!("a number from {least} to {most}"), problems);
+                default
+            }
+        }
+    }
+
+    /// A table inside, with its own keys.
+    pub(super) fn inner(&self, name: &str, problems: &mut Problems) -> Option<Table<'d, 't>> {
+        let (Some(Key { shape: Shape::Table(section), .. }), Some(value)) = (self.key(name), self.find(name)) else {
+            return None;
+        };
+        let Some(entries) = value.get_ref().as_table() else {
+            let first = section.keys.first().map_or("", |key| key.name);
+            self.reject(name, value, &format!("a table like {{ {first} = … }}"), problems);
+            return None;
+        };
+        let Range { start, end } = value.span();
+        let inner = Table { file: self.file, section, entries, start, end, broken: self.broken };
+        inner.check(problems);
+        Some(inner)
+    }
+
     /// A number, string or boolean.
     pub(super) fn scalar(&self, name: &str, problems: &mut Problems) -> Option<Value> {
         let value = self.find(name)?;
@@ -329,6 +363,28 @@ impl<'d, 't> Table<'d, 't> {
                 Some(secret)
             }
         }
+    }
+
+    /// A table from texts to numbers, each with the place of its text and of its number.
+    pub(super) fn numbers(&self, name: &str, problems: &mut Problems) -> Option<Vec<(String, Place, f64, Place)>> {
+        let value = self.find(name)?;
+        let Some(table) = value.get_ref().as_table() else {
+            self.reject(name, value, "a table like { warning = 3.5, critical = 6 }", problems);
+            return None;
+        };
+        let place = |span| Place { file: self.file, span };
+        let mut numbers = Vec::new();
+        for (text, number) in table {
+            match scalar(number.get_ref()) {
+                Some(Value::Number(found)) => {
+                    numbers.push((text.get_ref().to_string(), place(text.span()), found, place(number.span())));
+                }
+                Some(Value::Text(_) | Value::Boolean(_)) | None => {
+                    self.reject(name, number, "a table to finite numbers", problems)
+                }
+            }
+        }
+        Some(numbers)
     }
 
     /// A table from texts to scalars.

@@ -68,6 +68,8 @@ fn of_key(key: &Key) -> Value {
             "minProperties": 1,
             "maxProperties": 1,
         }),
+        Shape::Number => json!({ "type": "number" }),
+        Shape::Table(section) => of_section(section),
         Shape::Map => json!({
             "type": "object",
             "additionalProperties": { "type": ["number", "string", "boolean"] },

@@ -80,6 +80,8 @@ impl Prefixes {
 pub(super) struct Discovery {
     /// Alarms up to here were announced, or cleaned away under the first obsolete prefix.
     done: usize,
+    /// Of those before, the ones of which there is something to tell only since then.
+    late: Vec<AlarmIx>,
     in_flight: usize,
 }
 
@@ -92,6 +94,12 @@ impl Discovery {
     /// Everything has to be said again to somebody who was not there.
     pub(super) fn begin_anew(&mut self) {
         self.done = 0;
+        self.late.clear();
+    }
+
+    /// There is something to tell of these now.
+    pub(super) fn appeared(&mut self, alarms: &mut Vec<AlarmIx>) {
+        self.late.extend(alarms.drain(..).filter(|alarm| alarm.index() < self.done));
     }
 
     /// The broker has taken one.
@@ -107,7 +115,11 @@ impl Daemon {
             return;
         }
         while self.can_speak() && self.discovery.in_flight < WINDOW {
-            let Some(alarm) = self.engine.alarms_from(self.discovery.done).next() else {
+            let Daemon { discovery, engine, .. } = self;
+            discovery.late.retain(|alarm| !engine.view(*alarm).is_latent());
+            let late = self.discovery.late.last().copied().filter(|_| self.journal.prefixes.current.is_some());
+            let next = self.engine.alarms_from(self.discovery.done).next();
+            let Some(alarm) = late.or(next) else {
                 if !self.forget_cleaned_prefix() {
                     return;
                 }
@@ -117,7 +129,11 @@ impl Daemon {
             if !self.link.send(outbound, Token::Discovery) {
                 return;
             }
-            self.discovery.done += 1;
+            if late.is_some() {
+                self.discovery.late.pop();
+            } else {
+                self.discovery.done = alarm.index() + 1;
+            }
             self.discovery.in_flight += 1;
         }
     }

@@ -166,6 +166,14 @@ impl Journal {
         self.chronicle.retention = Retention { span: gateway.history, max: gateway.history_max };
         for memory in &gone {
             tracing::info!(alarm = %memory.facts.id, "is not configured any more");
+        }
+        self.bid_farewell(gone);
+    }
+
+    /// These alarms leave the disk and the broker.
+    fn bid_farewell(&mut self, gone: Vec<AlarmMemory>) {
+        let gateway = &self.gateway;
+        for memory in &gone {
             // First the sensor that looks at the topic, then the topic.
             self.farewells.extend(self.prefixes.farewells(&gateway.id, &memory.facts.id));
             self.farewells.push(Letter {
@@ -229,6 +237,8 @@ impl Journal {
         for ended in reacting.take_ended() {
             self.chronicle.take_delivery(ended, now);
         }
+        let vanished = std::mem::take(&mut step.vanished);
+        self.bid_farewell(vanished);
         let mut letters: Vec<Letter> = step.events.drain(..).map(|event| self.letter(&event)).collect();
         letters.append(&mut self.farewells);
         letters.append(&mut reacting.take_letters());

@@ -149,7 +149,8 @@ impl Reacting {
             self.schedule.poll(now.moved_to(at - Span::from_micros(1)), &self.reactions, &mut orders);
             self.carry_out(&mut orders);
             let ix = engine.find(alarm.as_str());
-            let named = self.named(alarm, ix, engine);
+            // A quiet one starts nothing, and ends what runs.
+            let named = self.named(alarm, ix.filter(|_| !event.quiet), engine);
             if named.is_empty() {
                 continue;
             }

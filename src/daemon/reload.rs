@@ -82,7 +82,7 @@ impl Daemon {
         self.journal.reconfigured(&config.gateway, gone);
         self.reacting.reconfigure(&config, &self.engine, now);
         self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
-        self.alarms_known = self.engine.len();
+        self.alarms_known = self.engine.next_alarm();
         self.journal.prefixes.change(config.home_assistant.clone());
         self.discovery.begin_anew();
         let Outline { added, removed, changed, kept } = &outline;

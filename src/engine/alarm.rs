@@ -11,7 +11,7 @@
 //! ```
 
 use super::window::{Window, WindowSample};
-use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Shelving, Timer};
+use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Shelving, Standing, Timer};
 use crate::model::{AlarmDefinition, AlarmFacts, OnGap, Trigger, Value, ValueRef, ValueType, Verdict};
 use crate::time::{Moment, Now, Stamp};
 use std::fmt;
@@ -72,11 +72,14 @@ pub enum Cause {
     Command,
     /// The configuration changed.
     Config,
+    /// An anomaly came, became worse, or went.
+    Anomaly,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Cause; 5] = [Cause::Value, Cause::ObserveTime, Cause::ClearDelay, Cause::Command, Cause::Config];
+    pub const ALL: [Cause; 6] =
+        [Cause::Value, Cause::ObserveTime, Cause::ClearDelay, Cause::Command, Cause::Config, Cause::Anomaly];
 
     /// As events spell it.
     pub fn as_str(self) -> &'static str {
@@ -86,6 +89,7 @@ impl Cause {
             Cause::ClearDelay => "clear-delay",
             Cause::Command => "command",
             Cause::Config => "config",
+            Cause::Anomaly => "anomaly",
         }
     }
 }
@@ -99,7 +103,8 @@ pub struct Event {
     pub alarm: Arc<AlarmFacts>,
     /// The state before.
     pub from: State,
-    /// The state after; the same as before where an occurrence that has idled was acknowledged.
+    /// The state after; the same as before where an occurrence that has idled was acknowledged, or one that is active
+    /// has become more severe.
     pub to: State,
     /// When it happened.
     pub at: Stamp,
@@ -120,6 +125,8 @@ pub struct Event {
     pub by: Option<Arc<str>>,
     /// What they said.
     pub comment: Option<Arc<str>>,
+    /// Whether no reaction starts: it belongs to what a look at the past has found.
+    pub quiet: bool,
 }
 
 /// Who acknowledged an occurrence, when and with which words.
@@ -171,6 +178,10 @@ pub(crate) struct Alarm {
     pub(crate) window: Option<Box<Window>>,
     pub(crate) last: Option<LastChange>,
     pub(crate) shelved: Option<Box<Shelving>>,
+    /// The anomaly that is going on.
+    pub(crate) anomaly: Option<Box<Standing>>,
+    /// An anomaly alarm of which there is nothing to tell yet.
+    pub(crate) is_latent: bool,
     /// The type of the latest value, if it was not the one of the limit.
     pub(crate) mismatch: Option<ValueType>,
     /// Its place in the store; none until it was stored once.
@@ -224,7 +235,9 @@ impl Alarm {
                 self.take(value, hearing.stamp);
                 return if hearing.sign_of_life { Evidence::Life } else { Evidence::Noted };
             }
-            Trigger::Standard { condition, .. } => (condition, None),
+            // What a model finds is ordered.
+            Trigger::Anomaly { .. } => return Evidence::None,
+            Trigger::Standard { condition, .. } | Trigger::Score { condition, .. } => (condition, None),
             Trigger::Average { condition, window, .. } => (condition, Some(*window)),
         };
         let verdict = condition.judge(value);
@@ -292,6 +305,16 @@ impl<'a> AlarmView<'a> {
     /// Where it is in its life cycle.
     pub fn state(&self) -> State {
         self.alarm.state
+    }
+
+    /// Whether there is nothing to tell of it: it is to be found by its name, and has no topic.
+    pub fn is_latent(&self) -> bool {
+        self.alarm.is_latent
+    }
+
+    /// The anomaly that is going on.
+    pub fn anomaly(&self) -> Option<&'a Standing> {
+        self.alarm.anomaly.as_deref()
     }
 
     /// The number of the present or the last occurrence; 0 before the first.

@@ -8,7 +8,7 @@ use super::{
     Acknowledgement, AlarmIx, Answer, Cause, Engine, Event, Hearing, LastChange, Life, PropertyIx, Signature, State,
     Step, Verb,
 };
-use crate::model::{Trigger, ValueRef, Verdict};
+use crate::model::{AlarmType, Trigger, ValueRef, Verdict};
 use crate::time::{Moment, Now, Span};
 use std::sync::Arc;
 
@@ -17,10 +17,17 @@ impl Engine {
     pub(super) fn evaluate(&mut self, ix: AlarmIx, value: ValueRef<'_>, hearing: Hearing, now: Now, step: &mut Step) {
         let alarm = &mut self.alarms[ix.index()];
         let definition = &self.model.definitions[alarm.definition.0 as usize];
-        match alarm.weigh(ix, definition, value, hearing, now, &mut step.doubts) {
+        let is_score = matches!(definition.trigger, Trigger::Score { .. });
+        let evidence = alarm.weigh(ix, definition, value, hearing, now, &mut step.doubts);
+        match evidence {
             Evidence::None => return,
             Evidence::Noted => {}
             Evidence::Life => self.heard(ix, now, step),
+            Evidence::Verdict(verdict) if is_score => {
+                self.follow_score(ix, now);
+                self.decide(ix, verdict, now, step);
+                self.rise(ix, now, step);
+            }
             Evidence::Verdict(verdict) => self.decide(ix, verdict, now, step),
         }
         self.note(ix, Unsaved::Soft);
@@ -142,6 +149,7 @@ impl Engine {
         alarm.occurrence += 1;
         alarm.acknowledged = None;
         alarm.activated_since = Some(now.stamp(alarm.since));
+        self.take_severity(ix);
         self.change(ix, State::Activated, Change::of(cause), now, step);
     }
 
@@ -188,6 +196,14 @@ impl Engine {
                     self.decide(ix, verdict, now, step);
                 }
             }
+            Trigger::Score { condition, .. } => {
+                if let Some(value) = &alarm.value {
+                    let verdict = condition.judge(value.borrow());
+                    self.follow_score(ix, now);
+                    self.decide(ix, verdict, now, step);
+                }
+            }
+            Trigger::Anomaly { .. } => self.obey(ix, now, step),
             Trigger::NoValue { .. } if self.link.was_ever_up() => self.start_clock(ix, now.at),
             Trigger::NoValue { .. } | Trigger::Average { .. } => {}
         }
@@ -195,11 +211,13 @@ impl Engine {
 
     /// The one place in which a state changes.
     pub(super) fn change(&mut self, ix: AlarmIx, to: State, change: Change, now: Now, step: &mut Step) {
+        self.appear(ix, step);
         // Which timer belongs to the new state, its beginning decides.
         let keeps_timer = to == State::Acknowledged || (to == State::Idled && change.cause == Cause::Command);
         if !keeps_timer {
             self.timers.stop(ix);
         }
+        let is_score = matches!(self.trigger(ix), Trigger::Score { .. });
         let alarm = &mut self.alarms[ix.index()];
         let average = alarm.average();
         if to == State::Off
@@ -220,13 +238,17 @@ impl Engine {
             at: now.wall,
             since: if to == State::Activated { alarm.activated_since } else { None },
             occurrence: alarm.occurrence,
-            cause: change.cause,
+            cause: change.cause_for(alarm.facts.alarm_type),
             value: alarm.value.clone(),
             value_at: alarm.value_at,
             average,
             by: change.by,
             comment: change.comment,
+            quiet: alarm.anomaly.as_ref().is_some_and(|anomaly| anomaly.is_quiet),
         };
+        if (to == State::Idled && event.from.is_active()) || (to == State::Off && is_score) {
+            alarm.anomaly = None;
+        }
         alarm.state = to;
         alarm.last = Some(LastChange {
             seq: event.seq,
@@ -266,5 +288,13 @@ pub(super) struct Change {
 impl Change {
     pub(super) fn of(cause: Cause) -> Change {
         Change { cause, by: None, comment: None }
+    }
+
+    /// Whatever decides about an anomaly, a value or its duration: it is the anomaly that has come or gone.
+    fn cause_for(&self, alarm_type: AlarmType) -> Cause {
+        match (alarm_type, self.cause) {
+            (AlarmType::Anomaly, Cause::Value | Cause::ObserveTime | Cause::ClearDelay) => Cause::Anomaly,
+            (AlarmType::Standard | AlarmType::Average | AlarmType::NoValue | AlarmType::Anomaly, cause) => cause,
+        }
     }
 }

@@ -46,7 +46,7 @@ impl Engine {
             Link::NeverUp => now.at,
             Link::Down { since } => since,
         };
-        let alarms: Vec<AlarmIx> = self.alarms().collect();
+        let alarms = self.all_alarms();
         for alarm in alarms {
             match self.definition(alarm).on_gap {
                 OnGap::Count => {}

@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out of it, as plain data.
 
-use super::{AlarmIx, Event, PropertyIx, ShelvingChange};
+use super::{AlarmIx, AlarmMemory, Event, PropertyIx, ShelvingChange};
 use crate::model::{ValueRef, ValueType};
 use crate::time::{Span, Stamp};
 use std::sync::Arc;
@@ -125,6 +125,10 @@ pub struct Step {
     pub shelvings: Vec<ShelvingChange>,
     /// What could not be used.
     pub doubts: Vec<Doubt>,
+    /// Alarms of which there is something to tell for the first time.
+    pub appeared: Vec<AlarmIx>,
+    /// Alarms of which nothing is to be told any more: they leave the store, and their retained topics go.
+    pub vanished: Vec<AlarmMemory>,
 }
 
 /// Who gives a command.

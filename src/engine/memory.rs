@@ -11,10 +11,10 @@ use super::alarm::Unsaved;
 use super::decide::Change;
 use super::window::Window;
 use super::{
-    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, Shelving, State, Step, Timer,
+    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, Shelving, Standing, State, Step, Timer,
     WindowSample, number,
 };
-use crate::model::{AlarmDefinition, AlarmFacts, Model, Value};
+use crate::model::{AlarmDefinition, AlarmFacts, AlarmType, Model, Value};
 use crate::time::{Moment, Now, Stamp};
 use std::ops::Range;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct SoftMemory {
     pub mean: Option<f64>,
     /// The numbers of the samples in the window.
     pub samples: Range<u64>,
+    /// The anomaly that is going on.
+    pub anomaly: Option<Standing>,
 }
 
 /// Samples of one window that are not on disk as they are.
@@ -166,6 +168,7 @@ impl Engine {
                 timer,
                 mean: alarm.average(),
                 samples,
+                anomaly: alarm.anomaly.as_deref().copied(),
             });
         }
         changes
@@ -215,7 +218,10 @@ impl Engine {
             if let Some(window) = &mut self.alarms[index].window {
                 window.forget_stored();
             }
-            self.note(AlarmIx::new(index), Unsaved::Hard);
+            let alarm = &self.alarms[index];
+            if !alarm.is_latent || alarm.anomaly.is_some() {
+                self.note(AlarmIx::new(index), Unsaved::Hard);
+            }
         }
     }
 
@@ -272,8 +278,16 @@ impl Engine {
         let alarm = &mut self.alarms[ix.index()];
         alarm.handle = Some(stored.handle);
         // It is on disk as it is, unless something below says otherwise.
+        self.dirty -= usize::from(alarm.unsaved != Unsaved::Nothing);
         alarm.unsaved = Unsaved::Nothing;
-        self.dirty -= 1;
+        let was_anomaly = stored.facts.alarm_type == AlarmType::Anomaly;
+        if alarm.is_latent && (stored.last.is_some() || stored.shelved.is_some() || !was_anomaly) {
+            alarm.is_latent = false;
+            self.latent -= 1;
+        }
+        if alarm.facts.alarm_type == AlarmType::Anomaly && was_anomaly && stored.occurrence > 0 {
+            alarm.set_severity(stored.facts.severity);
+        }
         alarm.state = stored.state;
         alarm.occurrence = stored.occurrence;
         alarm.activated_since = stored.activated_since;
@@ -290,6 +304,7 @@ impl Engine {
             if same_trigger {
                 alarm.since = soft.since;
                 alarm.lives_until_told = soft.lives_until_told;
+                alarm.anomaly = soft.anomaly.map(Box::new);
                 if soft.mean.is_some() || !samples.is_empty() {
                     alarm.window = Some(Box::new(Window::restore(samples, soft.mean, soft.samples.start)));
                 }
@@ -343,6 +358,7 @@ impl Engine {
             average: memory.soft.as_ref().and_then(|soft| soft.mean),
             by: None,
             comment: None,
+            quiet: false,
         });
         self.next_seq += 1;
     }

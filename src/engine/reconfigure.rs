@@ -59,7 +59,7 @@ impl Engine {
             }
         }
         let added: Vec<AlarmIx> =
-            next.alarms().filter(|ix| !before.contains(&next.alarms[ix.index()].facts.id)).collect();
+            next.all_alarms().into_iter().filter(|ix| !before.contains(&next.alarms[ix.index()].facts.id)).collect();
         for ix in added {
             outline.added.push(next.alarms[ix.index()].facts.id.clone());
             if next.link.was_ever_up() {
@@ -74,8 +74,7 @@ impl Engine {
 
     /// Everything that is remembered, as a restart would find it if all of it were on disk now.
     fn memories(&mut self) -> Vec<Memory> {
-        let order: Vec<AlarmIx> = self.alarms().collect();
-        order
+        self.all_alarms()
             .into_iter()
             .map(|ix| {
                 let handle = self.handle_of(ix);
@@ -90,6 +89,7 @@ impl Engine {
                     lives_until_told: entry.lives_until_told,
                     timer: self.timers.get(ix),
                     mean: entry.average(),
+                    anomaly: entry.anomaly.as_deref().copied(),
                     samples: 0..samples.len() as u64,
                 };
                 Memory { alarm, soft: Some(soft), samples }

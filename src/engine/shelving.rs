@@ -95,6 +95,7 @@ impl Engine {
     }
 
     fn shelving_changed(&mut self, ix: AlarmIx, who: Signature, at: Stamp, step: &mut Step) {
+        self.appear(ix, step);
         self.note(ix, Unsaved::Hard);
         let alarm = &self.alarms[ix.index()];
         step.shelvings.push(ShelvingChange {

@@ -9,7 +9,7 @@ use super::thin::Thin;
 use super::track::Track;
 use super::words::{about, fit, number, time, times};
 use crate::engine::{AlarmIx, AlarmView, Engine, Link};
-use crate::model::{Condition, Glob, PropertyName, ThingId, Trigger, ValueRef, ValueType};
+use crate::model::{Condition, Glob, PropertyName, ThingId, ValueRef, ValueType};
 use crate::replay::Player;
 use crate::time::{Moment, Stamp};
 use std::collections::BTreeMap;
@@ -287,10 +287,7 @@ impl Collected {
         let track = Track::new(view, begins);
         let name = track.lane.name.clone();
         self.tracks.push(track);
-        let (Trigger::Standard { condition, .. } | Trigger::Average { condition, .. }) = &view.definition().trigger
-        else {
-            return;
-        };
+        let Some(condition) = view.definition().trigger.condition() else { return };
         if *self.kind.get_or_insert(condition.value_type()) != condition.value_type() {
             return;
         }

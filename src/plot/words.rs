@@ -26,6 +26,12 @@ fn trigger(trigger: &Trigger) -> String {
         Trigger::Standard { condition, observe_time, clear_delay } => {
             ("the value is".to_owned(), condition, observe_time, clear_delay)
         }
+        Trigger::Anomaly { model } => {
+            return format!("comes when model “{model}” finds an anomaly, goes when it is over");
+        }
+        Trigger::Score { condition, observe_time, clear_delay, .. } => {
+            ("the score is".to_owned(), condition, observe_time, clear_delay)
+        }
         Trigger::Average { condition, window, observe_time, clear_delay } => {
             (format!("the mean of the last {window} is"), condition, observe_time, clear_delay)
         }

@@ -74,7 +74,10 @@ impl Occasion {
     /// The occasion that an event of an alarm is. `opened` is the event that began its occurrence, and when.
     pub fn of(event: &Event, alarm: Option<AlarmView<'_>>, gateway: &str, opened: Option<(String, Stamp)>) -> Occasion {
         let event_id = format!("{gateway}-{}", event.seq);
-        let opened = if event.to == State::Activated { Some((event_id.clone(), event.at)) } else { opened };
+        // An alarm that becomes worse goes on with its occurrence.
+        let begins = event.to == State::Activated && !event.from.is_active();
+        let opened =
+            opened.filter(|_| !begins).or_else(|| (event.to == State::Activated).then(|| (event_id.clone(), event.at)));
         let payload = String::from_utf8(wire::event::render(event, gateway)).unwrap_or_default();
         let (opened_by, opened_at) = opened.unzip();
         Occasion {
@@ -111,10 +114,7 @@ pub(crate) fn facts(facts: &AlarmFacts, definition: Option<&AlarmDefinition>) ->
 
 /// Operator and limit of a trigger that has them.
 fn comparison(trigger: &Trigger) -> Option<(Json, Json)> {
-    let condition = match trigger {
-        Trigger::Standard { condition, .. } | Trigger::Average { condition, .. } => condition,
-        Trigger::NoValue { .. } => return None,
-    };
+    let condition = trigger.condition()?;
     let of_equal = |equal: &bool| if *equal { Operator::Equal } else { Operator::NotEqual };
     let (operator, limit) = match condition {
         // The deadband lies around the limit.

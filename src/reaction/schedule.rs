@@ -94,9 +94,13 @@ impl Schedule {
             let id = (alarm.clone(), *ix);
             let asked_for = fits && plan.on.contains(&transition);
             if transition == Transition::Activated {
-                // An alarm that is active and becomes worse is no second activation for those who were told.
-                let is_told = event.from.is_active() && self.courses.contains_key(&id);
-                if fits && !is_told {
+                // An alarm that becomes worse is no second activation for those who were told, unless somebody had taken
+                // note of what it was before. What is still to come tells of what it is now.
+                let told = self.courses.get(&id).filter(|_| event.from == State::Activated).cloned();
+                if let Some(told) = told {
+                    let severity = event.alarm.severity;
+                    self.put(id, Some(Course { occasion: occasion.clone(), severity, ..told }), plan);
+                } else if fits {
                     let course = Course {
                         occasion: occasion.clone(),
                         thing: event.alarm.thing.clone(),

@@ -218,6 +218,7 @@ impl EntryRecord {
                 average,
                 by,
                 comment,
+                quiet: false,
             }),
             WhatRecord::Delivery { reaction, delivery, fate, attempt } => Entry::Delivery(DeliveryReport {
                 alarm,

@@ -30,7 +30,7 @@ use crate::model::Value;
 use crate::outbox::Letter;
 use crate::time::{Moment, Span, Stamp};
 use alarms::{AlarmRecord, SamplesRecord, SoftRecord, samples_of};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -406,6 +406,12 @@ impl From<ValueRecord> for Value {
             ValueRecord::Text(text) => Value::Text(text.into()),
         }
     }
+}
+
+/// A field that was appended to a record: one that was written before ends where it would begin.
+pub(super) fn if_there<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(reader: D) -> Result<T, D::Error> {
+    // The checksum was right, so the end is all that can be wrong.
+    Ok(T::deserialize(reader).unwrap_or_default())
 }
 
 /// A word of a closed list as its place in it. The lists only ever grow at their ends.

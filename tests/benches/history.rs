@@ -54,6 +54,7 @@ fn event(seq: u64, alarm: Arc<AlarmFacts>) -> Entry {
         average: None,
         by: None,
         comment: None,
+        quiet: false,
     })
 }
 

@@ -60,13 +60,11 @@ impl Rehearsal<'_, '_, '_> {
     fn is_of_interest(&mut self, ix: ReactionIx, definition: &AlarmDefinition) -> bool {
         let (count, shapes) = self.seen.entry(ix).or_default();
         *count += 1;
-        let kind = match &definition.trigger {
-            Trigger::Standard { condition, .. } | Trigger::Average { condition, .. } => match condition {
-                Condition::Number { .. } => "number",
-                Condition::Text { .. } => "text",
-                Condition::Boolean { .. } => "boolean",
-            },
-            Trigger::NoValue { .. } => "",
+        let kind = match definition.trigger.condition() {
+            None => "",
+            Some(Condition::Number { .. }) => "number",
+            Some(Condition::Text { .. }) => "text",
+            Some(Condition::Boolean { .. }) => "boolean",
         };
         shapes.insert((definition.trigger.alarm_type().as_str(), kind)) || *count <= ONE_BY_ONE
     }
@@ -148,14 +146,12 @@ fn samples(reaction: &Reaction, definition: &AlarmDefinition) -> Vec<(Kind, Even
 fn sample_event(definition: &AlarmDefinition, from: State, to: State, cause: Cause) -> Event {
     let thing: Arc<str> =
         definition.things.first().map_or("thing-1", |thing| thing.as_str()).replace(['*', '?'], "1").into();
-    let value = match &definition.trigger {
-        Trigger::Standard { condition, .. } | Trigger::Average { condition, .. } => Some(match condition {
-            Condition::Number { high, .. } => Value::Number(*high),
-            Condition::Text { limit, .. } => Value::Text(limit.clone()),
-            Condition::Boolean { limit, .. } => Value::Boolean(*limit),
-        }),
-        // A thing that has never spoken has no value.
-        Trigger::NoValue { .. } => None,
+    let value = match definition.trigger.condition() {
+        Some(Condition::Number { high, .. }) => Some(Value::Number(*high)),
+        Some(Condition::Text { limit, .. }) => Some(Value::Text(limit.clone())),
+        Some(Condition::Boolean { limit, .. }) => Some(Value::Boolean(*limit)),
+        // A thing that has never spoken has no value, and a model finds what it finds.
+        None => None,
     };
     let by_command = cause == Cause::Command;
     let facts = Arc::new(definition.facts(&thing));
@@ -175,6 +171,7 @@ fn sample_event(definition: &AlarmDefinition, from: State, to: State, cause: Cau
         average,
         by: by_command.then(|| Arc::from("kim")),
         comment: by_command.then(|| Arc::from("on it")),
+        quiet: false,
     }
 }
 

@@ -82,6 +82,7 @@ impl Bench {
             average: None,
             by: None,
             comment: None,
+            quiet: false,
         };
         let occasion = Arc::new(Occasion::of(&event, None, "g", None));
         let mut orders = Vec::new();

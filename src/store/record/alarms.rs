@@ -4,7 +4,7 @@
 
 use super::{ValueRecord, at_place, place};
 use crate::engine::{
-    Acknowledgement, AlarmMemory, Cause, LastChange, Shelving, SoftMemory, State, Timer, WindowSample,
+    Acknowledgement, AlarmMemory, Cause, LastChange, Shelving, SoftMemory, Standing, State, Timer, WindowSample,
 };
 use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use crate::time::{Moment, Stamp};
@@ -56,6 +56,9 @@ pub(super) struct SoftRecord {
     timer: Option<(i64, u64)>,
     mean: Option<f64>,
     samples: (u64, u64),
+    /// Since when, how severe, and whether it is quiet.
+    #[serde(default, deserialize_with = "super::if_there")]
+    anomaly: Option<(i64, u8, bool)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -170,6 +173,9 @@ impl From<&SoftMemory> for SoftRecord {
             timer: memory.timer.map(|timer| (timer.deadline.as_micros(), timer.order)),
             mean: memory.mean,
             samples: (memory.samples.start, memory.samples.end),
+            anomaly: memory.anomaly.map(|Standing { since, severity, is_quiet }| {
+                (since.as_micros(), place(&Severity::ALL, &severity), is_quiet)
+            }),
         }
     }
 }
@@ -185,6 +191,10 @@ impl SoftRecord {
             timer: self.timer.map(|(deadline, order)| Timer { deadline: Moment::from_micros(deadline), order }),
             mean: self.mean,
             samples: self.samples.0..self.samples.1,
+            anomaly: self.anomaly.and_then(|(since, severity, is_quiet)| {
+                let severity = at_place(&Severity::ALL, severity)?;
+                Some(Standing { since: Stamp::from_micros(since), severity, is_quiet })
+            }),
         }
     }
 }
