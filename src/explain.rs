@@ -8,6 +8,7 @@ use crate::time::{Now, Span};
 use crate::wire::reaction::Explained as ToldReaction;
 use crate::wire::{Plain, PlainNumber, Rfc3339};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// What there is to say of one alarm.
@@ -32,6 +33,8 @@ struct Explanation<'a> {
     low: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     high: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severities: Option<BTreeMap<&'static str, PlainNumber>>,
     observe_time: String,
     on_gap: &'a str,
     value: Option<Plain<'a>>,
@@ -115,6 +118,7 @@ fn explanation<'a>(engine: &Engine, view: AlarmView<'a>, now: Now) -> Explanatio
         idled_when: idled_when(&definition.trigger),
         low,
         high,
+        severities: severities(&definition.trigger),
         observe_time: definition.trigger.observe_time().to_string(),
         on_gap: match definition.on_gap {
             OnGap::Pause => "pause",
@@ -137,6 +141,12 @@ fn explanation<'a>(engine: &Engine, view: AlarmView<'a>, now: Now) -> Explanatio
         held_back: held_back(engine, view, now),
         reactions: Vec::new(),
     }
+}
+
+/// The least score of each severity, where a score is looked at.
+fn severities(trigger: &Trigger) -> Option<BTreeMap<&'static str, PlainNumber>> {
+    let Trigger::Score { severities, .. } = trigger else { return None };
+    Some(severities.iter().map(|(severity, least)| (severity.as_str(), PlainNumber(*least))).collect())
 }
 
 /// What the latest evidence says of the condition.
@@ -277,6 +287,11 @@ fn words(view: AlarmView<'_>, told: &Explanation<'_>) -> String {
     let back =
         told.idled_when.as_deref().map_or("the next value ends it".to_owned(), |when| format!("it ends when {when}"));
     say(format_args!("It is activated when {}; {back}.", told.activated_when));
+    if let Trigger::Score { severities, .. } = &view.definition().trigger {
+        let from = severities.iter().map(|(severity, least)| format!("{} from {least}", severity.as_str()));
+        let from = from.collect::<Vec<_>>().join(", ");
+        say(format_args!("Its severity is {from}; while it is active it may rise and never falls."));
+    }
     match &told.last {
         None => say(format_args!("It is {}: there was no event yet.", told.state)),
         Some(Last { at, cause, value, seq }) => say(format_args!(
@@ -287,6 +302,7 @@ fn words(view: AlarmView<'_>, told: &Explanation<'_>) -> String {
                 "value" => "a value",
                 "command" => "a command",
                 "config" => "a change of the configuration",
+                "anomaly" => "an anomaly",
                 other => other,
             },
             value.as_ref().map(|value| format!(", with value {}", shown(value.0))).unwrap_or_default(),

@@ -52,11 +52,15 @@ pub(crate) fn execute_and_tell(
 }
 
 /// The alarms that a command names, by id or by pattern.
-fn named(engine: &Engine, wanted: &str) -> Result<Vec<AlarmIx>, String> {
+fn named(engine: &Engine, wanted: &str, verb: Verb) -> Result<Vec<AlarmIx>, String> {
     let Some(glob) = Glob::parse(wanted) else {
         return engine.find(wanted).map(|ix| vec![ix]).ok_or_else(|| unknown(engine, wanted));
     };
-    let found: Vec<AlarmIx> = engine.alarms().filter(|ix| glob.matches(engine.view(*ix).facts().id.as_str())).collect();
+    // What is put aside or switched stays so when its first anomaly comes; there is nothing to acknowledge before.
+    let with_latent = verb != Verb::Acknowledge;
+    let mut found = engine.all_alarms();
+    found.retain(|ix| with_latent || !engine.view(*ix).is_latent());
+    found.retain(|ix| glob.matches(engine.view(*ix).facts().id.as_str()));
     if found.is_empty() { Err(format!("no alarm matches {wanted:?}")) } else { Ok(found) }
 }
 
@@ -80,7 +84,7 @@ fn alarms(
     struct Body<'a> {
         alarms: Vec<Outcome<'a>>,
     }
-    let alarms = named(engine, wanted)?;
+    let alarms = named(engine, wanted, verb)?;
     let answers: Vec<(AlarmIx, Answer)> =
         alarms.into_iter().map(|ix| (ix, engine.command(ix, verb, who, now, step))).collect();
     // A pattern means "those that can be"; a name means that one.
@@ -151,7 +155,8 @@ fn nearest(engine: &Engine, wanted: &str) -> Option<String> {
         return None;
     }
     engine
-        .alarms()
+        .all_alarms()
+        .into_iter()
         .map(|ix| engine.view(ix).facts().id.to_string())
         .filter(|id| id.len().abs_diff(wanted.len()) <= wanted.len() / 3)
         .map(|id| (strsim::damerau_levenshtein(&id, wanted), id))

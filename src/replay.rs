@@ -84,6 +84,11 @@ impl Player {
         }
     }
 
+    /// Models whose alarms cannot be judged: what is normal is not in a recording, but in the daemon's store.
+    pub fn not_judged(&self) -> impl Iterator<Item = &str> {
+        self.config.anomalies.iter().map(|model| &*model.name)
+    }
+
     /// The engine as it is after the latest line, to look at.
     pub fn engine(&self) -> &Engine {
         &self.engine

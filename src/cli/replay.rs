@@ -36,6 +36,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = load(&args.config)?;
     let gateway = config.gateway.id.clone();
     let mut player = Player::new(config);
+    let not_judged: Vec<&str> = player.not_judged().collect();
+    if !not_judged.is_empty() {
+        let names = not_judged.join(", ");
+        say(&format!("anomalies of models are not found in a recording, their past is not in it: {names}"));
+    }
     let mut plot = args.plot.as_deref().map(|file| Plot::new(file, &player, args.plot_only.as_deref())).transpose()?;
     let played = play(args, &gateway, &mut player, plot.as_mut());
     // A recording that breaks off is drawn up to there: it may show why.

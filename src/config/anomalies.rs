@@ -94,6 +94,10 @@ fn one(
         let watched = properties(table, problems);
         let model = model(table, &patterns, problems);
         let trigger = name.clone().map(|model| Trigger::Anomaly { model });
+        for (property, place) in watched.iter().skip(1) {
+            let identity = Identity { things: patterns.clone(), property: property.clone(), level: Arc::default() };
+            identity.check_delivery(sources, place.clone(), problems);
+        }
         let first = watched.first().map(|(property, place)| (patterns, property.clone(), place.clone()));
         (first, trigger, model.map(|model| (model, watched, severities)))
     };
@@ -189,7 +193,9 @@ fn refuse_model_keys(table: &Table<'_, '_>, problems: &mut Problems) {
 fn severities(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Vec<(Severity, f64)>> {
     let words = Severity::ALL.map(Severity::as_str);
     let mut least: Vec<(Severity, f64, Place)> = Vec::new();
-    for (word, place, score, place_of_score) in table.numbers("severities", problems)? {
+    let numbers = table.numbers("severities", problems)?;
+    let is_empty = numbers.is_empty();
+    for (word, place, score, place_of_score) in numbers {
         let Some(severity) = Severity::ALL.into_iter().find(|severity| severity.as_str() == word) else {
             let message = format!("{word:?} is no severity");
             problems.add(Problem::error(place, message, suggestion(&word, words.into_iter())));
@@ -211,9 +217,11 @@ fn severities(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Vec<(Sev
             problems.add(Problem::error(place.clone(), message, "what is more severe needs a higher score"));
         }
     }
-    if least.is_empty() {
+    if is_empty {
         let help = "name at least one: severities = { warning = 3.5 }";
         problems.add(Problem::error(table.place("severities"), "severities names none", help));
+    }
+    if least.is_empty() {
         return None;
     }
     Some(least.into_iter().map(|(severity, score, _)| (severity, score)).collect())

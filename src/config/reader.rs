@@ -380,7 +380,7 @@ impl<'d, 't> Table<'d, 't> {
                     numbers.push((text.get_ref().to_string(), place(text.span()), found, place(number.span())));
                 }
                 Some(Value::Text(_) | Value::Boolean(_)) | None => {
-                    self.reject(name, number, "a table to finite numbers", problems)
+                    self.reject(name, number, "a finite number for each severity", problems)
                 }
             }
         }

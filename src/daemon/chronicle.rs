@@ -52,8 +52,8 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Chronicle {
     names: Arc<Names>,
-    /// The present name of each alarm that has entries.
-    named: BTreeMap<AlarmId, u32>,
+    /// The names of each alarm that has entries, the present one last: an anomaly alarm has one for each severity.
+    named: BTreeMap<AlarmId, Vec<u32>>,
     /// Names that are not on disk yet.
     new_names: Vec<u32>,
     waiting: VecDeque<Waiting>,
@@ -69,7 +69,10 @@ pub(super) struct Chronicle {
 impl Chronicle {
     /// A history of which the entries `stored` are on disk.
     pub(super) fn restore(names: Names, stored: Range<u64>, retention: Retention, now: Moment) -> Chronicle {
-        let named = names.iter().map(|(number, facts)| (facts.id.clone(), *number)).collect();
+        let mut named: BTreeMap<AlarmId, Vec<u32>> = BTreeMap::new();
+        for (number, facts) in &names {
+            named.entry(facts.id.clone()).or_default().push(*number);
+        }
         Chronicle {
             names: Arc::new(names),
             named,
@@ -118,7 +121,8 @@ impl Chronicle {
     /// Takes what became of a delivery, if its alarm has been heard of.
     pub(super) fn take_delivery(&mut self, ended: EndedDelivery, at: Moment) {
         let EndedDelivery { alarm, at: stamp, occurrence, reaction, delivery, fate, attempt, said } = ended;
-        let alarm = self.named.get(&alarm).and_then(|number| self.names.get(number)).cloned();
+        let present = self.named.get(&alarm).and_then(|numbers| numbers.last());
+        let alarm = present.and_then(|number| self.names.get(number)).cloned();
         if let Some(alarm) = alarm.filter(|_| self.retention.max > 0) {
             let report = DeliveryReport { alarm, at: stamp, occurrence, reaction, delivery, fate, attempt, said };
             self.add(Entry::Delivery(report), at);
@@ -135,14 +139,16 @@ impl Chronicle {
     }
 
     fn name_of(&mut self, alarm: &Arc<AlarmFacts>) -> u32 {
-        if let Some(number) = self.named.get(&alarm.id)
-            && self.names.get(number).is_some_and(|known| known == alarm)
-        {
-            return *number;
+        let numbers = self.named.entry(alarm.id.clone()).or_default();
+        let known = |number: &u32| self.names.get(number).is_some_and(|known| known == alarm);
+        if let Some(place) = numbers.iter().rposition(known) {
+            let number = numbers.remove(place);
+            numbers.push(number);
+            return number;
         }
         let number = self.names.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
         Arc::make_mut(&mut self.names).insert(number, alarm.clone());
-        self.named.insert(alarm.id.clone(), number);
+        numbers.push(number);
         self.new_names.push(number);
         number
     }

@@ -65,7 +65,10 @@ impl Daemon {
             let is_shelved =
                 || self.engine.find(alarm.id.as_str()).is_some_and(|ix| self.engine.view(ix).shelving().is_some());
             match to {
-                State::Activated if !is_shelved() => self.counts.performance.activated(&alarm.id, at),
+                // One that becomes worse asks for attention again only if somebody had taken note of it.
+                State::Activated if *from != State::Activated && !is_shelved() => {
+                    self.counts.performance.activated(&alarm.id, at)
+                }
                 State::Idled if from.is_active() => self.counts.performance.returned(&alarm.id, at),
                 State::Off | State::Enabled | State::Idled | State::Activated | State::Acknowledged => {}
             }

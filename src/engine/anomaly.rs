@@ -6,8 +6,8 @@
 //! severe, so it has to be acknowledged anew (ISA-18.2, 11.6: re-alarming).
 //!
 //! Such an alarm is *latent* until there is something to tell of it: a first anomaly, or that an operator has switched or
-//! shelved it. A latent alarm has its name and obeys operators; it has no topic, is in no list and not on disk. It is so
-//! again after the deletion of its anomalies.
+//! shelved it. A latent alarm has its name and obeys operators; it has no topic and is in no list. It is so again after the
+//! deletion of its anomalies.
 
 use super::alarm::{Alarm, Unsaved};
 use super::decide::Change;
@@ -58,6 +58,7 @@ impl Engine {
         }
         match order {
             Order::Activate { since, severity, reactions } => {
+                // One is active at most.
                 self.end(ix, now, step);
                 let standing = Standing { since: *since, severity: *severity, is_quiet: !reactions };
                 self.alarms[ix.index()].anomaly = Some(Box::new(standing));

@@ -219,7 +219,7 @@ impl Engine {
                 window.forget_stored();
             }
             let alarm = &self.alarms[index];
-            if !alarm.is_latent || alarm.anomaly.is_some() {
+            if !alarm.is_latent || alarm.anomaly.is_some() || alarm.value.is_some() {
                 self.note(AlarmIx::new(index), Unsaved::Hard);
             }
         }

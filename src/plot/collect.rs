@@ -8,7 +8,7 @@ use super::picture::{Gap, Level, Panel, Picture, Reading};
 use super::thin::Thin;
 use super::track::Track;
 use super::words::{about, fit, number, time, times};
-use crate::engine::{AlarmIx, AlarmView, Engine, Link};
+use crate::engine::{AlarmIx, AlarmView, Engine, Link, State};
 use crate::model::{Condition, Glob, PropertyName, ThingId, ValueRef, ValueType};
 use crate::replay::Player;
 use crate::time::{Moment, Stamp};
@@ -116,7 +116,7 @@ impl Collector {
             panels: Vec::new(),
             of_property: BTreeMap::new(),
             places: Vec::new(),
-            configured: player.engine().len(),
+            configured: player.engine().next_alarm(),
             line: 0,
             start: None,
             end: Stamp::default(),
@@ -138,7 +138,7 @@ impl Collector {
             let Some(alarm) = player.engine().find(event.alarm.id.as_str()) else { continue };
             match self.place(alarm, player.engine()) {
                 Place::At { panel, lane } => self.panels[panel].tracks[lane].turn(event),
-                Place::NoRoom if event.to == crate::engine::State::Activated => {
+                Place::NoRoom if event.to == State::Activated && !event.from.is_active() => {
                     self.left_out_activated += 1;
                     if self.left_out.len() < MAX_NAMED || self.left_out.contains_key(event.alarm.id.as_str()) {
                         *self.left_out.entry(event.alarm.id.as_str().to_owned()).or_default() += 1;
@@ -219,7 +219,7 @@ impl Collector {
     pub fn finish(mut self, player: &Player) -> Picture {
         let engine = player.engine();
         // Properties of which nothing came are drawn too, if there is room: their silence may be the point.
-        let order: Vec<AlarmIx> = engine.alarms().collect();
+        let order = engine.all_alarms();
         let places: Vec<Place> = order.iter().map(|alarm| self.place(*alarm, engine)).collect();
         for (alarm, place) in order.iter().zip(&places) {
             if let Place::At { panel, lane } = *place {

@@ -76,9 +76,9 @@ impl Track {
             self.missed(event);
             self.stop(event.at);
         }
-        let activated = (event.to == State::Activated).then_some(event.at);
+        let activated = (event.to == State::Activated && !event.from.is_active()).then_some(event.at);
         self.lane.activations += u64::from(activated.is_some());
-        let late_acknowledgement = event.from == event.to;
+        let late_acknowledgement = event.from == event.to && event.to == State::Idled;
         self.lane.turns.push(event.at, Turn { to, worst: to, activated, late_acknowledgement });
     }
 

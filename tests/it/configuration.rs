@@ -273,7 +273,8 @@ fn conf_d_adds_nothing_but_alarms() {
     let said = problems(folder.path(), "c.toml");
     let said: Vec<(&str, usize, usize, &str)> =
         said.iter().map(|(f, l, c, _, m)| (f.as_str(), *l, *c, m.as_str())).collect();
-    let why = "files in conf.d add alarms, reactions and templates; everything else belongs into the main file";
+    let why =
+        "files in conf.d add alarms, anomalies, reactions and templates; everything else belongs into the main file";
     assert_eq!(
         said,
         [

@@ -84,7 +84,11 @@ impl Entry {
     pub(super) fn row(&self) -> [Cell; HEAD.len()] {
         let at = Stamp::parse(&self.at).unwrap_or_default();
         let change = match (&self.from, &self.to, &self.kind) {
-            // The one event that changes no state: somebody took note of an occurrence that was over.
+            // Two events change no state: an active alarm has become more severe, and somebody took note of an occurrence
+            // that was over.
+            (Some(from), Some(to), None) if from == to && to == "activated" => {
+                Cell::new(Look::of_state(to), "activated, more severe")
+            }
             (Some(from), Some(to), None) if from == to => {
                 Cell::new(Look::of_state(to), format!("{}, acknowledged", printable(to)))
             }
