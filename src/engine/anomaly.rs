@@ -77,7 +77,11 @@ impl Engine {
             Order::Clear => return self.end(ix, now, step),
             Order::Delete => {
                 self.end(ix, now, step);
-                return self.vanish(ix, step);
+                let has_vanished = self.vanish(ix, step);
+                if has_vanished {
+                    self.alarms[ix.index()].value = None;
+                }
+                return has_vanished;
             }
         }
         true
@@ -150,6 +154,14 @@ impl Engine {
         }
     }
 
+    /// An alarm that has left the store under its old number comes back under a new one, if it knows something.
+    pub(super) fn note_if_heard(&mut self, ix: AlarmIx) {
+        let alarm = &self.alarms[ix.index()];
+        if alarm.value.is_some() || alarm.anomaly.is_some() {
+            self.note(ix, Unsaved::Hard);
+        }
+    }
+
     /// From now on there is something to tell of the alarm.
     pub(super) fn appear(&mut self, ix: AlarmIx, step: &mut Step) {
         if std::mem::take(&mut self.alarms[ix.index()].is_latent) {
@@ -160,7 +172,7 @@ impl Engine {
 
     /// From now on there is nothing to tell of the alarm, unless an operator has switched or shelved it. What comes later
     /// is another alarm: its occurrences are numbered from 1.
-    fn vanish(&mut self, ix: AlarmIx, step: &mut Step) -> bool {
+    pub(super) fn vanish(&mut self, ix: AlarmIx, step: &mut Step) -> bool {
         let alarm = &self.alarms[ix.index()];
         let is_as_configured = (alarm.state != State::Off) == self.definition(ix).enabled;
         let is_known = !alarm.is_latent || alarm.handle.is_some();
@@ -179,7 +191,7 @@ impl Engine {
         alarm.state = if alarm.state == State::Off { State::Off } else { State::Enabled };
         alarm.occurrence = 0;
         (alarm.handle, alarm.last, alarm.acknowledged) = (None, None, None);
-        (alarm.value, alarm.activated_since, alarm.anomaly) = (None, None, None);
+        alarm.activated_since = None;
         true
     }
 }

@@ -6,7 +6,7 @@
 
 use super::alarm::Unsaved;
 use super::{AlarmIx, Answer, Engine, Signature, State, Step};
-use crate::model::AlarmFacts;
+use crate::model::{AlarmFacts, AlarmType};
 use crate::time::{Moment, Now, Span, Stamp};
 use std::sync::Arc;
 
@@ -108,5 +108,11 @@ impl Engine {
             by: who.by,
             comment: who.comment,
         });
+        // That it was shelved was all that there was to tell of it.
+        let alarm = &self.alarms[ix.index()];
+        if alarm.facts.alarm_type == AlarmType::Anomaly && alarm.last.is_none() && alarm.shelved.is_none() {
+            self.vanish(ix, step);
+            self.note_if_heard(ix);
+        }
     }
 }

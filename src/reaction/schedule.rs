@@ -107,7 +107,7 @@ impl Schedule {
                         severity: event.alarm.severity,
                         first_at: at + plan.initial,
                         next: asked_for.then_some(0),
-                        delivered: false,
+                        delivered: self.courses.get(&id).is_some_and(|course| course.delivered),
                         waiting: None,
                     };
                     self.put(id, Some(course), plan);

@@ -42,6 +42,7 @@ mod recordings;
 mod reference;
 mod reload;
 mod roles;
+mod scores;
 mod service;
 mod streaming;
 mod support;

@@ -2,11 +2,14 @@
 
 use super::super::{Acknowledgement, Cause, Input, Sample, Signature, Verb};
 use super::*;
+use crate::anomaly::interval::{Anomaly, Change};
+use crate::anomaly::life::{Life, OnDeletion};
 use crate::config::Config;
 use crate::engine::Memory;
 use crate::model::{Model, ValueRef};
 use crate::time::{Moment, Span};
 use Severity::{Critical, Error, Warning};
+use proptest::prelude::*;
 use std::path::Path;
 
 const MODEL: &str = "[[anomaly]]\nname = \"odd\"\nthing = \"a\"\nproperty = \"p\"\n";
@@ -254,4 +257,185 @@ fn an_alarm_is_found_by_its_name_before_its_thing_has_spoken() {
     assert_eq!(engine.alarm_of(1, "b"), None);
     assert!(engine.take_changes(true).is_empty());
     assert_eq!(Cause::Anomaly.as_str(), "anomaly");
+}
+
+/// What may happen to an alarm, in a few seconds.
+#[derive(Debug, Clone)]
+enum Happening {
+    Score(f64),
+    Activate(Severity, bool),
+    Rise(Severity),
+    Clear,
+    Delete,
+    Operator(Verb),
+    Gap,
+    Restart,
+}
+
+fn happening(ordered: bool) -> impl Strategy<Value = Happening> {
+    let severity = || prop::sample::select(Severity::ALL.to_vec());
+    let feed = if ordered {
+        prop_oneof![
+            (severity(), any::<bool>()).prop_map(|(severity, reactions)| Happening::Activate(severity, reactions)),
+            severity().prop_map(Happening::Rise),
+            Just(Happening::Clear),
+            Just(Happening::Delete),
+        ]
+        .boxed()
+    } else {
+        (0_u8..8).prop_map(|score| Happening::Score(f64::from(score))).boxed()
+    };
+    let verbs = [Verb::Acknowledge, Verb::Enable, Verb::Disable, Verb::Shelve(Span::from_secs(9)), Verb::Unshelve];
+    prop_oneof![
+        6 => feed,
+        2 => prop::sample::select(verbs.to_vec()).prop_map(Happening::Operator),
+        1 => Just(Happening::Gap),
+        1 => Just(Happening::Restart),
+    ]
+}
+
+impl Bench {
+    fn happen(mut self, secs: i64, happening: &Happening, log: &mut Vec<crate::engine::Event>) -> Bench {
+        match happening {
+            Happening::Score(score) => self.score(secs, *score),
+            Happening::Activate(severity, reactions) => {
+                drop(self.order(secs, &activate(secs - 1, *severity, *reactions)))
+            }
+            Happening::Rise(severity) => drop(self.order(secs, &Order::Rise { severity: *severity })),
+            Happening::Clear => drop(self.order(secs, &Order::Clear)),
+            Happening::Delete => drop(self.order(secs, &Order::Delete)),
+            Happening::Operator(verb) => self.command(secs, *verb),
+            Happening::Gap => {
+                self.engine.handle(Input::LinkDown, at(secs), &mut self.step);
+                self.engine.handle(Input::LinkUp, at(secs + 1), &mut self.step);
+            }
+            Happening::Restart => {}
+        }
+        if matches!(happening, Happening::Restart) {
+            self = self.through_the_store(secs);
+        }
+        log.append(&mut self.step.events);
+        self
+    }
+
+    /// The same after a clean restart: all of it goes through memory and back.
+    fn through_the_store(mut self, secs: i64) -> Bench {
+        self.engine.handle(Input::Tick, at(secs), &mut self.step);
+        let before = format!("{:?}", self.engine.alarms[self.ix.index()]);
+        let model = self.engine.model().clone();
+        self.engine.reconfigure(model, at(secs), &mut self.step);
+        self.ix = self.engine.find("a/p/odd").unwrap();
+        let after = format!("{:?}", self.engine.alarms[self.ix.index()]);
+        let essence = |text: &str| text.split(", handle: ").next().unwrap().replace("heard: ", "").to_owned();
+        let without_count = |text: &str| {
+            let (head, tail) = text.split_once("heard: ").unwrap();
+            format!("{head}{}", tail.trim_start_matches(|c: char| c.is_ascii_digit()))
+        };
+        assert_eq!(essence(&without_count(&before)), essence(&without_count(&after)));
+        self
+    }
+}
+
+proptest! {
+    #[test]
+    fn severity_never_falls_and_one_occurrence_follows_the_other(
+        ordered in any::<bool>(),
+        durations in any::<bool>(),
+        happenings in prop::collection::vec((any::<bool>(), happening(true), happening(false)), 1..60),
+    ) {
+        let with_durations = format!("{SCORE}min_duration = \"3s\"\njoin = \"4s\"\n");
+        let text = if ordered { MODEL } else if durations { with_durations.as_str() } else { SCORE };
+        let mut bench = Bench::new(text);
+        let mut log = Vec::new();
+        let mut secs = 1;
+        for (long, order, score) in &happenings {
+            secs += if *long { 5 } else { 1 };
+            bench = bench.happen(secs, if ordered { order } else { score }, &mut log);
+            let view = bench.engine.view(bench.ix);
+            prop_assert_eq!(bench.engine.active(), usize::from(view.state().is_active()));
+            prop_assert_eq!(bench.engine.len(), usize::from(!view.is_latent()));
+            prop_assert_eq!(view.is_latent(), view.last_change().is_none() && view.shelving().is_none());
+            if ordered {
+                // Whatever operators do: what goes on is what was ordered, and active unless it is off.
+                prop_assert_eq!(view.state().is_active(), view.anomaly().is_some() && view.state() != State::Off);
+            }
+            if let (true, Some(standing)) = (view.state().is_active(), view.anomaly()) {
+                prop_assert_eq!(view.facts().severity, standing.severity);
+            }
+        }
+        for (before, event) in log.iter().zip(log.iter().skip(1)) {
+            prop_assert_eq!(event.seq, before.seq + 1);
+            let goes_on = before.to.is_active() && event.from.is_active();
+            prop_assert_eq!(event.from.is_active(), before.to.is_active());
+            if goes_on {
+                prop_assert_eq!(event.occurrence, before.occurrence);
+                prop_assert!(event.alarm.severity >= before.alarm.severity, "{event:?}");
+                let rises = event.alarm.severity > before.alarm.severity;
+                prop_assert_eq!(event.to == State::Activated, rises, "active to activated is a rise and nothing else");
+            } else if event.to == State::Activated {
+                prop_assert!(event.occurrence == before.occurrence + 1 || event.occurrence == 1, "{event:?}");
+            }
+            if event.to == State::Activated || (event.from.is_active() && event.to == State::Idled) {
+                prop_assert_eq!(event.cause, Cause::Anomaly);
+            }
+        }
+    }
+
+    #[test]
+    fn without_durations_an_alarm_is_active_exactly_while_the_score_is_high(
+        scores in prop::collection::vec(0_u8..9, 1..60),
+    ) {
+        let mut bench = Bench::new(SCORE);
+        let mut highest = None;
+        for (secs, score) in (1..).zip(&scores) {
+            let score = f64::from(*score);
+            bench.score(secs, score);
+            let severity = [(6.0, Critical), (4.5, Error), (3.0, Warning)].into_iter().find(|(least, _)| score >= *least);
+            highest = severity.map(|(_, severity)| severity.max(highest.unwrap_or(severity)));
+            let view = bench.engine.view(bench.ix);
+            let seen = view.state().is_active().then_some(view.facts().severity);
+            prop_assert_eq!(seen, highest);
+        }
+    }
+
+    /// A model's anomalies through [`Life`] and the engine: never two alarms at a time, and none without an anomaly.
+    #[test]
+    fn one_anomaly_is_one_alarm_at_a_time(
+        delete in any::<bool>(),
+        found in prop::collection::vec((0_i64..40, 0_usize..4, any::<bool>(), any::<bool>()), 1..40),
+    ) {
+        let thing: crate::model::ThingId = Arc::from("a");
+        let mut life = Life::new(if delete { OnDeletion::Delete } else { OnDeletion::Clear });
+        let mut bench = Bench::new(MODEL);
+        let mut secs = 100;
+        for (from, severity, is_over, deletes) in found {
+            secs += 1;
+            // What is over stays over.
+            if life.found().any(|(_, found)| found.is_over && found.anomaly.from == stamp(from)) {
+                continue;
+            }
+            let anomaly = Anomaly {
+                from: stamp(from),
+                to: stamp(from + 3),
+                score: 4.0,
+                index: 1.0,
+                severity: Some(Severity::ALL[severity]),
+            };
+            let orders = match (deletes, is_over) {
+                (true, true) => life.rebuild().into_iter().map(|(_, order)| order).collect(),
+                (true, false) => life.delete(&thing, (stamp(from), stamp(from + 5))),
+                (false, true) => life.follow(&thing, &Change::Ended(anomaly), true),
+                (false, false) => life.follow(&thing, &Change::Grown(anomaly), true),
+            };
+            for order in &orders {
+                bench.order(secs, order);
+            }
+            let open = life.found().filter(|(_, found)| !found.is_over && found.alarm.is_some()).count();
+            prop_assert!(open <= 1);
+            prop_assert_eq!(bench.engine.active(), open, "{:?}", orders);
+            if delete && life.found().all(|(_, found)| found.alarm.is_none()) {
+                prop_assert!(bench.engine.is_empty(), "what has no anomaly has no topic");
+            }
+        }
+    }
 }

@@ -234,7 +234,12 @@ fn changes_that_were_asked_for_are_told() {
 fn an_active_alarm_that_becomes_worse_is_not_activated_twice() {
     let mut bench = Bench::new("repeat = \"10s\"");
     bench.activate(0.0).to(5.0, State::Activated, State::Activated).run_until(10.0);
-    assert_eq!(bench.asked(), [(0.0, "g-1-r-0"), (10.0, "g-1-r-1")]);
+    assert_eq!(bench.asked(), [(0.0, "g-1-r-0"), (10.0, "g-2-r-1")], "the repeat tells how bad it is now");
+    // Who had taken note of something less severe is told anew.
+    let mut bench = Bench::new("repeat = \"10s\"\non_clear = true");
+    bench.activate(0.0).run_until(1.0);
+    bench.to(2.0, State::Activated, State::Acknowledged).to(5.0, State::Acknowledged, State::Activated).run_until(16.0);
+    assert_eq!(bench.asked(), [(0.0, "g-1-r-0"), (5.0, "g-3-r-0"), (15.0, "g-3-r-1")]);
     // Who was not concerned before begins now.
     let mut bench = Bench::new("");
     bench.to(5.0, State::Activated, State::Activated);

@@ -198,3 +198,44 @@ impl SoftRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::{frame, unframe};
+
+    fn soft() -> SoftMemory {
+        SoftMemory {
+            handle: 7,
+            since: Moment::from_micros(5),
+            value: Some(Value::Number(4.5)),
+            value_at: None,
+            lives_until_told: false,
+            timer: None,
+            mean: None,
+            samples: 0..0,
+            anomaly: Some(Standing { since: Stamp::from_micros(-3), severity: Severity::Error, is_quiet: true }),
+        }
+    }
+
+    fn read(bytes: &[u8]) -> SoftMemory {
+        unframe::<SoftRecord>(bytes).unwrap_or_else(|_| panic!("it cannot be read")).into_memory(7)
+    }
+
+    #[test]
+    fn an_anomaly_that_goes_on_comes_back() {
+        assert_eq!(read(&frame(&SoftRecord::from(&soft()))), soft());
+    }
+
+    /// As written before there were anomaly alarms: since 5, the number 4.5, and nothing else.
+    #[test]
+    fn what_was_written_before_there_were_anomalies_is_read() {
+        let mut body = vec![10, 1, 0];
+        body.extend_from_slice(&4.5_f64.to_le_bytes());
+        body.extend_from_slice(&[0, 0, 0, 0, 0, 0]);
+        let mut old = vec![1];
+        old.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        old.extend_from_slice(&body);
+        assert_eq!(read(&old), SoftMemory { anomaly: None, ..soft() });
+    }
+}
