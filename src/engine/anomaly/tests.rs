@@ -296,20 +296,28 @@ fn happening(ordered: bool) -> impl Strategy<Value = Happening> {
 
 impl Bench {
     fn happen(mut self, secs: i64, happening: &Happening, log: &mut Vec<crate::engine::Event>) -> Bench {
+        let order = match happening {
+            Happening::Activate(severity, reactions) => Some(activate(secs - 1, *severity, *reactions)),
+            Happening::Rise(severity) => Some(Order::Rise { severity: *severity }),
+            Happening::Clear => Some(Order::Clear),
+            Happening::Delete => Some(Order::Delete),
+            Happening::Score(_) | Happening::Operator(_) | Happening::Gap | Happening::Restart => None,
+        };
+        if let Some(order) = order {
+            self.order(secs, &order);
+        }
         match happening {
             Happening::Score(score) => self.score(secs, *score),
-            Happening::Activate(severity, reactions) => {
-                drop(self.order(secs, &activate(secs - 1, *severity, *reactions)))
-            }
-            Happening::Rise(severity) => drop(self.order(secs, &Order::Rise { severity: *severity })),
-            Happening::Clear => drop(self.order(secs, &Order::Clear)),
-            Happening::Delete => drop(self.order(secs, &Order::Delete)),
             Happening::Operator(verb) => self.command(secs, *verb),
             Happening::Gap => {
                 self.engine.handle(Input::LinkDown, at(secs), &mut self.step);
                 self.engine.handle(Input::LinkUp, at(secs + 1), &mut self.step);
             }
-            Happening::Restart => {}
+            Happening::Activate(..)
+            | Happening::Rise(_)
+            | Happening::Clear
+            | Happening::Delete
+            | Happening::Restart => {}
         }
         if matches!(happening, Happening::Restart) {
             self = self.through_the_store(secs);
