@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 /// How long a test waits for something that should come at once. Long, because the machine may be busy; it is only
 /// reached when the thing does not come.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test. `tests/arm` puts one in its place that runs on an emulated processor.
 pub const PROGRAM: &str = match option_env!("ANNUNCIATOR_PROGRAM") {
