@@ -378,11 +378,7 @@ mod tests {
     fn what_is_wrong_is_said_with_what_would_work() {
         for (verb, payload, wanted) in [
             ("acknowledge", r#"{"alarm":"a/b/c"}"#, "acknowledge needs \"by\": who takes note of the alarm"),
-            (
-                "acknowledge",
-                r#"{"alarm":"a/b/c","by":" "}"#,
-                "acknowledge needs \"by\": who takes note of the alarm",
-            ),
+            ("acknowledge", r#"{"alarm":"a/b/c","by":" "}"#, "acknowledge needs \"by\": who takes note of the alarm"),
             ("acknowledge", r#"{"by":"kim"}"#, "acknowledge needs \"alarm\""),
             ("disable", r#"{"alarm":""}"#, "disable needs \"alarm\""),
             ("explain", r#"{"alarm":7}"#, "\"alarm\" is 7; it has to be a text"),
@@ -419,7 +415,8 @@ mod tests {
         let Command::Alarms { verb, alarm, who } = request.command else { panic!() };
         assert_eq!((verb, alarm.as_str()), (Verb::Shelve(Span::from_secs(5_400)), "a/*"));
         assert_eq!(who.by.as_deref(), Some("kim"));
-        let request = parse("reload", br#"{"by":"kim","comment":"new limits","time":"1970-01-01T00:00:01Z"}"#, false, HOURS);
+        let request =
+            parse("reload", br#"{"by":"kim","comment":"new limits","time":"1970-01-01T00:00:01Z"}"#, false, HOURS);
         assert_eq!(request.unwrap().command, Command::Reload);
         let request =
             parse("history", br#"{"state":["activated","shelved"],"from":"1970-01-01T00:00:01Z"}"#, false, HOURS);

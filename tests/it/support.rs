@@ -243,9 +243,10 @@ impl Watcher {
         self.publish(&format!("things/{thing}/properties/{property}"), payload);
     }
 
-    /// The next message that fits, from where the last call stopped.
+    /// The next message that fits, from where the last call stopped. As long as others come, a busy machine is at work.
     pub fn next(&mut self, what: &str, mut fits: impl FnMut(&Seen) -> bool) -> Seen {
-        let deadline = Instant::now() + PATIENCE;
+        let last = Instant::now() + PATIENCE * 4;
+        let mut deadline = Instant::now() + PATIENCE;
         loop {
             while self.looked_at < self.all.len() {
                 self.looked_at += 1;
@@ -254,7 +255,10 @@ impl Watcher {
                 }
             }
             match self.seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(seen) => self.all.push(seen),
+                Ok(seen) => {
+                    self.all.push(seen);
+                    deadline = last.min(Instant::now() + PATIENCE);
+                }
                 Err(RecvTimeoutError::Timeout) => panic!("waited for {what}; seen:\n{}", self.transcript()),
                 Err(RecvTimeoutError::Disconnected) => panic!("the watcher has ended before {what}"),
             }
