@@ -316,7 +316,7 @@ fn held(id: &str, on_gap: OnGap, values: &[&Delivered], events: &[Event], outage
         let unsure = (first..=last).any(|index| !sure(index));
         assert!(before.is_none() || unsure, "one excursion, two activations: {}", event.json);
     }
-    overdue(values, &activated_at, HELD, outages, end, &|index| holds(index) && sure(index), id);
+    overdue(on_gap, values, &activated_at, outages, end, &|index| holds(index) && sure(index), id);
     // In the end the last value decides.
     let active = of(events, id).last().is_some_and(|event| event.text("to") == "activated");
     if let Some(last) = values.last().filter(|last| outages.is_sure(last)) {
@@ -325,11 +325,12 @@ fn held(id: &str, on_gap: OnGap, values: &[&Delivered], events: &[Event], outage
     excursions.len()
 }
 
-/// Excursions that had their time without any disturbance have an activation.
+/// Excursions that had their time without any disturbance have an activation. A gap that counts disturbs nothing, unless the
+/// daemon was down: after a reboot a wall clock that was set decides how long that was.
 fn overdue(
+    on_gap: OnGap,
     values: &[&Delivered],
     activated_at: &[usize],
-    observe: i64,
     outages: &Outages,
     end: i64,
     holds: &dyn Fn(usize) -> bool,
@@ -343,8 +344,11 @@ fn overdue(
             let from = values[index].last;
             // Whatever came before may have kept it active.
             let begins = index == 0 || outages.is_sure(values[index - 1]);
-            let undisturbed = begins && outages.heard(from, until) == until - from;
-            if undisturbed && until - from > observe + SLACK {
+            let undisturbed = match on_gap {
+                OnGap::Count => !outages.crashes.iter().any(|crash| (from..=until).contains(crash)),
+                OnGap::Pause | OnGap::Reset => outages.heard(from, until) == until - from,
+            };
+            if begins && undisturbed && until - from > HELD + SLACK {
                 let activated = activated_at.iter().any(|place| (index..index + run).contains(place));
                 assert!(activated, "{id} has missed {} of {from} to {until}", text_of(values[index]));
             }
