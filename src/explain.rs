@@ -294,6 +294,11 @@ fn words(view: AlarmView<'_>, told: &Explanation<'_>) -> String {
     }
     match &told.last {
         None => say(format_args!("It is {}: there was no event yet.", told.state)),
+        // The only command that leaves an alarm idled takes note of the occurrence that is over.
+        Some(Last { at, cause: "command", seq, .. }) if view.state() == State::Idled => say(format_args!(
+            "It is idled; the occurrence that is over was acknowledged at {} (event {seq}, occurrence {}).",
+            at.0, told.occurrence
+        )),
         Some(Last { at, cause, value, seq }) => say(format_args!(
             "It is {} since {} by {}{} (event {seq}, occurrence {}).",
             told.state,

@@ -13,6 +13,9 @@ use crate::wire::reply::{self, Outcome};
 use crate::wire::state;
 use serde::Serialize;
 
+/// Alarms that are named to somebody who gave a pattern where one alarm is wanted.
+const SUGGESTED: usize = 5;
+
 /// Carries out a command and gives the answer's payload.
 ///
 /// # Errors
@@ -42,7 +45,7 @@ pub(crate) fn execute_and_tell(
         Command::List(query) => list(&name, &query, gateway, engine),
         Command::Explain { alarm } => match engine.find(&alarm) {
             Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, reactions(engine, ix), now))),
-            None => Err(unknown(engine, &alarm)),
+            None => Err(unexplained(engine, &alarm)),
         },
         command @ (Command::History(_) | Command::Reload | Command::Stats | Command::TestReaction { .. }) => {
             return Err(Box::new(Request { name, command }));
@@ -62,6 +65,22 @@ fn named(engine: &Engine, wanted: &str, verb: Verb) -> Result<Vec<AlarmIx>, Stri
     found.retain(|ix| with_latent || !engine.view(*ix).is_latent());
     found.retain(|ix| glob.matches(engine.view(*ix).facts().id.as_str()));
     if found.is_empty() { Err(format!("no alarm matches {wanted:?}")) } else { Ok(found) }
+}
+
+/// Why there is nothing to explain. Whoever gives a pattern is told the ids that they can choose from.
+fn unexplained(engine: &Engine, wanted: &str) -> String {
+    if Glob::parse(wanted).is_none() {
+        return unknown(engine, wanted);
+    }
+    match named(engine, wanted).as_deref() {
+        Err(error) => error.clone(),
+        Ok(found) => {
+            let shown = found.iter().take(SUGGESTED).map(|ix| engine.view(*ix).facts().id.as_str());
+            let shown = shown.collect::<Vec<&str>>().join(", ");
+            let more = if found.len() > SUGGESTED { ", …" } else { "" };
+            format!("explain takes one alarm, not a pattern; {wanted} stands for {shown}{more}")
+        }
+    }
 }
 
 fn unknown(engine: &Engine, wanted: &str) -> String {

@@ -22,9 +22,14 @@ type Reading = JoinHandle<Result<(Config, Problems), Problems>>;
 #[derive(Debug, Default)]
 pub(super) struct Reload {
     reading: Option<Reading>,
-    /// Requests that get the answer; a signal has none.
-    asked_by: Vec<(Value, Option<ReplyTo>)>,
+    /// Requests that get its answer; a signal has none.
+    asked_by: Vec<Asker>,
+    /// Asked for while it was going on: the files may have changed after they were read, so they are read once more.
+    asked_again: Option<Vec<Asker>>,
 }
+
+/// The name of a request, and where its answer goes.
+type Asker = (Value, Option<ReplyTo>);
 
 impl Reload {
     /// Waits until a configuration has been read; for ever, if none is.
@@ -39,13 +44,15 @@ impl Reload {
 
 impl Daemon {
     /// Begins to read the configuration again.
-    pub(super) fn begin_reload(&mut self, asked_by: Option<(Value, Option<ReplyTo>)>) {
-        self.reload.asked_by.extend(asked_by);
-        if self.reload.reading.is_none() {
-            signals::reloading();
-            let file = self.config.file.clone();
-            self.reload.reading = Some(tokio::task::spawn_blocking(move || Config::load(&file)));
+    pub(super) fn begin_reload(&mut self, asked_by: impl IntoIterator<Item = Asker>) {
+        if self.reload.reading.is_some() {
+            self.reload.asked_again.get_or_insert_default().extend(asked_by);
+            return;
         }
+        self.reload.asked_by.extend(asked_by);
+        signals::reloading();
+        let file = self.config.file.clone();
+        self.reload.reading = Some(tokio::task::spawn_blocking(move || Config::load(&file)));
     }
 
     /// Takes the configuration that was read, or says why not.
@@ -74,6 +81,9 @@ impl Daemon {
             self.replies.push(Reply { payload, to });
         }
         signals::ready();
+        if let Some(again) = self.reload.asked_again.take() {
+            self.begin_reload(again);
+        }
     }
 
     fn reconfigure(&mut self, config: Config, now: Now, warnings: &Problems) -> Outline {

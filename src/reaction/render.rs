@@ -236,8 +236,9 @@ fn as_text(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// The nearest second: a repeat after 15 minutes is not told as 14m 59s because two looks at the clock differ by less.
 fn whole_seconds(span: Span) -> Span {
-    Span::from_secs(span.as_micros().max(0) / 1_000_000)
+    Span::from_secs((span.as_micros().max(0) + 500_000) / 1_000_000)
 }
 
 /// A time as people in the zone read it: `2026-05-01 14:00:14 CEST`, or as `format` (strftime) says.

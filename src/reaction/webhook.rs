@@ -10,6 +10,7 @@ use super::render::{Renderer, Variables};
 use crate::clock;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -18,6 +19,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use ring::hmac;
 use std::fmt::Write as _;
+use std::pin::{Pin, pin};
+use tokio::time::Sleep;
 
 /// Characters of an answer that are shown to people.
 const SHOWN: usize = 200;
@@ -63,39 +66,41 @@ impl Caller {
             Ok(composed) => composed,
             Err(outcome) => return outcome,
         };
-        match tokio::time::timeout(webhook.timeout.to_std(), self.call(webhook, call)).await {
-            Ok(Ok(answer)) => judge(answer, flaws),
-            Ok(Err(reason)) => Outcome::unreachable(reason),
-            Err(_) => Outcome::unreachable(format!("no answer within {}", webhook.timeout)),
-        }
+        self.exchange(webhook, call).await.map_or_else(Outcome::unreachable, |answer| judge(answer, flaws))
     }
 
-    async fn call(&self, webhook: &Webhook, mut call: Call) -> Result<Answer, String> {
-        for _ in 0..webhook.redirects {
-            let answer = self.once(&call, webhook.response_max).await?;
-            let Some(next) = answer.location.clone().filter(|_| answer.status.is_redirection()) else {
-                return Ok(answer);
+    /// Calls, follows redirections, and listens to the answer; all within the time limit.
+    async fn exchange(&self, webhook: &Webhook, mut call: Call) -> Result<Answer, String> {
+        let mut limit = pin!(tokio::time::sleep(webhook.timeout.to_std()));
+        let mut redirects = webhook.redirects;
+        loop {
+            let response = tokio::select! {
+                response = self.once(&call) => response?,
+                () = &mut limit => return Err(format!("no answer within {}", webhook.timeout)),
             };
-            call = follow(call, &answer, &next)?;
+            let location = location(&response).filter(|_| redirects > 0 && response.status().is_redirection());
+            let Some(next) = location else {
+                return Ok(read(response, webhook.response_max, limit).await);
+            };
+            call = follow(call, response.status(), &next)?;
+            redirects -= 1;
         }
-        self.once(&call, webhook.response_max).await
     }
 
-    async fn once(&self, call: &Call, response_max: usize) -> Result<Answer, String> {
+    async fn once(&self, call: &Call) -> Result<Response<Incoming>, String> {
         let mut request = Request::new(Full::new(call.body.clone()));
         request.method_mut().clone_from(&call.method);
         request.uri_mut().clone_from(&call.uri);
         request.headers_mut().clone_from(&call.headers);
-        let response = self.client.request(request).await.map_err(|error| explain(&error))?;
-        Ok(read(response, response_max).await)
+        self.client.request(request).await.map_err(|error| explain(&error))
     }
 
     /// Whether somebody answers there, whatever they say.
     pub(super) async fn knock(&self, webhook: &Webhook, origin: &str) -> Result<String, String> {
         let uri: Uri = format!("{origin}/").parse().map_err(|error| format!("{origin}: {error}"))?;
         let call = Call { uri, method: Method::HEAD, headers: HeaderMap::new(), body: Bytes::new() };
-        match tokio::time::timeout(webhook.timeout.to_std(), self.once(&call, webhook.response_max)).await {
-            Ok(Ok(answer)) => Ok(format!("{origin} answers ({})", answer.status)),
+        match tokio::time::timeout(webhook.timeout.to_std(), self.once(&call)).await {
+            Ok(Ok(response)) => Ok(format!("{origin} answers ({})", response.status())),
             Ok(Err(reason)) => Err(format!("{origin}: {reason}")),
             Err(_) => Err(format!("{origin}: no answer within {}", webhook.timeout)),
         }
@@ -119,20 +124,26 @@ struct Answer {
     text: String,
 }
 
-async fn read(response: Response<hyper::body::Incoming>, most: usize) -> Answer {
-    let text_of =
-        |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+async fn read(response: Response<Incoming>, most: usize, limit: Pin<&mut Sleep>) -> Answer {
     let status = response.status();
-    let retry_after = text_of(header::RETRY_AFTER).and_then(|text| seconds_until(&text));
-    let location = text_of(header::LOCATION);
-    // What cannot be read to its end has been said all the same: the status is the answer.
-    let body = match Limited::new(response.into_body(), most).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => Bytes::new(),
+    let retry_after = text_of(&response, header::RETRY_AFTER).and_then(|text| seconds_until(&text));
+    let location = location(&response);
+    // What cannot be read to its end, or not in time, has been said all the same: the status is the answer.
+    let body = tokio::select! {
+        body = Limited::new(response.into_body(), most).collect() => body.map(|body| body.to_bytes()).unwrap_or_default(),
+        () = limit => Bytes::new(),
     };
     let text = String::from_utf8_lossy(&body);
     let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect::<String>();
     Answer { status, retry_after, location, text: text.trim().to_owned() }
+}
+
+fn location(response: &Response<Incoming>) -> Option<String> {
+    text_of(response, header::LOCATION)
+}
+
+fn text_of(response: &Response<Incoming>, name: HeaderName) -> Option<String> {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// `Retry-After` in seconds, or as a date (RFC 9110).
@@ -151,8 +162,7 @@ fn judge(answer: Answer, flaws: Vec<String>) -> Outcome {
     if status.is_success() {
         return Outcome::Taken { answer: said, flaws };
     }
-    if status.is_redirection() {
-        let target = location.unwrap_or_default();
+    if let Some(target) = location.filter(|_| status.is_redirection()) {
         let reason = format!("{status} to {target}: redirections are followed as far as redirects says");
         return Outcome::Later { reason, unreachable: false, retry_after };
     }
@@ -181,8 +191,8 @@ fn judge(answer: Answer, flaws: Vec<String>) -> Outcome {
 }
 
 /// The request after a redirection. What proves who we are goes to nobody else.
-fn follow(call: Call, answer: &Answer, location: &str) -> Result<Call, String> {
-    let wrong = || format!("{}: it redirects to {location:?}, which is no http address", answer.status);
+fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, String> {
+    let wrong = || format!("{status}: it redirects to {location:?}, which is no http address");
     let absolute = if location.starts_with('/') {
         format!("{}://{}{location}", call.uri.scheme_str().unwrap_or("https"), call.uri.authority().ok_or_else(wrong)?)
     } else {
@@ -194,7 +204,7 @@ fn follow(call: Call, answer: &Answer, location: &str) -> Result<Call, String> {
     }
     let is_same = uri.authority() == call.uri.authority() && uri.scheme() == call.uri.scheme();
     let mut next = Call { uri, ..call };
-    if !matches!(answer.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+    if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
         next.method = Method::GET;
         next.body = Bytes::new();
         next.headers.remove(header::CONTENT_TYPE);

@@ -140,8 +140,9 @@ impl Refusal {
     }
 }
 
-/// What every command may carry besides what it is about.
-const ANY: [&str; 2] = ["request", "time"];
+/// What every command may carry besides what it is about. Who asks and why is only needed where it is recorded, but those
+/// who always say it need not be refused.
+const ANY: [&str; 4] = ["request", "time", "by", "comment"];
 
 /// The verbs, and the members that each of them takes.
 const VERBS: [(&str, &[&str]); 11] = [
@@ -254,7 +255,7 @@ impl Fields {
         let alarm = self.required("alarm")?;
         let said = |member: &str| Ok::<_, String>(self.text(member)?.map(Arc::from));
         let who = Signature { by: said("by")?, comment: said("comment")? };
-        if verb == Verb::Acknowledge && who.by.as_deref().is_none_or(str::is_empty) {
+        if verb == Verb::Acknowledge && who.by.as_deref().is_none_or(|by| by.trim().is_empty()) {
             return Err("acknowledge needs \"by\": who takes note of the alarm".into());
         }
         Ok(Command::Alarms { verb, alarm, who })
@@ -321,7 +322,8 @@ impl Fields {
     }
 
     fn required(&self, member: &str) -> Result<String, String> {
-        self.text(member)?.ok_or_else(|| format!("{} needs {member:?}", self.verb))
+        let given = self.text(member)?.filter(|text| !text.is_empty());
+        given.ok_or_else(|| format!("{} needs {member:?}", self.verb))
     }
 
     fn number(&self, member: &str) -> Result<Option<u64>, String> {
@@ -376,7 +378,9 @@ mod tests {
     fn what_is_wrong_is_said_with_what_would_work() {
         for (verb, payload, wanted) in [
             ("acknowledge", r#"{"alarm":"a/b/c"}"#, "acknowledge needs \"by\": who takes note of the alarm"),
+            ("acknowledge", r#"{"alarm":"a/b/c","by":" "}"#, "acknowledge needs \"by\": who takes note of the alarm"),
             ("acknowledge", r#"{"by":"kim"}"#, "acknowledge needs \"alarm\""),
+            ("disable", r#"{"alarm":""}"#, "disable needs \"alarm\""),
             ("explain", r#"{"alarm":7}"#, "\"alarm\" is 7; it has to be a text"),
             ("list", r#"{"alarms":"*"}"#, "list takes no \"alarms\"; it takes alarm, state, active, limit, after"),
             ("reload", r#"{"alarm":"*"}"#, "reload takes no \"alarm\""),
@@ -411,6 +415,9 @@ mod tests {
         let Command::Alarms { verb, alarm, who } = request.command else { panic!() };
         assert_eq!((verb, alarm.as_str()), (Verb::Shelve(Span::from_secs(5_400)), "a/*"));
         assert_eq!(who.by.as_deref(), Some("kim"));
+        let request =
+            parse("reload", br#"{"by":"kim","comment":"new limits","time":"1970-01-01T00:00:01Z"}"#, false, HOURS);
+        assert_eq!(request.unwrap().command, Command::Reload);
         let request =
             parse("history", br#"{"state":["activated","shelved"],"from":"1970-01-01T00:00:01Z"}"#, false, HOURS);
         let Command::History(query) = request.unwrap().command else { panic!() };

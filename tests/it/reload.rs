@@ -146,3 +146,26 @@ fn under_traffic_no_message_and_no_timer_is_lost() {
     });
     println!("{RELOADS} reloads among {MESSAGES} messages: each was evaluated");
 }
+
+#[test]
+fn a_reload_that_is_asked_for_during_another_one_reads_what_was_changed_meanwhile() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let daemon = Daemon::start(broker.port, HI);
+    watcher.status("online");
+    // So many that reading them takes a while.
+    let things: Vec<String> = (0..5_000).map(|number| format!("\"press-{number}\"")).collect();
+    let many = HI.replace("thing = \"press-1\"", &format!("thing = [{}]", things.join(", ")));
+    assert_ne!(many, HI);
+    daemon.configure(&config(broker.port, &many));
+    watcher.publish("annunciator/gw/commands/reload", r#"{"request":"many"}"#);
+    watcher.next("the command", |seen| seen.topic.ends_with("/commands/reload"));
+    daemon.configure(&config(broker.port, QUIET));
+    watcher.publish("annunciator/gw/commands/reload", r#"{"request":"quiet"}"#);
+    watcher.next("the answer", |seen| seen.topic.ends_with("/replies") && seen.json()["request"] == "quiet");
+    watcher.publish("annunciator/gw/commands/list", r#"{"request":"which"}"#);
+    let listed =
+        watcher.next("the list", |seen| seen.topic.ends_with("/replies") && seen.json()["request"] == "which").json();
+    let ids: Vec<&Value> = listed["alarms"].as_array().unwrap().iter().map(|alarm| &alarm["alarm"]).collect();
+    assert_eq!(ids, ["press-3/pressure/quiet"]);
+}

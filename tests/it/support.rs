@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 /// How long a test waits for something that should come at once. Long, because the machine may be busy; it is only
 /// reached when the thing does not come.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test. `tests/arm` puts one in its place that runs on an emulated processor.
 pub const PROGRAM: &str = match option_env!("ANNUNCIATOR_PROGRAM") {
@@ -243,9 +243,10 @@ impl Watcher {
         self.publish(&format!("things/{thing}/properties/{property}"), payload);
     }
 
-    /// The next message that fits, from where the last call stopped.
+    /// The next message that fits, from where the last call stopped. As long as others come, a busy machine is at work.
     pub fn next(&mut self, what: &str, mut fits: impl FnMut(&Seen) -> bool) -> Seen {
-        let deadline = Instant::now() + PATIENCE;
+        let last = Instant::now() + PATIENCE * 4;
+        let mut deadline = Instant::now() + PATIENCE;
         loop {
             while self.looked_at < self.all.len() {
                 self.looked_at += 1;
@@ -254,7 +255,10 @@ impl Watcher {
                 }
             }
             match self.seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(seen) => self.all.push(seen),
+                Ok(seen) => {
+                    self.all.push(seen);
+                    deadline = last.min(Instant::now() + PATIENCE);
+                }
                 Err(RecvTimeoutError::Timeout) => panic!("waited for {what}; seen:\n{}", self.transcript()),
                 Err(RecvTimeoutError::Disconnected) => panic!("the watcher has ended before {what}"),
             }

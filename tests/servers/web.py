@@ -13,6 +13,7 @@ Standard input: one line changes how it behaves from then on:
     leave                 closes the connection without an answer
     redirect URL          307 to there
     large                 200 with a body that does not end soon
+    dawdle                200, and nothing of the body that it announces
 """
 
 import json, socket, ssl, sys, threading, time
@@ -53,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             status, headers["Location"] = 307, word[1]
         elif word[0] == "large":
             status, content = 200, b"x" * (1 << 20)
+        elif word[0] == "dawdle":
+            status, headers["Content-Length"] = 200, "100"
         headers_in = {name.lower(): value for name, value in self.headers.items()}
         left = word[0] == "leave"
         say({"method": self.command, "path": self.path, "headers": headers_in, "body": body,
@@ -64,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        if status != 204:
+        if status != 204 and "Content-Length" not in headers:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         try:

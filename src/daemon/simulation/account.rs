@@ -1,8 +1,9 @@
 //! What the watcher has seen, held against what the plant has sent. Nothing here knows how the engine works.
 //!
 //! Alarms without an observe-time follow from the order of the messages alone, so their events are compared one by one
-//! with a model of a dozen lines. Of those with timers it is shown that they had the time that they claim to have had,
-//! that each excursion has one activation, and that those that had time enough have one.
+//! with a model of a dozen lines. Of those with timers it is shown that they had the time that they claim to have had, as
+//! their `on_gap` counts it, that each excursion has one activation, and that those that had time enough have one. Of
+//! averages it is shown that they are means of values that have come in a row, and judged as the limit says.
 
 use super::broker::{Broker, Delivered};
 use serde_json::Value;
@@ -12,6 +13,8 @@ const SECOND: i64 = 1_000_000;
 /// Observe-times of the alarms in [`super::ALARMS`].
 const HELD: i64 = 2 * SECOND;
 const SILENT: i64 = 5 * SECOND;
+/// The limit of the average there.
+const MEAN_LIMIT: f64 = 12.0;
 /// In this time after a deadline the daemon has asked for proof, got it, and has published, if nothing disturbs it.
 const SLACK: i64 = 16 * SECOND;
 /// A stop that is shorter than this need not be noticed.
@@ -78,6 +81,34 @@ impl Outages {
         let lost = overlap(&self.deaf, from, to);
         (to - from).max(0) - lost
     }
+
+    /// The longest part of a time in which it could hear without a break.
+    fn heard_at_a_stretch(&self, from: i64, to: i64) -> i64 {
+        let (mut longest, mut begun) = (0, from);
+        for (start, end) in self.deaf.iter().filter(|(start, end)| *end > from && *start < to) {
+            longest = longest.max(start - begun);
+            begun = begun.max(*end);
+        }
+        longest.max(to - begun)
+    }
+}
+
+/// What gaps do to the observe-times of an alarm, and how much time it had.
+#[derive(Debug, Clone, Copy)]
+enum OnGap {
+    Pause,
+    Count,
+    Reset,
+}
+
+impl OnGap {
+    fn time(self, outages: &Outages, from: i64, to: i64) -> i64 {
+        match self {
+            OnGap::Pause => outages.heard(from, to),
+            OnGap::Count => to - from,
+            OnGap::Reset => outages.heard_at_a_stretch(from, to),
+        }
+    }
 }
 
 /// What was counted.
@@ -118,7 +149,11 @@ impl Account {
         chains(&events);
         plain_alarms(broker, &events);
         for thing in ["press-0", "press-1", "press-2"] {
-            account.timed += held(thing, broker, &events, outages, end);
+            for (level, on_gap) in [("held", OnGap::Pause), ("counted", OnGap::Count), ("anew", OnGap::Reset)] {
+                let id = format!("{thing}/pressure/{level}");
+                account.timed += held(&id, on_gap, &values(thing, broker), &events, outages, end);
+            }
+            account.timed += means(thing, broker, &events, outages);
             account.timed += silent(thing, broker, &events, outages, end);
         }
         retained(broker, &events);
@@ -262,12 +297,11 @@ fn micros(event: &Event, member: &str) -> i64 {
 }
 
 /// A condition that has to hold for a while: it did, in time that could be observed, and no excursion counts twice.
-fn held(thing: &str, broker: &Broker, events: &[Event], outages: &Outages, end: i64) -> usize {
-    let (id, values) = (format!("{thing}/pressure/held"), values(thing, broker));
+fn held(id: &str, on_gap: OnGap, values: &[&Delivered], events: &[Event], outages: &Outages, end: i64) -> usize {
     let holds = |index: usize| number_of(values[index]) > 15.0;
     let sure = |index: usize| outages.is_sure(values[index]);
     let (mut excursions, mut activated_at) = (BTreeMap::new(), Vec::new());
-    for event in of(events, &id).filter(|event| event.text("to") == "activated") {
+    for event in of(events, id).filter(|event| event.text("to") == "activated") {
         let last = values.iter().position(|value| event.json["value"] == number_of(value)).unwrap();
         assert!(holds(last), "{}", event.json);
         activated_at.push(last);
@@ -275,27 +309,28 @@ fn held(thing: &str, broker: &Broker, events: &[Event], outages: &Outages, end: 
         let first = (0..=last).rev().take_while(|index| holds(*index) || !sure(*index)).last().unwrap();
         let next = values[last + 1..].iter().find(|value| outages.is_sure(value));
         let until = next.map_or(end, |next| next.last).min(event.at);
-        let time = outages.heard(values[first].first, until);
+        let time = on_gap.time(outages, values[first].first, until);
         assert!(time >= HELD, "activated after {time} µs: {}", event.json);
         assert!(micros(event, "at") - micros(event, "since") >= HELD, "{}", event.json);
         let before = excursions.insert(first, event.at);
         let unsure = (first..=last).any(|index| !sure(index));
         assert!(before.is_none() || unsure, "one excursion, two activations: {}", event.json);
     }
-    overdue(&values, &activated_at, HELD, outages, end, &|index| holds(index) && sure(index), &id);
+    overdue(on_gap, values, &activated_at, outages, end, &|index| holds(index) && sure(index), id);
     // In the end the last value decides.
-    let active = of(events, &id).last().is_some_and(|event| event.text("to") == "activated");
+    let active = of(events, id).last().is_some_and(|event| event.text("to") == "activated");
     if let Some(last) = values.last().filter(|last| outages.is_sure(last)) {
         assert_eq!(active, number_of(last) > 15.0, "{id} in the end");
     }
     excursions.len()
 }
 
-/// Excursions that had their time without any disturbance have an activation.
+/// Excursions that had their time without any disturbance have an activation. A gap that counts disturbs nothing, unless the
+/// daemon was down: after a reboot a wall clock that was set decides how long that was.
 fn overdue(
+    on_gap: OnGap,
     values: &[&Delivered],
     activated_at: &[usize],
-    observe: i64,
     outages: &Outages,
     end: i64,
     holds: &dyn Fn(usize) -> bool,
@@ -309,8 +344,11 @@ fn overdue(
             let from = values[index].last;
             // Whatever came before may have kept it active.
             let begins = index == 0 || outages.is_sure(values[index - 1]);
-            let undisturbed = begins && outages.heard(from, until) == until - from;
-            if undisturbed && until - from > observe + SLACK {
+            let undisturbed = match on_gap {
+                OnGap::Count => !outages.crashes.iter().any(|crash| (from..=until).contains(crash)),
+                OnGap::Pause | OnGap::Reset => outages.heard(from, until) == until - from,
+            };
+            if begins && undisturbed && until - from > HELD + SLACK {
                 let activated = activated_at.iter().any(|place| (index..index + run).contains(place));
                 assert!(activated, "{id} has missed {} of {from} to {until}", text_of(values[index]));
             }
@@ -337,6 +375,33 @@ fn silent(thing: &str, broker: &Broker, events: &[Event], outages: &Outages, end
         assert!(
             last.is_some_and(|event| event.text("to") == "activated"),
             "{id}: nobody noticed the silence in the end"
+        );
+    }
+    count
+}
+
+/// Averages: the mean that an event carries is that of values in a row up to the latest, and what the event says follows
+/// from it.
+fn means(thing: &str, broker: &Broker, events: &[Event], outages: &Outages) -> usize {
+    let (id, values) = (format!("{thing}/pressure/mean"), values(thing, broker));
+    let mut count = 0;
+    for event in of(events, &id) {
+        let mean = event.json["average"].as_f64().unwrap();
+        let activated = event.text("to") == "activated";
+        assert_eq!(mean > MEAN_LIMIT, activated, "{}", event.json);
+        count += usize::from(activated);
+        let last = values.iter().position(|value| event.json["value"] == number_of(value)).unwrap();
+        let mut sum = 0.0;
+        let is_mean_of = |(index, value): (usize, &&Delivered)| {
+            sum += number_of(value);
+            (sum / (index + 1) as f64 - mean).abs() < 1e-9 * mean.abs()
+        };
+        let fits = values[..=last].iter().rev().enumerate().any(is_mean_of);
+        // A crash may have taken some of them.
+        assert!(
+            fits || values[..=last].iter().any(|value| !outages.is_sure(value)),
+            "no mean of values: {}",
+            event.json
         );
     }
     count

@@ -107,6 +107,10 @@ fn servers_that_leave_answer_late_or_do_not_stop_talking() {
     // Its first line is an answer, whatever follows.
     server.behave("large");
     report(&mut watcher, "hook", "delivered");
+    server.behave("dawdle");
+    watcher.value("press-2", "pressure", "16");
+    let told = watcher.next("the report", |seen| seen.topic == "annunciator/gw/reactions/hook").json();
+    assert_eq!((&told["outcome"], &told["answer"]), (&"delivered".into(), &"200 OK".into()), "{told}");
 }
 
 #[test]
