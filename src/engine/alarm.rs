@@ -166,7 +166,7 @@ pub(crate) struct Alarm {
     pub(crate) occurrence: u64,
     /// When the condition of the present or the last occurrence became true, as published with it.
     pub(crate) activated_since: Option<Stamp>,
-    pub(crate) acknowledged: Option<Acknowledgement>,
+    pub(crate) acknowledged: Option<Box<Acknowledgement>>,
     /// When the condition that is being observed became true; for a no-value alarm, when its clock started.
     pub(crate) since: Moment,
     pub(crate) value: Option<Value>,
@@ -176,7 +176,7 @@ pub(crate) struct Alarm {
     /// Its liveness topic has said that the thing lives until its last will says otherwise: the clock stands still.
     pub(crate) lives_until_told: bool,
     pub(crate) window: Option<Box<Window>>,
-    pub(crate) last: Option<LastChange>,
+    pub(crate) last: Option<Box<LastChange>>,
     pub(crate) shelved: Option<Box<Shelving>>,
     /// The anomaly that is going on.
     pub(crate) anomaly: Option<Box<Standing>>,
@@ -329,12 +329,12 @@ impl<'a> AlarmView<'a> {
 
     /// Who acknowledged that occurrence, if somebody did.
     pub fn acknowledgement(&self) -> Option<&'a Acknowledgement> {
-        self.alarm.acknowledged.as_ref()
+        self.alarm.acknowledged.as_deref()
     }
 
     /// The latest event, if there was one.
     pub fn last_change(&self) -> Option<&'a LastChange> {
-        self.alarm.last.as_ref()
+        self.alarm.last.as_deref()
     }
 
     /// The latest value that counted for it.

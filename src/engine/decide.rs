@@ -173,11 +173,11 @@ impl Engine {
                 if alarm.acknowledged.is_some() {
                     return Answer::AlreadyAcknowledged;
                 }
-                alarm.acknowledged = Some(Acknowledgement {
+                alarm.acknowledged = Some(Box::new(Acknowledgement {
                     at: now.wall,
                     by: who.by.clone().unwrap_or_else(|| Arc::from("")),
                     comment: who.comment.clone(),
-                });
+                }));
                 let to = if state == State::Idled { State::Idled } else { State::Acknowledged };
                 self.change(ix, to, change, now, step);
             }
@@ -250,13 +250,17 @@ impl Engine {
             alarm.anomaly = None;
         }
         alarm.state = to;
-        alarm.last = Some(LastChange {
+        let last = LastChange {
             seq: event.seq,
             at: event.at,
             cause: event.cause,
             value: event.value.clone(),
             average: event.average,
-        });
+        };
+        match &mut alarm.last {
+            Some(earlier) => **earlier = last,
+            None => alarm.last = Some(Box::new(last)),
+        }
         self.next_seq += 1;
         self.note(ix, Unsaved::Hard);
         step.events.push(event);

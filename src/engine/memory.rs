@@ -206,8 +206,8 @@ impl Engine {
             state: alarm.state,
             occurrence: alarm.occurrence,
             activated_since: alarm.activated_since,
-            acknowledged: alarm.acknowledged.clone(),
-            last: alarm.last.clone(),
+            acknowledged: alarm.acknowledged.as_deref().cloned(),
+            last: alarm.last.as_deref().cloned(),
             shelved: alarm.shelved.as_deref().cloned(),
         }
     }
@@ -291,8 +291,8 @@ impl Engine {
         alarm.state = stored.state;
         alarm.occurrence = stored.occurrence;
         alarm.activated_since = stored.activated_since;
-        alarm.acknowledged = stored.acknowledged;
-        alarm.last = stored.last;
+        alarm.acknowledged = stored.acknowledged.map(Box::new);
+        alarm.last = stored.last.map(Box::new);
         self.active += usize::from(stored.state.is_active());
         self.put_on_shelf(ix, stored.shelved);
         let alarm = &mut self.alarms[ix.index()];

@@ -19,7 +19,9 @@ pub struct PropertyIx(u32);
 #[derive(Debug)]
 struct Thing {
     id: ThingId,
-    properties: BTreeMap<PropertyName, PropertyIx>,
+    /// In the order of their names. Things have few, and there may be very many things: a map would weigh more than all
+    /// else that is known of one.
+    properties: Vec<(PropertyName, PropertyIx)>,
     heard: bool,
 }
 
@@ -64,12 +66,14 @@ impl Roster {
     }
 
     pub(crate) fn property(&self, thing: ThingIx, name: &str) -> Option<PropertyIx> {
-        self.things[thing.0 as usize].properties.get(name).copied()
+        let properties = &self.things[thing.0 as usize].properties;
+        let place = properties.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(properties[place].1)
     }
 
     /// All watched properties of a thing.
     pub(crate) fn properties_of(&self, thing: ThingIx) -> impl Iterator<Item = PropertyIx> + '_ {
-        self.things[thing.0 as usize].properties.values().copied()
+        self.things[thing.0 as usize].properties.iter().map(|(_, property)| *property)
     }
 
     pub(crate) fn get(&self, property: PropertyIx) -> &Property {
@@ -86,7 +90,7 @@ impl Roster {
             return known;
         }
         let thing = ThingIx(super::number(self.things.len()));
-        self.things.push(Thing { id: id.clone(), properties: BTreeMap::new(), heard: false });
+        self.things.push(Thing { id: id.clone(), properties: Vec::new(), heard: false });
         self.names.insert(id.clone(), thing);
         thing
     }
@@ -94,9 +98,16 @@ impl Roster {
     /// The property's number, given now if it has none.
     pub(crate) fn add_property(&mut self, thing: ThingIx, name: &PropertyName) -> PropertyIx {
         let properties = &mut self.things[thing.0 as usize].properties;
-        *properties.entry(name.clone()).or_insert_with(|| {
-            self.properties.push(Property::default());
-            PropertyIx(super::number(self.properties.len() - 1))
-        })
+        let place = match properties.binary_search_by(|(known, _)| known.cmp(name)) {
+            Ok(place) => return properties[place].1,
+            Err(place) => place,
+        };
+        let property = PropertyIx(super::number(self.properties.len()));
+        self.properties.push(Property::default());
+        if properties.is_empty() {
+            properties.reserve_exact(1);
+        }
+        properties.insert(place, (name.clone(), property));
+        property
     }
 }

@@ -15,12 +15,18 @@ const CHUNKS: usize = 68;
 /// stay clear of the sign bit.
 const ADDITIONS_UNTIL_CARRY: u32 = 1 << 30;
 
+/// Chunks that are kept at hand. Sensor data touches three or four; what goes beyond has all of them.
+const NEAR: usize = 6;
+
 /// An exact sum of finite floats.
 #[derive(Debug, Clone)]
 pub(crate) struct ExactSum {
-    /// Chunk `i` weighs 2^(32·i − 1074).
-    chunks: Box<[i64; CHUNKS]>,
-    /// The chunks that were ever touched: `low..high`. Sensor data touches three or four.
+    /// Chunk `base + i` weighs 2^(32·(base + i) − 1074).
+    near: [i64; NEAR],
+    base: usize,
+    /// All chunks, once those at hand were not enough.
+    far: Option<Box<[i64; CHUNKS]>>,
+    /// The chunks that were ever touched: `low..high`.
     low: usize,
     high: usize,
     additions: u32,
@@ -28,7 +34,7 @@ pub(crate) struct ExactSum {
 
 impl Default for ExactSum {
     fn default() -> ExactSum {
-        ExactSum { chunks: Box::new([0; CHUNKS]), low: CHUNKS, high: 0, additions: 0 }
+        ExactSum { near: [0; NEAR], base: 0, far: None, low: CHUNKS, high: 0, additions: 0 }
     }
 }
 
@@ -58,68 +64,107 @@ impl ExactSum {
         self.additions += 1;
         let first = usize::try_from(position).unwrap_or(0) / CHUNK_BITS;
         let shifted = u128::from(mantissa) << (position % 32);
-        self.low = self.low.min(first);
-        self.high = self.high.max(first + 3);
-        for (chunk, piece) in self.chunks[first..first + 3].iter_mut().zip(0..) {
+        self.reach(first, first + 3);
+        for (chunk, piece) in self.chunks(first, first + 3).iter_mut().zip(0..) {
             let part = i64::from(low_word(shifted >> (32 * piece)));
             *chunk += if negative { -part } else { part };
+        }
+    }
+
+    /// Takes note that these chunks are touched, and sees to it that they are there.
+    fn reach(&mut self, low: usize, high: usize) {
+        if self.far.is_none() {
+            if self.low >= self.high {
+                // A chunk below for values that are a little smaller, two above for larger ones and carries.
+                self.base = low.saturating_sub(1).min(CHUNKS - NEAR);
+            }
+            if low < self.base || high > self.base + NEAR {
+                let mut all = Box::new([0; CHUNKS]);
+                all[self.base..self.base + NEAR].copy_from_slice(&self.near);
+                self.far = Some(all);
+            }
+        }
+        self.low = self.low.min(low);
+        self.high = self.high.max(high);
+    }
+
+    fn chunks(&mut self, from: usize, to: usize) -> &mut [i64] {
+        match &mut self.far {
+            Some(all) => &mut all[from..to],
+            None => &mut self.near[from - self.base..to - self.base],
         }
     }
 
     /// Brings every chunk but the top one into 0 … 2³²−1.
     fn carry(&mut self) {
         self.additions = 0;
-        if self.low >= self.high {
+        let (low, high) = (self.low, self.high);
+        if low >= high {
             return;
         }
         let mut carry = 0;
-        for chunk in &mut self.chunks[self.low..self.high] {
+        for chunk in self.chunks(low, high) {
             let whole = *chunk + carry;
             carry = whole >> CHUNK_BITS;
             *chunk = whole & 0xffff_ffff;
         }
         if carry == -1 {
             // Let the sign stay in the top chunk: a chain of −1 would only climb to the end of the array.
-            self.chunks[self.high - 1] -= 1 << CHUNK_BITS;
+            self.chunks(high - 1, high)[0] -= 1 << CHUNK_BITS;
         } else if carry != 0 {
-            self.chunks[self.high] += carry;
-            self.high += 1;
+            self.reach(high, high + 1);
+            self.chunks(high, high + 1)[0] += carry;
         }
     }
 
     /// The sum divided by `count`: the sum is rounded once, to the nearest float, and so is the quotient.
-    #[expect(clippy::cast_precision_loss, reason = "the mantissa has 53 bits; more than 2⁵³ samples do not exist")]
     pub(crate) fn mean(&mut self, count: usize) -> f64 {
         self.carry();
-        let Some(top) = (self.low..self.high).rev().find(|i| self.chunks[*i] != 0) else { return 0.0 };
-        let negative = self.chunks[top] < 0;
+        let (low, high) = (self.low, self.high);
+        if low >= high {
+            return 0.0;
+        }
+        let chunks = self.chunks(low, high);
+        let Some(top) = chunks.iter().rposition(|chunk| *chunk != 0) else { return 0.0 };
+        // Four chunks are 128 bits: where the top one leaves room for the sign, they are one number.
+        if top < 4 && chunks[top].unsigned_abs() < 1 << 30 {
+            let whole = chunks[..=top].iter().rev().fold(0_i128, |sum, chunk| (sum << CHUNK_BITS) + i128::from(*chunk));
+            return quotient(whole < 0, whole.unsigned_abs(), false, low, count);
+        }
+        let negative = chunks[top] < 0;
         // The magnitude: for a negative sum the two's complement, chunk by chunk.
         let mut words = [0_u64; CHUNKS];
         let mut borrow = 0;
-        for (i, chunk) in self.chunks.iter().enumerate().take(top + 1).skip(self.low) {
+        for (i, chunk) in chunks.iter().enumerate().take(top + 1) {
             let signed = if negative { -chunk - borrow } else { *chunk };
             borrow = i64::from(negative && signed < 0);
             words[i] = u64::from(low_word_of(signed)) + if i == top { high_word_of(signed) << 32 } else { 0 };
         }
-        let Some(top) = (self.low..=top).rev().find(|i| words[*i] != 0) else { return 0.0 };
-        let word = |back: usize| top.checked_sub(back).map_or(0, |i| u128::from(words[i]));
+        let Some(top) = (0..=top).rev().find(|i| words[*i] != 0) else { return 0.0 };
         // The top chunk may be wider than 32 bits by the sign's room, so 33 + 32 + 32 bits at most.
-        let head = (word(0) << 64) + (word(1) << 32) + word(2);
-        let sticky = top >= 3 && words[self.low.min(top - 2)..top - 2].iter().any(|w| *w != 0);
-        let width = 128 - head.leading_zeros();
-        let excess = width.saturating_sub(53);
-        let mut mantissa = head >> excess;
-        if excess > 0 {
-            let half = 1_u128 << (excess - 1);
-            let rest = head & ((half << 1) - 1);
-            if rest > half || (rest == half && (sticky || mantissa & 1 == 1)) {
-                mantissa += 1;
-            }
-        }
-        let exponent = i32::try_from(excess).unwrap_or(0) + 32 * (i32::try_from(top).unwrap_or(0) - 2) - 1074;
-        let quotient = mantissa as f64 / count as f64;
-        scale(if negative { -quotient } else { quotient }, exponent)
+        let lowest = top.saturating_sub(2);
+        let head = words[lowest..=top].iter().rev().fold(0, |head, word| (head << CHUNK_BITS) + u128::from(*word));
+        let sticky = words[..lowest].iter().any(|word| *word != 0);
+        quotient(negative, head, sticky, low + lowest, count)
     }
+}
+
+/// A magnitude in units of a chunk, and whether there is something below it, rounded and divided.
+#[expect(clippy::cast_precision_loss, reason = "the mantissa has 53 bits; more than 2⁵³ samples do not exist")]
+fn quotient(negative: bool, head: u128, sticky: bool, chunk: usize, count: usize) -> f64 {
+    let width = 128 - head.leading_zeros();
+    let excess = width.saturating_sub(53);
+    let mut mantissa = u64::try_from(head >> excess).unwrap_or(0);
+    if excess > 0 {
+        let half = 1_u128 << (excess - 1);
+        let rest = head & ((half << 1) - 1);
+        if rest > half || (rest == half && (sticky || mantissa & 1 == 1)) {
+            mantissa += 1;
+        }
+    }
+    let exponent = i32::try_from(excess).unwrap_or(0) + 32 * i32::try_from(chunk).unwrap_or(0) - 1074;
+    let quotient = mantissa as f64 / count as f64;
+    scale(if negative { -quotient } else { quotient }, exponent)
 }
 
 fn low_word(wide: u128) -> u32 {

@@ -24,6 +24,7 @@
 
 use super::base::Base;
 use super::layers::{after, merged, newer_first};
+use super::record::LETTERS;
 use super::{Batch, Pair, Store, StoreError, wal};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -41,6 +42,11 @@ const LOCK: &str = "lock";
 /// A log that is longer than this is worked into a base. Long enough that most of what comes and goes (an event until the
 /// broker has taken it) never reaches a base; short enough to be read in no time at the start.
 const LOG_BYTES: u64 = 2 << 20;
+/// With more pairs than this in one log the other base follows at once: until it does, they are held in memory. Only a
+/// turn that writes very many alarms at a time makes such a log.
+const FOLLOWED_AT_ONCE: usize = 16_384;
+/// How much the commits come before what brings a base up to date, as `nice` counts.
+const NICENESS: i32 = 10;
 /// Pairs that are copied at once where a base is made anew.
 const PAGE: usize = 4_096;
 /// Stores that were moved aside are kept for a technician, but not more than this many.
@@ -75,6 +81,8 @@ pub struct DiskStore {
     reader: Option<Base>,
     /// The log may grow to here.
     rotate_at: u64,
+    /// The last letter that there was when the log began, and the last one that there is; none: nobody has looked.
+    letters: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Which of the two bases.
@@ -224,6 +232,7 @@ impl DiskStore {
             behind: Arc::new(behind),
             is_copying: false,
             reader: None,
+            letters: None,
         };
         // The other base can follow only if the logs that it lacks are there.
         if let Some(other) = other
@@ -242,11 +251,19 @@ impl DiskStore {
         let seal = self.wal.number();
         self.wal = wal::Wal::create(&self.folder, seal + 1)?;
         self.rotate_at = LOG_BYTES;
+        self.sealing = Arc::new(std::mem::take(&mut self.recent));
+        if let Some((first, last)) = &mut self.letters {
+            first.clone_from(last);
+        }
+        self.work(seal)
+    }
+
+    /// Brings the base whose turn it is up to date, beside the commits.
+    fn work(&mut self, seal: u64) -> Result<(), StoreError> {
         self.is_copying = self.newest.is_some() && self.other.is_none();
         if self.is_copying {
             self.reader = None;
         }
-        self.sealing = Arc::new(std::mem::take(&mut self.recent));
         self.worker_seal = seal;
         let side = self.newest.map_or(Side::A, |(side, _)| side.other());
         let work = Work {
@@ -281,6 +298,11 @@ impl DiskStore {
                 self.newest = Some((side, self.worker_seal));
                 self.behind = sealed;
                 self.remove_old_logs();
+                if self.behind.len() > FOLLOWED_AT_ONCE
+                    && let Err(error) = self.work(self.worker_seal)
+                {
+                    tracing::warn!(%error, "the other database follows later");
+                }
             }
             Err(reason) => {
                 tracing::error!(
@@ -311,8 +333,16 @@ impl DiskStore {
 impl Store for DiskStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.finish_sealing(false);
+        if self.letters.is_none()
+            && let Ok(mut last) = self.scan_back(&[LETTERS], &[LETTERS + 1], 1)
+        {
+            let last = last.pop().map_or(vec![LETTERS], |(key, _)| key);
+            self.letters = Some((last.clone(), last));
+        }
         self.wal.append(batch)?;
-        self.recent.extend(batch.entries.iter().cloned());
+        for (key, value) in &batch.entries {
+            self.remember(key, value.as_ref());
+        }
         if self.wal.len() >= self.rotate_at && self.worker.is_none() {
             // The batch is safe, whatever comes of this.
             if let Err(error) = self.rotate() {
@@ -345,6 +375,25 @@ impl Store for DiskStore {
 }
 
 impl DiskStore {
+    /// Notes a change that is in the log. A letter that came and went while the log lasts is never written to a base.
+    fn remember(&mut self, key: &[u8], value: Option<&Vec<u8>>) {
+        if key.first() == Some(&LETTERS) {
+            if value.is_some() {
+                if let Some((_, last)) = &mut self.letters
+                    && key > last.as_slice()
+                {
+                    last.clear();
+                    last.extend_from_slice(key);
+                }
+            } else if self.letters.as_ref().is_some_and(|(first, _)| key > first.as_slice())
+                && self.recent.remove(key).is_some()
+            {
+                return;
+            }
+        }
+        self.recent.insert(key.to_vec(), value.cloned());
+    }
+
     /// The newest base can be read while the other one is sealed; not while that one is copied from it.
     fn open_reader(&mut self) -> Result<(), StoreError> {
         self.finish_sealing(self.is_copying);
@@ -374,6 +423,8 @@ struct Work {
 
 impl Work {
     fn run(self) -> Result<Base, String> {
+        // sled's threads inherit it. Where the system does not allow it, it takes its time from the commits.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
         if !self.exists && self.target.exists() {
             std::fs::remove_dir_all(&self.target).map_err(|error| error.to_string())?;
         }

@@ -134,6 +134,9 @@ pub(super) fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable
     postcard::from_bytes(body).map_err(|_| Unreadable::Damaged)
 }
 
+/// The first byte of the keys of messages for the broker. Their numbers only rise: a key above all that there were was
+/// never there before.
+pub(super) const LETTERS: u8 = b'o';
 const POSITION: &[u8] = b"m";
 /// The prefixes under which alarms may have been announced to Home Assistant.
 pub(crate) const DISCOVERY: &[u8] = b"g";
@@ -159,7 +162,7 @@ pub(super) fn numbered_key(kind: u8, number: u64) -> Vec<u8> {
 }
 
 fn letter_key(number: u64) -> Vec<u8> {
-    numbered_key(b'o', number)
+    numbered_key(LETTERS, number)
 }
 
 /// Adds where everything stands.
@@ -254,7 +257,7 @@ pub fn delete_letter(batch: &mut Batch, number: u64) {
 /// Why the store cannot be read.
 pub fn letters(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<(u64, Letter)>, StoreError> {
     let mut letters = Vec::new();
-    for (key, value) in store.scan(b"o", &letter_key(from), limit)? {
+    for (key, value) in store.scan(&[LETTERS], &letter_key(from), limit)? {
         let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
         if let (Some(number), Ok(LetterRecord { topic, payload, retain })) = (number, unframe(&value)) {
             letters.push((number, Letter { topic: topic.into(), payload: payload.into(), retain }));

@@ -312,3 +312,62 @@ fn only_if_both_bases_are_gone_is_something_lost_and_then_it_is_said() {
         assert_eq!(kept, round.min(QUARANTINES));
     }
 }
+
+#[test]
+fn letters_that_came_and_went_are_gone_whatever_was_sealed_in_between() {
+    let dir = tempfile::tempdir().unwrap();
+    let letter = |number: u64| [&[LETTERS][..], &number.to_be_bytes()].concat();
+    let mut want = Map::new();
+    let mut random = Random(11);
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    let mut next = 0;
+    for round in 0..400 {
+        let mut batch = Batch::default();
+        for _ in 0..random.below(4) {
+            batch.put(letter(next), vec![7; 20]);
+            next += 1;
+        }
+        let waiting: Vec<Vec<u8>> = want.keys().cloned().collect();
+        for key in waiting {
+            match random.below(3) {
+                0 => batch.delete(key),
+                // After a failure of the disk all that is held in memory is written again.
+                1 if round % 50 == 0 => batch.put(key, vec![7; 20]),
+                _ => {}
+            }
+        }
+        store.commit(&batch).unwrap();
+        apply(&mut want, &batch);
+        if random.below(10) == 0 {
+            store.finish_sealing(true);
+            store.rotate().unwrap();
+        }
+        if random.below(40) == 0 {
+            drop(store);
+            store = DiskStore::open(dir.path()).unwrap().store;
+        }
+        assert_eq!(all(&mut store), want, "round {round}");
+    }
+}
+
+#[test]
+fn after_a_log_with_very_many_changes_both_bases_follow_and_memory_holds_none_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut batch = Batch::default();
+    for number in 0..u32::try_from(FOLLOWED_AT_ONCE).unwrap() + 1 {
+        batch.put([&b"a"[..], &number.to_be_bytes()].concat(), vec![1; 200]);
+    }
+    let mut want = Map::new();
+    apply(&mut want, &batch);
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    store.commit(&batch).unwrap();
+    // The first base, and the other one as its copy.
+    store.finish_sealing(true);
+    store.finish_sealing(true);
+    assert!(store.recent.is_empty() && store.sealing.is_empty() && store.behind.is_empty());
+    assert_eq!(store.other, store.newest.map(|(_, seal)| seal));
+    assert_eq!(wal::list(&store.folder).unwrap(), [store.wal.number()]);
+    assert_eq!(all(&mut store), want);
+    drop(store);
+    assert_eq!(all(&mut DiskStore::open(dir.path()).unwrap().store), want);
+}

@@ -1,0 +1,36 @@
+//! What the kernel tells of a process.
+
+use anyhow::{Context as _, Result};
+use std::time::Duration;
+
+/// Ticks of the processor time in `/proc/PID/stat`: 100 a second on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Processor time of all threads, those that have ended too.
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+    let stat = read(pid, "stat")?;
+    // The name in parentheses may hold anything.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |place: usize| -> Result<u32> { Ok(fields.get(place).context("a short line")?.parse()?) };
+    Ok(TICK * (ticks(11)? + ticks(12)?))
+}
+
+/// Memory, with its share of what several processes map.
+pub(crate) fn memory(pid: u32) -> Result<u64> {
+    Ok(field(&read(pid, "smaps_rollup")?, "Pss:")? * 1_024)
+}
+
+/// Bytes that went to a disk.
+pub(crate) fn written(pid: u32) -> Result<u64> {
+    field(&read(pid, "io")?, "write_bytes:")
+}
+
+fn read(pid: u32, name: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{name}");
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has it ended?"))
+}
+
+fn field(text: &str, name: &str) -> Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
+}
