@@ -5,7 +5,7 @@
 
 use crate::engine::{AlarmIx, Answer, Engine, Signature, Step, Verb};
 use crate::explain;
-use crate::model::Glob;
+use crate::model::{Glob, Share};
 use crate::time::Now;
 use crate::wire::command::{Command, ListQuery, Request};
 use crate::wire::reaction::Explained as ToldReaction;
@@ -49,6 +49,18 @@ pub(crate) fn execute_and_tell(
         }
     };
     Ok(answer.unwrap_or_else(|error| reply::refused(name, error)))
+}
+
+/// Whether an instance answers a command that was given to all of them. What one alone can do, one does: the owner of an
+/// alarm, or the first of all for what is not about alarms.
+pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
+    match command {
+        Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
+        Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
+        // Another one may have had the alarm in former times.
+        Command::History(_) | Command::Reload | Command::Stats => true,
+        Command::TestReaction { .. } => share.is_first(),
+    }
 }
 
 /// The alarms that a command names, by id or by pattern.
