@@ -241,12 +241,7 @@ fn conf_d(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     files
 }
 
-fn gateway(
-    table: &Table<'_, '_>,
-    shard: Option<Shard>,
-    standby: Option<Standby>,
-    problems: &mut Problems,
-) -> Gateway {
+fn gateway(table: &Table<'_, '_>, shard: Option<Shard>, standby: Option<Standby>, problems: &mut Problems) -> Gateway {
     let shared_id = match table.text("id", problems) {
         Some(id) => {
             if id.is_empty() || id.contains(['/', '+', '#', '%']) || id.contains(char::is_control) {

@@ -55,11 +55,11 @@ use pulse::{Pulse, SHORTEST_STOP};
 use reacting::Reacting;
 use reload::Reload;
 use searches::Searches;
-use vigil::Heritage;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
+use vigil::Heritage;
 
 /// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
 /// the broker send again.

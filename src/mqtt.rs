@@ -201,13 +201,17 @@ pub fn connect(
         Protocol::V3 => {
             let (requests, connection) = v3::open(settings, will, terms.is_kept)?;
             let link = Link::new(Rc::new(requests), events.downgrade(), clock);
-            tokio::task::spawn_local(Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run());
+            tokio::task::spawn_local(
+                Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
+            );
             link
         }
         Protocol::V5 => {
             let (requests, connection) = v5::open(settings, will, terms.is_kept)?;
             let link = Link::new(Rc::new(requests), events.downgrade(), clock);
-            tokio::task::spawn_local(Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run());
+            tokio::task::spawn_local(
+                Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
+            );
             link
         }
     };

@@ -6,7 +6,7 @@
 mod board;
 
 use super::remote::Remote;
-use super::terminal::{Paper, json_line};
+use super::terminal::{Paper, json_line, printable};
 use super::{Failure, say};
 use crate::client::{Client, Message, Trouble};
 use crate::clock;
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         leave_on_signals()?;
         Box::new(Screen::enter(paper, Board::of(&config.gateway))?)
     } else {
-        Box::new(Lines { board: Board::of(&config.gateway), is_json: args.json, was_online: None })
+        Box::new(Lines { board: Board::of(&config.gateway), is_json: args.json, was: None })
     };
     loop {
         let trouble = match look(&mut client, view.as_mut()) {
@@ -161,17 +161,20 @@ impl View for Screen {
 struct Lines {
     board: Board,
     is_json: bool,
-    was_online: Option<bool>,
+    /// What was said of the daemon.
+    was: Option<String>,
 }
 
 impl View for Lines {
     fn take(&mut self, client: &Client, message: &Message) -> Result<(), Failure> {
         if client.topics().is_status(&message.topic) {
             self.board.take_status(message);
-            let is_online = self.board.status().map(|status| status.state == "online");
-            if is_online != self.was_online && is_online.is_some() {
-                self.was_online = is_online;
-                say(if is_online == Some(true) { "the daemon is online" } else { "the daemon is offline" });
+            let state = self.board.status().map(|status| status.state);
+            if state != self.was
+                && let Some(state) = &state
+            {
+                say(&format!("the daemon is {}", printable(state)));
+                self.was = Some(state.clone());
             }
             return Ok(());
         }

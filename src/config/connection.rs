@@ -100,8 +100,7 @@ pub(super) fn compile(table: &Table<'_, '_>, gateway: &Gateway, problems: &mut P
         let help = "MQTT knows no password without a user name: add username";
         problems.add(Problem::error(table.place("password"), "password without username", help));
     }
-    let client_id =
-        table.text("client_id", problems).unwrap_or_else(|| format!("annunciator-{}", gateway.shared_id));
+    let client_id = table.text("client_id", problems).unwrap_or_else(|| format!("annunciator-{}", gateway.shared_id));
     if client_id.is_empty() {
         let help = "the session at the broker is found again by its name, so it needs one";
         problems.add(Problem::error(table.place("client_id"), "client_id is empty", help));

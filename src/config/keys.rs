@@ -378,19 +378,8 @@ pub const ALARM: Section = Section {
 };
 
 /// All sections, in the order of the reference file.
-pub const SECTIONS: [&Section; 11] = [
-    &GATEWAY,
-    &MQTT,
-    &SHARD,
-    &STANDBY,
-    &HTTP,
-    &HOME_ASSISTANT,
-    &SMTP,
-    &SOURCE,
-    &TEMPLATE,
-    &REACTION,
-    &ALARM,
-];
+pub const SECTIONS: [&Section; 11] =
+    [&GATEWAY, &MQTT, &SHARD, &STANDBY, &HTTP, &HOME_ASSISTANT, &SMTP, &SOURCE, &TEMPLATE, &REACTION, &ALARM];
 
 /// The sections that files in `conf.d` may have, too.
 pub const ADDITIONS: [&Section; 3] = [&TEMPLATE, &REACTION, &ALARM];

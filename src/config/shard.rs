@@ -46,16 +46,19 @@ pub(super) fn shard(table: &Table<'_, '_>, host: &str, problems: &mut Problems) 
         }
     }
     let refuse = |message: String, problems: &mut Problems| {
-        let help = "a number from 0, \"hostname\" for the number at the end of the host name, or \"$NAME\" for a variable";
+        let help =
+            "a number from 0, \"hostname\" for the number at the end of the host name, or \"$NAME\" for a variable";
         problems.add(Problem::error(table.place("index"), message, help));
         None
     };
     let index = match table.scalar("index", problems) {
         None => None,
-        Some(Value::Number(number)) => match (0..MAX_COUNT).find(|index| f64::from(*index).total_cmp(&number).is_eq()) {
-            None => refuse(format!("index is {number}"), problems),
-            index => index,
-        },
+        Some(Value::Number(number)) => {
+            match (0..MAX_COUNT).find(|index| f64::from(*index).total_cmp(&number).is_eq()) {
+                None => refuse(format!("index is {number}"), problems),
+                index => index,
+            }
+        }
         Some(Value::Text(text)) => match text.strip_prefix('$') {
             _ if &*text == "hostname" => ordinal(host),
             Some(name) if !name.is_empty() => std::env::var(name).ok().and_then(|text| text.trim().parse().ok()),

@@ -128,7 +128,9 @@ impl Daemon {
         let view = self.engine.view(alarm);
         let (prefix, payload) = match (prefixes.obsolete.first(), &prefixes.current) {
             (Some(obsolete), _) => (obsolete, Bytes::new()),
-            (None, Some(current)) => (current, home_assistant::render(view, &gateway.shared_id, &gateway.topics).into()),
+            (None, Some(current)) => {
+                (current, home_assistant::render(view, &gateway.shared_id, &gateway.topics).into())
+            }
             (None, None) => return None,
         };
         let topic = home_assistant::topic(prefix, &gateway.shared_id, &view.facts().id);

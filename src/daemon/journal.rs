@@ -108,8 +108,7 @@ impl Journal {
         step: &mut Step,
     ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let gateway = config.gateway.clone();
-        let Recovered { position, mut alarms, packets, first_packet, mut damaged } =
-            record::recover(store.as_mut())?;
+        let Recovered { position, mut alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
         let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
         let filters = record::texts(store.as_mut(), record::FILTERS)?;
         let names = history::names(store.as_mut(), &mut damaged)?;
@@ -140,7 +139,8 @@ impl Journal {
         let (mut engine, gone) = match &position {
             None if inherited.is_empty() => (Engine::new(config.model.clone()), Vec::new()),
             position => {
-                let (next_seq, observed_until) = position.as_ref().map_or((1, now.at), |p| (p.next_seq, p.observed_until));
+                let (next_seq, observed_until) =
+                    position.as_ref().map_or((1, now.at), |p| (p.next_seq, p.observed_until));
                 Engine::restore(config.model.clone(), alarms, next_seq, observed_until, now, step)
             }
         };

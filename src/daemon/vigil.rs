@@ -9,6 +9,7 @@
 //! whoever connects with its name ends the connection of the one before, and so that one cannot publish any more,
 //! whatever it thinks of itself. It looks anew then, as after a start.
 
+use super::farewell::FAREWELL;
 use super::signals::{self, Stop, Wish};
 use super::{IDLE_TURN, Unusable};
 use crate::clock::Clock;
@@ -21,6 +22,7 @@ use crate::time::{Moment, Now, Span};
 use crate::wire::{inheritance, status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// How long what is retained may take to come. It is waited for what comes back of ourselves, which is behind it; where
 /// access rules keep that, what has come until then has to do.
@@ -78,7 +80,8 @@ pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> any
     let clock = Rc::new(Clock::start(None));
     let mut vigil = Vigil::new(config, returns, clock.now());
     let terms = Terms { is_kept: false, comes_back: true };
-    let settings = MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, vigil.name), ..config.mqtt.clone() };
+    let settings =
+        MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, vigil.name), ..config.mqtt.clone() };
     let (link, mut heard) =
         mqtt::connect(&settings, vigil.filters(), vigil.word("offline"), clock.clone(), terms).map_err(Unusable)?;
     signals::ready();
@@ -91,8 +94,7 @@ pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> any
             wish = stop.wish() => match wish {
                 Wish::Stop => {
                     signals::stopping();
-                    link.send(vigil.nothing(), Token::Farewell);
-                    close(&link, &mut heard).await;
+                    leave(&link, &mut heard, vigil.nothing()).await;
                     return Ok(None);
                 }
                 Wish::Reload => tracing::info!("standing by: the configuration is read when there is work"),
@@ -115,17 +117,32 @@ pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> any
         }
         if let Some(why) = vigil.ends(clock.at()) {
             tracing::info!(why, known = vigil.heritage.alarms.len(), "begins to work");
-            link.send(vigil.nothing(), Token::Farewell);
-            close(&link, &mut heard).await;
+            leave(&link, &mut heard, vigil.nothing()).await;
             return Ok(Some(vigil.heritage));
         }
     }
 }
 
-async fn close(link: &mqtt::Link, heard: &mut mqtt::Listener) {
+/// Says a last word and closes the connection, so that the last will does not say another one.
+async fn leave(link: &mqtt::Link, heard: &mut mqtt::Listener, last_word: Outbound) {
+    let taken = async {
+        let is_answer = |event: &LinkEvent| {
+            matches!(
+                event,
+                LinkEvent::Taken { token: Token::Farewell, .. }
+                    | LinkEvent::Refused { token: Token::Farewell, .. }
+                    | LinkEvent::Down { .. }
+            )
+        };
+        while heard.recv().await.is_some_and(|heard| !is_answer(&heard.event)) {}
+    };
+    let is_sent = link.send(last_word, Token::Farewell);
+    if tokio::time::timeout(if is_sent { FAREWELL } else { Duration::ZERO }, taken).await.is_err() {
+        tracing::debug!("the broker did not confirm the last word in time");
+    }
     link.close();
     let closed = async { while heard.recv().await.is_some() {} };
-    if tokio::time::timeout(super::farewell::FAREWELL, closed).await.is_err() {
+    if tokio::time::timeout(FAREWELL, closed).await.is_err() {
         tracing::debug!("the connection did not close in time");
     }
 }
@@ -167,7 +184,9 @@ impl<'a> Vigil<'a> {
     /// Without quality of service: brokers have room for a thousand messages of that kind that wait, and for more alarms.
     fn filters(&self) -> Vec<(String, u8)> {
         let topics = &self.config.gateway.topics;
-        vec![(topics.status(), 0), (topics.alarms(), 0), (topics.standby(&self.name), 0)]
+        let filters = [topics.status(), topics.alarms(), topics.standby(&self.name)];
+        let events = self.standby.map(|_| topics.events());
+        filters.into_iter().chain(events).map(|filter| (filter, 0)).collect()
     }
 
     /// What this instance says of itself while it waits. It comes back to us behind everything that is retained.
@@ -235,6 +254,14 @@ impl<'a> Vigil<'a> {
                 self.returns = false;
             }
             self.last = said.map(|said| said.gateway);
+        } else if let Some(topic) = topics.alarm_of_event(topic) {
+            // An event is published before the state that it leads to; who died in between has not told the state.
+            if let Some(alarm) = inheritance::read(payload).filter(|_| !retained) {
+                let before = self.heritage.alarms.remove(&topic);
+                if self.config.model.share.has(&alarm.thing) {
+                    self.heritage.alarms.insert(topic, alarm.since(before));
+                }
+            }
         } else if payload.is_empty() {
             self.heritage.alarms.remove(topic);
         } else if let Some(alarm) = inheritance::read(payload)

@@ -21,6 +21,8 @@ pub(crate) struct Alarm {
     title: String,
     /// Who has published it.
     gateway: String,
+    /// In an event it is what the alarm has changed to.
+    #[serde(alias = "to")]
     state: String,
     #[serde(default)]
     occurrence: u64,
@@ -34,6 +36,9 @@ pub(crate) struct Alarm {
     average: Option<f64>,
     acknowledged: Option<Said>,
     shelved: Option<Shelved>,
+    /// Who gave the command, in an event.
+    by: Option<String>,
+    comment: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -57,6 +62,21 @@ pub(crate) fn read(payload: &[u8]) -> Option<Alarm> {
 }
 
 impl Alarm {
+    /// An event is all of the alarm's new state but for what is not in events: it is taken from the state before.
+    pub(crate) fn since(self, before: Option<Alarm>) -> Alarm {
+        let is_new = self.state == State::Activated.as_str();
+        let (since, shelved, acknowledged) =
+            before.map_or((None, None, None), |before| (before.since, before.shelved, before.acknowledged));
+        let said = self.by.clone().zip(self.at.clone()).filter(|_| self.state == State::Acknowledged.as_str());
+        let said = said.map(|(by, at)| Said { at, by, comment: self.comment.clone() });
+        Alarm {
+            since: if is_new { self.since.clone() } else { since },
+            acknowledged: said.or(acknowledged.filter(|_| !is_new)),
+            shelved,
+            ..self
+        }
+    }
+
     /// What it is called.
     pub(crate) fn id(&self) -> AlarmId {
         AlarmId::new(&self.thing, &self.property, &self.level)

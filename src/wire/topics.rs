@@ -129,6 +129,12 @@ impl Topics {
         format!("{}/events/#", self.base)
     }
 
+    /// Where the state of the alarm is whose events are on this topic, if it is one of events.
+    pub(crate) fn alarm_of_event(&self, topic: &str) -> Option<String> {
+        let id = topic.strip_prefix(self.base.as_str())?.strip_prefix("/events/")?;
+        Some(format!("{}/alarms/{id}", self.base))
+    }
+
     /// The filter for the states of all alarms.
     pub fn alarms(&self) -> String {
         format!("{}/alarms/#", self.base)

@@ -43,6 +43,8 @@ mod reference;
 mod reload;
 mod roles;
 mod service;
+mod shards;
+mod standby;
 mod streaming;
 mod support;
 mod tls;

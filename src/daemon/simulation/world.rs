@@ -94,7 +94,8 @@ impl World {
         let (keeper, jobs) = Keeper::without_thread();
         let machine = Box::new(Seen(self.clocks.clone()));
         let store = Box::new(Mounted(self.disk.clone()));
-        let recovered = Journal::recover(&self.config, store, None, &Heritage::default(), machine, |_| Ok(keeper), &mut step);
+        let recovered =
+            Journal::recover(&self.config, store, None, &Heritage::default(), machine, |_| Ok(keeper), &mut step);
         let (journal, clock, engine, reactors) = recovered.unwrap();
         let clock = Rc::new(clock);
         let (link, wire) = double::connection(clock.clone());
