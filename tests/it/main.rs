@@ -16,6 +16,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
 mod anomaly;
+mod brokers;
 mod clock;
 mod commandline;
 mod configuration;
