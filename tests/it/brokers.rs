@@ -58,8 +58,7 @@ fn works_with(kind: Kind) {
     for (round, is_clean) in [(2, true), (3, false)] {
         daemon.kill();
         watcher.status("offline");
-        watcher.value("press-1", "pressure", "10");
-        watcher.settle();
+        publish(broker.port, "things/press-1/properties/pressure", "10");
         broker.restart(is_clean);
         watcher = Watcher::connect(broker.port);
         daemon.launch();
@@ -104,6 +103,13 @@ fn works_with(kind: Kind) {
     assert_eq!((told.len(), ids.len()), (80, 80), "{}", watcher.transcript());
     assert_eq!(daemon.stop(), 0);
     watcher.status("offline");
+}
+
+/// Publishes, and waits for the broker's promise that it will not forget it.
+fn publish(port: u16, topic: &str, payload: &str) {
+    let mut command = std::process::Command::new("mosquitto_pub");
+    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-t", topic, "-m", payload]);
+    assert!(command.status().unwrap().success());
 }
 
 /// Waits for this change of the occurrence.
