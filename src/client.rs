@@ -91,7 +91,7 @@ impl Client {
             session: Session::start(&config.mqtt, timeout)?,
             clock: Clock::start(None),
             topics,
-            gateway: config.gateway.id.clone(),
+            gateway: config.gateway.shared_id.clone(),
             timeout,
             status: None,
             is_asking: false,
@@ -123,6 +123,11 @@ impl Client {
                 None => return Err(self.session.unreachable(&format!("it did not answer within {}", self.timeout))),
             }
         }
+    }
+
+    /// The name of the gateway, or of the one instance of it that is asked.
+    pub fn gateway(&self) -> &str {
+        &self.gateway
     }
 
     /// The topics of the gateway.

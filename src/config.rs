@@ -17,6 +17,7 @@ mod reader;
 pub mod report;
 pub mod schema;
 mod secret;
+mod shard;
 mod sources;
 mod syntax;
 
@@ -25,6 +26,7 @@ pub use duration::parse as parse_duration;
 pub use operations::HttpSettings;
 pub(crate) use reactions::test_delivery;
 pub use secret::Secret;
+pub use shard::{Shard, Standby};
 
 use crate::anomaly::definition::AnomalyDefinition;
 use crate::model::Model;
@@ -65,8 +67,14 @@ pub struct Config {
 /// Who this daemon is and how it keeps house.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
-    /// Its name in events and topics.
+    /// Its name in events. Of several instances each has a name of its own: `gw-01/2`.
     pub id: String,
+    /// The name that all instances have in common, which is the one in topics.
+    pub shared_id: String,
+    /// Which part of the things is evaluated here; none: all of them.
+    pub shard: Option<Shard>,
+    /// How another instance stands by; none: there is no other.
+    pub standby: Option<Standby>,
     /// The topics under its base.
     pub topics: Topics,
     /// The base itself.
@@ -138,9 +146,21 @@ impl Config {
             );
         }
         let gateway_table = main.table(&keys::GATEWAY, &mut problems);
-        let gateway = gateway(&gateway_table, &mut problems);
+        let shard_table = main.table(&keys::SHARD, &mut problems);
+        let shard = shard::shard(&shard_table, &host_name(), &mut problems);
+        let standby_table = main.table(&keys::STANDBY, &mut problems);
+        let standby = shard::standby(&standby_table, &mut problems);
+        for (is_given, table) in [(shard.is_some(), &shard_table), (standby.is_some(), &standby_table)] {
+            if is_given && gateway_table.lacks("id") {
+                let help = "by default it is the host name, and each instance would be a gateway of its own: write id in [gateway]";
+                let message = format!("{} needs the id that all instances have in common", table.section.name);
+                problems.add(Problem::error(table.header(), message, help));
+            }
+        }
+        let gateway = gateway(&gateway_table, shard, standby, &mut problems);
         let max_things = gateway_table.integer("max_things", &mut problems);
-        let mqtt = connection::compile(&main.table(&keys::MQTT, &mut problems), &gateway.id, &mut problems);
+        let share = gateway.shard.map(Shard::share).unwrap_or_default();
+        let mqtt = connection::compile(&main.table(&keys::MQTT, &mut problems), &gateway, &mut problems);
         let http = operations::http(&main.table(&keys::HTTP, &mut problems), &mut problems);
         let table = main.table(&keys::HOME_ASSISTANT, &mut problems);
         let home_assistant = operations::home_assistant(&table, &gateway.topics, &mut problems);
@@ -189,7 +209,7 @@ impl Config {
         let anomalies = anomalies
             .filter_map(|(place, (_, model))| Some(AnomalyDefinition { alarm: before + place, ..model? }))
             .collect();
-        let model = Arc::new(Model { definitions, max_things });
+        let model = Arc::new(Model { definitions, max_things, share });
         let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
         let sources = sources.into();
         let config = Config { file, gateway, mqtt, http, home_assistant, sources, model, anomalies, reactions };
@@ -202,6 +222,8 @@ impl Config {
         match () {
             () if old.id != new.id => Some("the gateway's id"),
             () if old.base != new.base => Some("the base of topics"),
+            () if old.shard != new.shard => Some("[shard]"),
+            () if old.standby != new.standby => Some("[standby]"),
             () if old.state_dir != new.state_dir => Some("state_dir"),
             () if self.mqtt != other.mqtt => Some("[mqtt]"),
             () if self.http != other.http => Some("[http]"),
@@ -237,8 +259,8 @@ fn conf_d(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     files
 }
 
-fn gateway(table: &Table<'_, '_>, problems: &mut Problems) -> Gateway {
-    let id = match table.text("id", problems) {
+fn gateway(table: &Table<'_, '_>, shard: Option<Shard>, standby: Option<Standby>, problems: &mut Problems) -> Gateway {
+    let shared_id = match table.text("id", problems) {
         Some(id) => {
             if id.is_empty() || id.contains(['/', '+', '#', '%']) || id.contains(char::is_control) {
                 problems.add(Problem::error(
@@ -251,7 +273,11 @@ fn gateway(table: &Table<'_, '_>, problems: &mut Problems) -> Gateway {
         }
         None => host_name(),
     };
-    let base = table.text("base", problems).unwrap_or_else(|| format!("annunciator/{id}"));
+    let index = shard.and_then(|shard| shard.index);
+    let parts = [index.map(|index| index.to_string()), standby.as_ref().map(|standby| standby.name.clone())];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let id = if parts.is_empty() { shared_id.clone() } else { format!("{shared_id}/{}", parts.join(".")) };
+    let base = table.text("base", problems).unwrap_or_else(|| format!("annunciator/{shared_id}"));
     let is_topic = !base.is_empty() && !base.ends_with('/') && !base.contains(['+', '#']);
     if table.has("base") && (!is_topic || base.starts_with('$') || base.contains(char::is_control)) {
         problems.add(Problem::error(
@@ -261,9 +287,15 @@ fn gateway(table: &Table<'_, '_>, problems: &mut Problems) -> Gateway {
         ));
     }
     Gateway {
-        topics: Topics::new(&base),
+        topics: match index {
+            Some(index) => Topics::of_shard(&base, index),
+            None => Topics::new(&base),
+        },
         base,
         id,
+        shared_id,
+        shard,
+        standby,
         state_dir: table.path("state_dir", problems).unwrap_or_default(),
         checkpoint: table.duration_within("checkpoint", Span::from_millis(100), Span::from_secs(3_600), problems),
         max_payload: table.integer("max_payload", problems),

@@ -26,6 +26,8 @@ mod signals;
 #[cfg(test)]
 mod simulation;
 mod testing;
+mod vigil;
+mod yielding;
 
 pub(crate) use repeats::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
@@ -36,7 +38,7 @@ use crate::config::{Config, Gateway, HttpSettings};
 use crate::engine::{Engine, Step};
 use crate::http::{self, Board};
 use crate::intake::Intake;
-use crate::mqtt::{self, Link, Listener, Outbound, Receipt};
+use crate::mqtt::{self, Link, Listener, Outbound, Receipt, Terms};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
 use crate::source::subscriptions;
@@ -57,6 +59,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
+use vigil::Heritage;
 
 /// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
 /// the broker send again.
@@ -75,14 +78,28 @@ const FAULTS_PAUSE: Span = Span::from_secs(1);
 /// The loop wakes at least this often, so that the watchdog sees turns.
 const IDLE_TURN: Span = Span::from_secs(5);
 
-/// Runs the daemon until `stop` says so.
+/// How the daemon has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Somebody wanted it to.
+    Stopped,
+    /// Another instance may have taken over: it has to be started anew, to look before it works.
+    Yielded,
+}
+
+/// Runs the daemon until `stop` says so. `returns`: it was at work a moment ago, and has yielded.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(config: Config, stop: Stop) -> anyhow::Result<()> {
+pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async move { Daemon::start(config)?.run(stop).await })
+    local.block_on(&runtime, async move {
+        match vigil::keep(&config, returns, &mut stop).await? {
+            Some(heritage) => Daemon::start(config, &heritage)?.run(stop).await,
+            None => Ok(End::Stopped),
+        }
+    })
 }
 
 /// The configuration names something that cannot be used: a certificate, a key, a secret.
@@ -128,6 +145,8 @@ struct Daemon {
     gap_cause: String,
     /// Whether a gap has ended in this turn.
     gap_has_ended: bool,
+    /// Whether the connection has broken, and with it the right to work if another instance stands by.
+    has_lost_its_place: bool,
     due: Due,
 }
 
@@ -143,9 +162,9 @@ struct Due {
 }
 
 impl Daemon {
-    fn start(config: Config) -> anyhow::Result<Daemon> {
+    fn start(config: Config, heritage: &Heritage) -> anyhow::Result<Daemon> {
         let mut step = Step::default();
-        let (journal, clock, engine, reactors) = Journal::open(&config, &mut step)?;
+        let (journal, clock, engine, reactors) = Journal::open(&config, heritage, &mut step)?;
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
         let will = Outbound {
@@ -155,7 +174,10 @@ impl Daemon {
             retain: true,
             ..Outbound::default()
         };
-        let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone()).map_err(Unusable)?;
+        // Who may have been replaced must not throw out who has taken over.
+        let terms = Terms { comes_back: gateway.standby.is_none(), ..Terms::default() };
+        let (link, heard) =
+            mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms).map_err(Unusable)?;
         link.unsubscribe_earlier(journal.filters.earlier());
         Ok(Daemon::new(config, clock, engine, step, journal, reactors, (link, heard)))
     }
@@ -203,6 +225,7 @@ impl Daemon {
             alarms_known: engine.next_alarm(),
             gap_cause: "the daemon was not running".to_owned(),
             gap_has_ended: false,
+            has_lost_its_place: false,
             config,
             clock,
             engine,
@@ -228,7 +251,7 @@ impl Daemon {
         }
     }
 
-    async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
+    async fn run(mut self, mut stop: Stop) -> anyhow::Result<End> {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             gateway = self.config.gateway.id,
@@ -269,6 +292,9 @@ impl Daemon {
             // 3. Take everything that is waiting. If the process did not run for a while, that was a gap, after what was
             //    received before it.
             let mut stopped = self.pulse.take_stop();
+            if stopped.is_some_and(|since| self.may_be_replaced(since)) {
+                return Ok(End::Yielded);
+            }
             let mut next = first;
             for _ in 0..TURN {
                 let heard = match next.take() {
@@ -296,9 +322,13 @@ impl Daemon {
             self.advance();
             // 5. Write, then speak.
             self.finish_turn().await;
+            if self.has_lost_its_place {
+                self.yield_to_others().await;
+                return Ok(End::Yielded);
+            }
         }
         self.stop().await;
-        Ok(())
+        Ok(End::Stopped)
     }
 
     /// When the loop has to wake if nothing happens before.
@@ -338,6 +368,7 @@ impl Daemon {
             if self.published_status.as_ref() != Some(&self.status) {
                 wake = wake.min(self.due.status);
             }
+            wake = wake.min(self.due.renewal);
         }
         wake
     }
@@ -453,7 +484,7 @@ impl Daemon {
         let is_stale = self.published_status.as_ref() != Some(&self.status) || now.at >= self.due.renewal;
         if is_up && now.at >= self.due.status && is_stale {
             self.due.status = now.at + STATUS_PAUSE;
-            self.due.renewal = now.at + STATUS_RENEWAL;
+            self.due.renewal = now.at + self.renewal();
             let topic = self.config.gateway.topics.status();
             let payload = status::online(&self.status, &self.config.gateway.id).into();
             let expires = Some(STATUS_LIFETIME);
@@ -494,7 +525,7 @@ impl Daemon {
 fn wanted(config: &Config) -> Vec<(String, u8)> {
     let Gateway { topics, commands, .. } = &config.gateway;
     let of_sources = config.sources.iter().flat_map(|source| source.filters().map(|filter| (filter, source.qos)));
-    let of_commands = commands.then(|| (topics.commands(), 1));
+    let of_commands = topics.commands().into_iter().filter(|_| *commands).map(|filter| (filter, 1));
     let of_others = config.home_assistant.iter().map(|prefix| (home_assistant::status_topic(prefix), 1));
     subscriptions(of_sources.chain(of_commands).chain(of_others).chain([(topics.probe(), 1)]))
 }

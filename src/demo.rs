@@ -176,7 +176,7 @@ impl Daemon {
         let (sender, result) = oneshot::channel();
         let run = move || {
             // Nobody listens any more if it did not end in time.
-            let _ = sender.send(daemon::run(config, Stop::when(handle)));
+            let _ = sender.send(daemon::run(config, false, Stop::when(handle)).map(drop));
         };
         std::thread::Builder::new().name("daemon".into()).spawn(run).context("cannot start the daemon")?;
         self.result = Some(result);

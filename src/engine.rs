@@ -118,7 +118,9 @@ impl Engine {
         };
         for (index, definition) in model.definitions.iter().enumerate() {
             for pattern in &definition.things {
-                if let ThingPattern::Exactly(id) = pattern {
+                if let ThingPattern::Exactly(id) = pattern
+                    && model.share.has(id)
+                {
                     let thing = engine.roster.add_thing(id);
                     engine.add_alarm(DefinitionIx(number(index)), thing);
                 }
@@ -261,7 +263,7 @@ impl Engine {
             }
             return Some(known);
         }
-        if !self.model.definitions.iter().any(|definition| definition.covers(id)) {
+        if !self.model.share.has(id) || !self.model.definitions.iter().any(|definition| definition.covers(id)) {
             return None;
         }
         if self.roster.things() >= self.model.max_things {

@@ -137,6 +137,10 @@ impl Intake {
                     faults.push(Fault { topic: Arc::from(message.topic), reason });
                     continue;
                 }
+                // What another instance evaluates it also finds fault with.
+                if thing_id.is_some_and(|id| !engine.model().share.has(id)) {
+                    continue;
+                }
                 // A thing is heard with its first usable message, not with one that says nothing.
                 if let Err(flaw) = delivery.check(kind) {
                     faults.push(Fault::new(message.topic, &flaw));

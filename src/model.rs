@@ -6,10 +6,12 @@
 
 mod condition;
 mod glob;
+mod share;
 mod value;
 
 pub use condition::{Condition, Deadband, Operator, Verdict};
 pub use glob::Glob;
+pub use share::{Share, owner, owner_of_alarm};
 pub use value::{Value, ValueRef, ValueType};
 
 use crate::time::Span;
@@ -338,7 +340,7 @@ impl AlarmDefinition {
 
     /// A number that changes when the trigger does: an alarm with another trigger starts anew.
     pub fn trigger_fingerprint(&self) -> u64 {
-        fingerprint(&self.trigger.canonical())
+        fnv(&self.trigger.canonical())
     }
 
     /// A number that changes when anything in the definition does: what an operator switched at run time yields then.
@@ -346,14 +348,14 @@ impl AlarmDefinition {
         let things: Vec<&str> = self.things.iter().map(ThingPattern::as_str).collect();
         let AlarmDefinition { property, level, trigger, on_gap, enabled, severity, title, description, .. } = self;
         let trigger = trigger.canonical();
-        fingerprint(&format!(
+        fnv(&format!(
             "{things:?} {property:?} {level:?} {trigger} {on_gap:?} {enabled} {severity:?} {title:?} {description:?}"
         ))
     }
 }
 
 /// FNV-1a, 64 bit: stable over releases, unlike the standard library's hasher.
-fn fingerprint(text: &str) -> u64 {
+pub(crate) fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
@@ -364,4 +366,6 @@ pub struct Model {
     pub definitions: Vec<AlarmDefinition>,
     /// Things are remembered up to this number; further ones are reported and not watched.
     pub max_things: usize,
+    /// The things that are evaluated here; the others are somebody else's.
+    pub share: Share,
 }

@@ -169,6 +169,21 @@ pub struct Outbound {
     pub expires: Option<Span>,
 }
 
+/// How long a connection and what the broker keeps of it are to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether the broker keeps the session, and messages for it, while there is no connection.
+    pub is_kept: bool,
+    /// Whether it is made anew when it breaks. Otherwise [`LinkEvent::Down`] is the last that is heard of it.
+    pub comes_back: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms { is_kept: true, comes_back: true }
+    }
+}
+
 /// Starts to connect, and goes on until the process ends. Must be called inside a `LocalSet`.
 ///
 /// # Errors
@@ -178,20 +193,25 @@ pub fn connect(
     filters: Vec<(String, u8)>,
     will: Outbound,
     clock: Rc<Clock>,
+    terms: Terms,
 ) -> Result<(Link, Listener), String> {
     let (events, queue) = mpsc::channel(INBOUND_MESSAGES);
     let longest_connect = settings.connect_timeout.to_std();
     let link = match settings.protocol {
         Protocol::V3 => {
-            let (requests, connection) = v3::open(settings, will)?;
+            let (requests, connection) = v3::open(settings, will, terms.is_kept)?;
             let link = Link::new(Rc::new(requests), events.downgrade(), clock);
-            tokio::task::spawn_local(Poller::new(connection, link.clone(), events, longest_connect).run());
+            tokio::task::spawn_local(
+                Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
+            );
             link
         }
         Protocol::V5 => {
-            let (requests, connection) = v5::open(settings, will)?;
+            let (requests, connection) = v5::open(settings, will, terms.is_kept)?;
             let link = Link::new(Rc::new(requests), events.downgrade(), clock);
-            tokio::task::spawn_local(Poller::new(connection, link.clone(), events, longest_connect).run());
+            tokio::task::spawn_local(
+                Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
+            );
             link
         }
     };

@@ -5,7 +5,7 @@
 
 use crate::engine::{AlarmIx, Answer, Engine, Signature, Step, Verb};
 use crate::explain;
-use crate::model::Glob;
+use crate::model::{Glob, Share};
 use crate::time::Now;
 use crate::wire::command::{Command, ListQuery, Request};
 use crate::wire::reaction::Explained as ToldReaction;
@@ -54,13 +54,23 @@ pub(crate) fn execute_and_tell(
     Ok(answer.unwrap_or_else(|error| reply::refused(name, error)))
 }
 
+/// Whether an instance answers a command that was given to all of them. What one alone can do, one does: the owner of an
+/// alarm, or the first of all for what is not about alarms.
+pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
+    match command {
+        Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
+        Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
+        // Another one may have had the alarm in former times.
+        Command::History(_) | Command::Reload | Command::Stats => true,
+        Command::TestReaction { .. } => share.is_first(),
+    }
+}
+
 /// The alarms that a command names, by id or by pattern.
-fn named(engine: &Engine, wanted: &str, verb: Verb) -> Result<Vec<AlarmIx>, String> {
+fn named(engine: &Engine, wanted: &str, with_latent: bool) -> Result<Vec<AlarmIx>, String> {
     let Some(glob) = Glob::parse(wanted) else {
         return engine.find(wanted).map(|ix| vec![ix]).ok_or_else(|| unknown(engine, wanted));
     };
-    // What is put aside or switched stays so when its first anomaly comes; there is nothing to acknowledge before.
-    let with_latent = verb != Verb::Acknowledge;
     let mut found = engine.all_alarms();
     found.retain(|ix| with_latent || !engine.view(*ix).is_latent());
     found.retain(|ix| glob.matches(engine.view(*ix).facts().id.as_str()));
@@ -72,7 +82,7 @@ fn unexplained(engine: &Engine, wanted: &str) -> String {
     if Glob::parse(wanted).is_none() {
         return unknown(engine, wanted);
     }
-    match named(engine, wanted).as_deref() {
+    match named(engine, wanted, true).as_deref() {
         Err(error) => error.clone(),
         Ok(found) => {
             let shown = found.iter().take(SUGGESTED).map(|ix| engine.view(*ix).facts().id.as_str());
@@ -103,7 +113,8 @@ fn alarms(
     struct Body<'a> {
         alarms: Vec<Outcome<'a>>,
     }
-    let alarms = named(engine, wanted, verb)?;
+    // What is put aside or switched stays so when its first anomaly comes; there is nothing to acknowledge before.
+    let alarms = named(engine, wanted, verb != Verb::Acknowledge)?;
     let answers: Vec<(AlarmIx, Answer)> =
         alarms.into_iter().map(|ix| (ix, engine.command(ix, verb, who, now, step))).collect();
     // A pattern means "those that can be"; a name means that one.

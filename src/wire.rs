@@ -9,6 +9,7 @@ pub mod command;
 pub mod event;
 pub(crate) mod history;
 pub mod home_assistant;
+pub(crate) mod inheritance;
 pub mod openmetrics;
 pub mod performance;
 pub mod reaction;

@@ -1,7 +1,7 @@
 //! The verbs that change alarms: they differ in a word.
 
 use super::Failure;
-use super::remote::{Outcomes, Remote, Signature, accepted, print_json, print_table};
+use super::remote::{Outcomes, Remote, Signature, accepted, ask_each, print_json, print_table};
 use super::terminal::Paper;
 use crate::client::Command;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 /// Asks for the change of each alarm or pattern. A refusal keeps none of the others from being asked for.
 pub(super) fn run(verb: &str, args: &Args, further: &[(&str, Value)]) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
+    let mut everybody = args.remote.open_all()?;
     let (mut rows, mut refusals) = (Vec::new(), Vec::new());
     for alarm in &args.alarms {
         let mut command = Command::new();
@@ -33,16 +33,27 @@ pub(super) fn run(verb: &str, args: &Args, further: &[(&str, Value)]) -> Result<
             command.insert((*name).to_owned(), value.clone());
         }
         args.signature.sign(&mut command);
-        let reply = client.request(verb, command)?;
-        if !args.json && reply.error().is_none() {
-            rows.extend(reply.read::<Outcomes>()?.alarms.iter().map(super::remote::Outcome::row));
+        let concerned = everybody.about(Some(alarm));
+        let (replies, outcome) = ask_each(concerned, |client| Ok(client.request(verb, command.clone())?))?;
+        // Of several instances it is enough that one has alarms that fit.
+        let (mut replies, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.error().is_none());
+        if replies.is_empty() {
+            replies.extend(refused.into_iter().take(1));
         }
-        let shown = if args.json { print_json(reply) } else { accepted(reply).map(drop) };
-        match shown {
-            Err(Failure::Run(error)) if error.downcast_ref::<std::io::Error>().is_none() => {
-                refusals.push(error.to_string());
+        for reply in replies {
+            if !args.json && reply.error().is_none() {
+                rows.extend(reply.read::<Outcomes>()?.alarms.iter().map(super::remote::Outcome::row));
             }
-            other => other?,
+            let shown = if args.json { print_json(reply) } else { accepted(reply).map(drop) };
+            match shown {
+                Err(Failure::Run(error)) if error.downcast_ref::<std::io::Error>().is_none() => {
+                    refusals.push(error.to_string());
+                }
+                other => other?,
+            }
+        }
+        if let Err(Failure::Run(error)) = outcome {
+            refusals.push(error.to_string());
         }
     }
     print_table(["ALARM", "STATE", ""], &rows, Paper::stdout())?;

@@ -1,7 +1,7 @@
 //! `annunciator explain`: why an alarm is as it is.
 
 use super::Failure;
-use super::remote::{Remote, accepted, print_json, put};
+use super::remote::{Remote, accepted, ask_each, print_json, put};
 use super::terminal::printable;
 use crate::client::Command;
 use serde::Deserialize;
@@ -25,17 +25,21 @@ struct Explained {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
+    let mut everybody = args.remote.open_all()?;
     let mut command = Command::new();
     put(&mut command, "alarm", Some(args.alarm.as_str()));
-    let reply = client.request("explain", command)?;
-    if args.json {
-        return print_json(reply);
+    let (replies, outcome) =
+        ask_each(everybody.about(Some(&args.alarm)), |client| Ok(client.request("explain", command.clone())?))?;
+    for reply in replies {
+        if args.json {
+            print_json(reply)?;
+            continue;
+        }
+        let Explained { text } = accepted(reply)?.read()?;
+        let mut stdout = std::io::stdout().lock();
+        for line in text.lines() {
+            writeln!(stdout, "{}", printable(line))?;
+        }
     }
-    let Explained { text } = accepted(reply)?.read()?;
-    let mut stdout = std::io::stdout().lock();
-    for line in text.lines() {
-        writeln!(stdout, "{}", printable(line))?;
-    }
-    Ok(())
+    outcome
 }

@@ -5,7 +5,7 @@
 
 mod entry;
 
-use super::remote::{Remote, accepted, put};
+use super::remote::{Everybody, Remote, accepted, ask_each, put};
 use super::table::Columns;
 use super::terminal::{Paper, json_line};
 use super::{Failure, say};
@@ -18,7 +18,7 @@ use entry::{Entry, HEAD};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
 /// Events in one answer: what the daemon gives at most.
@@ -89,15 +89,35 @@ struct Page {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
+    let mut everybody = args.remote.open_all()?;
     let format = if args.json { Format::Jsonl } else { args.format };
     let mut printer = Printer::new(format, Paper::stdout());
     printer.begin()?;
     if args.follow {
-        return follow(args, &mut client, &mut printer);
+        return follow(args, &mut everybody, &mut printer);
     }
     let limit = if args.all { u64::MAX } else { args.limit };
-    fetch(args, &mut client, limit, |events| printer.print(events.iter().map(|event| event.get())))
+    if let [client] = everybody.about(None) {
+        return fetch(args, client, limit, |events| printer.print(events.iter().map(|event| event.get())));
+    }
+    let (events, outcome) = merge(args, &mut everybody, limit)?;
+    printer.print(events.iter().map(String::as_str))?;
+    outcome
+}
+
+/// The newest events of all instances, in the order of time.
+fn merge(args: &Args, everybody: &mut Everybody, limit: u64) -> Result<(Vec<String>, Result<(), Failure>), Failure> {
+    let mut events: Vec<(Stamp, String)> = Vec::new();
+    let (_, outcome) = ask_each(everybody.about(None), |client| {
+        fetch(args, client, limit, |page| {
+            let dated = |event: &str| Some((Entry::read(event)?.at(), event.to_owned()));
+            events.extend(page.iter().filter_map(|event| dated(event.get())));
+            Ok(())
+        })
+    })?;
+    events.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok((events.into_iter().map(|(_, event)| event).collect(), outcome))
 }
 
 /// Asks for the newest events that fit, page by page.
@@ -131,17 +151,19 @@ fn fetch(
 }
 
 /// Shows the past, then what comes.
-fn follow(args: &Args, client: &mut Client, printer: &mut Printer) -> Result<(), Failure> {
+fn follow(args: &Args, everybody: &mut Everybody, printer: &mut Printer) -> Result<(), Failure> {
+    let is_single = everybody.about(None).len() == 1;
+    let client = everybody.first()?;
     let events = client.topics().events();
     client.follow(vec![events])?;
-    let mut past = Vec::new();
-    fetch(args, client, args.limit, |page| {
-        past.extend(page.iter().map(|event| event.get().to_owned()));
-        Ok(())
-    })?;
+    let (mut past, _said) = merge(args, everybody, args.limit)?;
     past.reverse();
-    let latest = past.iter().filter_map(|event| Entry::read(event)?.seq).max();
-    let mut shown = Shown { latest, live: BTreeSet::new() };
+    let mut shown = Shown::default();
+    for entry in past.iter().filter_map(|event| Entry::read(event)) {
+        let latest = shown.latest.entry(entry.gateway).or_default();
+        *latest = (*latest).max(entry.seq.unwrap_or(0));
+    }
+    let client = everybody.first()?;
     printer.print(past.iter().map(String::as_str))?;
     let filter = Filter::new(args);
     let status = client.topics().status();
@@ -150,7 +172,8 @@ fn follow(args: &Args, client: &mut Client, printer: &mut Printer) -> Result<(),
         let Some(message) = client.next(TICK)? else { continue };
         if message.topic == status {
             let is_online = client.status().is_some_and(|status| status.state == "online");
-            if is_online != was_online {
+            // Of several instances this is one, and the others go on.
+            if is_online != was_online && is_single {
                 say(if is_online { "the daemon is online again" } else { "the daemon is offline; waiting for it" });
             }
             was_online = is_online;
@@ -161,24 +184,24 @@ fn follow(args: &Args, client: &mut Client, printer: &mut Printer) -> Result<(),
 }
 
 /// Which events were shown.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shown {
-    /// The newest of the past.
-    latest: Option<u64>,
+    /// The newest of the past, of each instance.
+    latest: BTreeMap<String, u64>,
     /// Numbers of those that came since.
-    live: BTreeSet<u64>,
+    live: BTreeSet<(u64, String)>,
 }
 
 impl Shown {
     /// Whether it is new.
-    fn is_first(&mut self, seq: u64) -> bool {
-        if self.latest.is_some_and(|latest| seq <= latest) {
+    fn is_first(&mut self, gateway: &str, seq: u64) -> bool {
+        if self.latest.get(gateway).is_some_and(|latest| seq <= *latest) {
             return false;
         }
         if self.live.len() >= REMEMBERED {
             self.live.pop_first();
         }
-        self.live.insert(seq)
+        self.live.insert((seq, gateway.to_owned()))
     }
 }
 
@@ -224,7 +247,7 @@ impl<'a> Filter<'a> {
             && self.thing.fits(&entry.thing)
             && (state.is_empty() || state.iter().any(|state| state == entry.becomes()))
             && occurrence.is_none_or(|occurrence| entry.occurrence == Some(occurrence));
-        (fits && entry.seq.is_none_or(|seq| shown.is_first(seq))).then_some(text)
+        (fits && entry.seq.is_none_or(|seq| shown.is_first(&entry.gateway, seq))).then_some(text)
     }
 }
 
@@ -296,10 +319,10 @@ mod tests {
 
     #[test]
     fn what_comes_twice_is_shown_once() {
-        let mut shown = Shown { latest: Some(7), live: BTreeSet::new() };
-        assert_eq!([7, 8, 8, 10, 9, 10].map(|seq| shown.is_first(seq)), [false, true, false, true, true, false]);
+        let mut shown = Shown { latest: BTreeMap::from([("gw".to_owned(), 7)]), live: BTreeSet::new() };
+        assert_eq!([7, 8, 8, 10, 9, 10].map(|seq| shown.is_first("gw", seq)), [false, true, false, true, true, false]);
         for seq in 11..20_000 {
-            assert!(shown.is_first(seq));
+            assert!(shown.is_first("gw", seq));
         }
         assert_eq!(shown.live.len(), REMEMBERED);
     }

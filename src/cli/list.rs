@@ -1,11 +1,11 @@
 //! `annunciator list`: the alarms of a running daemon and how they are.
 
 use super::Failure;
-use super::remote::{Remote, accepted, print_table, put};
+use super::remote::{Remote, accepted, ask_each, print_table, put};
 use super::states::AlarmState;
 use super::table::Cell;
 use super::terminal::{Paper, json_line};
-use crate::client::Command;
+use crate::client::{Client, Command};
 use crate::clock;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -37,9 +37,17 @@ struct Page {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
-    let paper = Paper::stdout();
+    let mut everybody = args.remote.open_all()?;
     let mut rows = Vec::new();
+    let (_, outcome) = ask_each(everybody.about(args.alarm.as_deref()), |client| fetch(args, client, &mut rows))?;
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let rows: Vec<[Cell; 6]> = rows.into_iter().map(|(_, row)| row).collect();
+    print_table(["SEVERITY", "STATE", "ALARM", "CHANGED", "VALUE", "TITLE"], &rows, Paper::stdout())?;
+    outcome
+}
+
+/// Asks one instance for its alarms, page by page. JSON is written as it comes; rows are kept, with the alarm's id.
+fn fetch(args: &Args, client: &mut Client, rows: &mut Vec<(String, [Cell; 6])>) -> Result<(), Failure> {
     let mut after = None;
     loop {
         let mut command = Command::new();
@@ -52,16 +60,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             if args.json {
                 std::io::stdout().write_all(json_line(alarm.get()).as_bytes())?;
             } else {
-                rows.push(row(&serde_json::from_str(alarm.get())?));
+                let state: AlarmState = serde_json::from_str(alarm.get())?;
+                let row = row(&state);
+                rows.push((state.alarm, row));
             }
         }
         // A page that brings nothing would be asked for again for ever.
         match page.next.filter(|_| !page.alarms.is_empty()) {
             Some(next) => after = Some(next),
-            None => break,
+            None => return Ok(()),
         }
     }
-    print_table(["SEVERITY", "STATE", "ALARM", "CHANGED", "VALUE", "TITLE"], &rows, paper)
 }
 
 fn row(alarm: &AlarmState) -> [Cell; 6] {

@@ -1,6 +1,6 @@
 //! `annunciator reload`: the running daemon reads its configuration again.
 
-use super::remote::{Remote, accepted, print_json, print_table};
+use super::remote::{Remote, accepted, ask_each, print_json, print_table};
 use super::table::Cell;
 use super::terminal::{Look, Paper, printable};
 use super::{Failure, say};
@@ -46,8 +46,12 @@ struct Problem {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
-    let reply = client.request("reload", Command::new())?;
+    let mut everybody = args.remote.open_all()?;
+    let (_, outcome) = ask_each(everybody.about(None), |client| show(args, client.request("reload", Command::new())?))?;
+    outcome
+}
+
+fn show(args: &Args, reply: Reply) -> Result<(), Failure> {
     let is_rejected = reply.error().is_some() && has_problems(&reply)?;
     if args.json {
         let printed = print_json(reply);

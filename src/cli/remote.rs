@@ -3,8 +3,10 @@
 use super::terminal::{Paper, json_line};
 use super::{ConfigArg, Failure, say};
 use crate::client::{Client, Command, Reply, Trouble};
-use crate::config::{Config, parse_duration};
+use crate::config::{Config, Shard, parse_duration};
+use crate::model::owner_of_alarm;
 use crate::time::Span;
+use crate::wire::topics::Topics;
 use anyhow::anyhow;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,13 +23,22 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// Connects as the configuration says. What it warns of is for `check`.
-    pub(super) fn open(&self) -> Result<Client, Failure> {
+    /// Connects to everybody who has a part in the gateway.
+    pub(super) fn open_all(&self) -> Result<Everybody, Failure> {
         let config = self.load()?;
-        self.connect(&config)
+        let Some(Shard { count, .. }) = config.gateway.shard else {
+            return Ok(Everybody { clients: vec![self.connect(&config)?] });
+        };
+        let instance = |index| {
+            let mut config = config.clone();
+            config.gateway.topics = Topics::of_shard(&config.gateway.base, index);
+            config.gateway.shared_id = format!("{}/{index}", config.gateway.shared_id);
+            self.connect(&config)
+        };
+        Ok(Everybody { clients: (0..count).map(instance).collect::<Result<_, _>>()? })
     }
 
-    /// Reads the configuration, which is the daemon's own.
+    /// Reads the configuration, which is the daemon's own. What it warns of is for `check`.
     pub(super) fn load(&self) -> Result<Config, Failure> {
         Config::load(&self.config.config).map(|(config, _)| config).map_err(|problems| {
             say(&problems.to_text());
@@ -45,6 +56,52 @@ impl Remote {
             Failure::Run(trouble.into())
         })
     }
+}
+
+/// Everybody who can be asked: the daemon, or all of several instances.
+pub(super) struct Everybody {
+    clients: Vec<Client>,
+}
+
+impl Everybody {
+    /// Those who have a say about an alarm or a pattern.
+    pub(super) fn about(&mut self, alarm: Option<&str>) -> &mut [Client] {
+        let count = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let owner = alarm.and_then(|alarm| owner_of_alarm(alarm, count));
+        match owner.and_then(|owner| usize::try_from(owner).ok()) {
+            Some(owner) => self.clients.get_mut(owner..=owner).unwrap_or_default(),
+            None => &mut self.clients,
+        }
+    }
+
+    /// The one that does what has to be done once.
+    pub(super) fn first(&mut self) -> Result<&mut Client, Failure> {
+        self.clients.first_mut().ok_or_else(|| Failure::Run(anyhow!("there is nobody to ask")))
+    }
+}
+
+/// Asks one after the other. What some of several cannot answer keeps none of the others from being asked: it is said,
+/// and ends in failure after everything else.
+pub(super) fn ask_each<T>(
+    clients: &mut [Client],
+    mut ask: impl FnMut(&mut Client) -> Result<T, Failure>,
+) -> Result<(Vec<T>, Result<(), Failure>), Failure> {
+    let (count, mut answers, mut silent) = (clients.len(), Vec::new(), 0);
+    for client in clients {
+        match ask(client) {
+            Ok(answer) => answers.push(answer),
+            Err(Failure::Run(error)) if count > 1 && error.downcast_ref::<std::io::Error>().is_none() => {
+                say(&format!("annunciator: {error:#}"));
+                silent += 1;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    let outcome = match silent {
+        0 => Ok(()),
+        _ => Err(Failure::Run(anyhow!("{silent} of {count} instances have not answered; this is not everything"))),
+    };
+    Ok((answers, outcome))
 }
 
 /// Who changes something, and why.

@@ -1,7 +1,7 @@
 //! `annunciator stats`: how well the alarms of a running daemon serve people.
 
 use super::Failure;
-use super::remote::{Remote, accepted, print_json};
+use super::remote::{Remote, accepted, ask_each, print_json};
 use super::table::{Cell, render};
 use super::terminal::{Look, Paper, local_time, printable};
 use crate::client::Command;
@@ -67,15 +67,22 @@ struct Stale {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
-    let reply = client.request("stats", Command::new())?;
-    if args.json {
-        return print_json(reply);
-    }
-    let stats: Stats = accepted(reply)?.read()?;
+    let mut everybody = args.remote.open_all()?;
+    let (_, outcome) = ask_each(everybody.about(None), |client| {
+        let reply = client.request("stats", Command::new())?;
+        if args.json { print_json(reply) } else { show(&accepted(reply)?.read()?, client.gateway()) }
+    })?;
+    outcome
+}
+
+fn show(stats: &Stats, gateway: &str) -> Result<(), Failure> {
     let paper = Paper::stdout();
     let mut text = format!("From {} to {}\n\n", local_time(&stats.from), local_time(&stats.to));
-    text.push_str(&render(["FIGURE", "VALUE", "TARGET", ""], &figures(&stats), paper));
+    // One of several instances.
+    if gateway.contains('/') {
+        text.insert_str(0, &format!("{}\n", printable(gateway)));
+    }
+    text.push_str(&render(["FIGURE", "VALUE", "TARGET", ""], &figures(stats), paper));
     let alarms = alarms(&stats.worst);
     if !alarms.is_empty() {
         text.push('\n');

@@ -26,10 +26,10 @@ struct Tested {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
+    let mut everybody = args.remote.open_all()?;
     let mut command = Command::new();
     put(&mut command, "reaction", Some(args.reaction.as_str()));
-    let reply = client.request("test-reaction", command)?;
+    let reply = everybody.first()?.request("test-reaction", command)?;
     if args.json {
         return print_json(reply);
     }

@@ -6,7 +6,7 @@
 mod board;
 
 use super::remote::Remote;
-use super::terminal::{Paper, json_line};
+use super::terminal::{Paper, json_line, printable};
 use super::{Failure, say};
 use crate::client::{Client, Message, Trouble};
 use crate::clock;
@@ -42,9 +42,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let paper = Paper::stdout();
     let mut view: Box<dyn View> = if paper.is_terminal && !args.json {
         leave_on_signals()?;
-        Box::new(Screen::enter(paper, &config.gateway.id)?)
+        Box::new(Screen::enter(paper, Board::of(&config.gateway))?)
     } else {
-        Box::new(Lines { board: Board::new(&config.gateway.id), is_json: args.json, was_online: None })
+        Box::new(Lines { board: Board::of(&config.gateway), is_json: args.json, was: None })
     };
     loop {
         let trouble = match look(&mut client, view.as_mut()) {
@@ -67,8 +67,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 fn open(args: &Args, config: &Config) -> Result<Client, Failure> {
     let mut client = args.remote.connect(config)?;
-    let alarms = client.topics().alarms();
-    client.follow(vec![alarms])?;
+    let topics = client.topics();
+    let mut filters = vec![topics.alarms()];
+    filters.extend(config.gateway.shard.map(|_| topics.every_status()));
+    client.follow(filters)?;
     Ok(client)
 }
 
@@ -109,9 +111,9 @@ struct Screen {
 }
 
 impl Screen {
-    fn enter(paper: Paper, gateway: &str) -> Result<Screen, Failure> {
+    fn enter(paper: Paper, board: Board) -> Result<Screen, Failure> {
         put(ENTER)?;
-        Ok(Screen { board: Board::new(gateway), paper, last: String::new() })
+        Ok(Screen { board, paper, last: String::new() })
     }
 }
 
@@ -124,8 +126,8 @@ impl Drop for Screen {
 
 impl View for Screen {
     fn take(&mut self, client: &Client, message: &Message) -> Result<(), Failure> {
-        if message.topic == client.topics().status() {
-            self.board.status = client.status().cloned();
+        if client.topics().is_status(&message.topic) {
+            self.board.take_status(message);
         } else {
             self.board.take(message);
         }
@@ -159,16 +161,20 @@ impl View for Screen {
 struct Lines {
     board: Board,
     is_json: bool,
-    was_online: Option<bool>,
+    /// What was said of the daemon.
+    was: Option<String>,
 }
 
 impl View for Lines {
     fn take(&mut self, client: &Client, message: &Message) -> Result<(), Failure> {
-        if message.topic == client.topics().status() {
-            let is_online = client.status().map(|status| status.state == "online");
-            if is_online != self.was_online && is_online.is_some() {
-                self.was_online = is_online;
-                say(if is_online == Some(true) { "the daemon is online" } else { "the daemon is offline" });
+        if client.topics().is_status(&message.topic) {
+            self.board.take_status(message);
+            let state = self.board.status().map(|status| status.state);
+            if state != self.was
+                && let Some(state) = &state
+            {
+                say(&format!("the daemon is {}", printable(state)));
+                self.was = Some(state.clone());
             }
             return Ok(());
         }

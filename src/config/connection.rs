@@ -1,5 +1,6 @@
 //! `[mqtt]`: how the broker is reached.
 
+use super::Gateway;
 use super::reader::Table;
 use super::report::{Problem, Problems};
 use super::secret::Secret;
@@ -59,7 +60,7 @@ pub struct Tls {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-pub(super) fn compile(table: &Table<'_, '_>, gateway_id: &str, problems: &mut Problems) -> MqttSettings {
+pub(super) fn compile(table: &Table<'_, '_>, gateway: &Gateway, problems: &mut Problems) -> MqttSettings {
     let broker = table.text("url", problems).and_then(|url| {
         let help = "write mqtt://host:1883, mqtts://host:8883 for TLS, or ws:// and wss:// for WebSockets";
         let parsed = parse_url(&url).map_err(|message| {
@@ -99,7 +100,7 @@ pub(super) fn compile(table: &Table<'_, '_>, gateway_id: &str, problems: &mut Pr
         let help = "MQTT knows no password without a user name: add username";
         problems.add(Problem::error(table.place("password"), "password without username", help));
     }
-    let client_id = table.text("client_id", problems).unwrap_or_else(|| format!("annunciator-{gateway_id}"));
+    let client_id = table.text("client_id", problems).unwrap_or_else(|| format!("annunciator-{}", gateway.shared_id));
     if client_id.is_empty() {
         let help = "the session at the broker is found again by its name, so it needs one";
         problems.add(Problem::error(table.place("client_id"), "client_id is empty", help));
@@ -114,7 +115,11 @@ pub(super) fn compile(table: &Table<'_, '_>, gateway_id: &str, problems: &mut Pr
         web_socket,
         protocol,
         session_expiry,
-        client_id,
+        // Shards may have the same configuration and need a session each; who stands by for another one needs its session.
+        client_id: match gateway.shard.and_then(|shard| shard.index) {
+            Some(index) => format!("{client_id}-{index}"),
+            None => client_id,
+        },
         credentials: username.map(|username| Credentials { username, password }),
     }
 }

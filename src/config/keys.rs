@@ -171,7 +171,7 @@ pub const MQTT: Section = Section {
             Shape::Text,
             "",
             "Name of the session at the broker. It must not change, and no other client may use it. \
-             Default: annunciator-<gateway id>.",
+             Default: annunciator-<gateway id>. Shards add -<index>.",
         ),
         key("username", Shape::Text, "", "User name for the broker."),
         key("password", Shape::Secret, "", "Password for the broker."),
@@ -226,6 +226,44 @@ pub const HOME_ASSISTANT: Section = Section {
         "Home Assistant's discovery prefix; its own default is \"homeassistant\". Without it nothing is announced, and \
          what was announced before is taken back.",
     )],
+};
+
+/// `[shard]`
+pub const SHARD: Section = Section {
+    name: "shard",
+    repeated: false,
+    doc: "Several instances that share the things of one gateway.",
+    keys: &[
+        key(
+            "index",
+            Shape::Scalar,
+            "",
+            "Which of the instances this is, from 0. \"hostname\" takes the number at the end of the host name, as the pods \
+             of a StatefulSet have it; \"$NAME\" takes a variable of the environment.",
+        ),
+        key(
+            "count",
+            Shape::Integer(1, 1_024),
+            "1",
+            "How many instances there are, the same for all. Stop all of them before it changes.",
+        ),
+    ],
+};
+
+/// `[standby]`
+pub const STANDBY: Section = Section {
+    name: "standby",
+    repeated: false,
+    doc: "Several instances of which one works and the others wait until it is gone.",
+    keys: &[
+        key("name", Shape::Text, "", "What tells this instance from the others. Without it there is no standby."),
+        key(
+            "after",
+            Shape::Duration,
+            "\"15s\"",
+            "How long nothing may be heard of the one that works before another one takes over. 1s to 1d.",
+        ),
+    ],
 };
 
 /// `[[source]]`
@@ -347,8 +385,8 @@ pub const ALARM: Section = Section {
 };
 
 /// All sections, in the order of the reference file.
-pub const SECTIONS: [&Section; 10] =
-    [&GATEWAY, &MQTT, &HTTP, &HOME_ASSISTANT, &SMTP, &SOURCE, &TEMPLATE, &REACTION, &ALARM, &ANOMALY];
+pub const SECTIONS: [&Section; 12] =
+    [&GATEWAY, &MQTT, &SHARD, &STANDBY, &HTTP, &HOME_ASSISTANT, &SMTP, &SOURCE, &TEMPLATE, &REACTION, &ALARM, &ANOMALY];
 
 /// The sections that files in `conf.d` may have, too.
 pub const ADDITIONS: [&Section; 4] = [&TEMPLATE, &REACTION, &ALARM, &ANOMALY];

@@ -144,10 +144,12 @@ impl Daemon {
         let view = self.engine.view(alarm);
         let (prefix, payload) = match (prefixes.obsolete.first(), &prefixes.current) {
             (Some(obsolete), _) => (obsolete, Bytes::new()),
-            (None, Some(current)) => (current, home_assistant::render(view, &gateway.id, &gateway.topics).into()),
+            (None, Some(current)) => {
+                (current, home_assistant::render(view, &gateway.shared_id, &gateway.topics).into())
+            }
             (None, None) => return None,
         };
-        let topic = home_assistant::topic(prefix, &gateway.id, &view.facts().id);
+        let topic = home_assistant::topic(prefix, &gateway.shared_id, &view.facts().id);
         Some(Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() })
     }
 
@@ -174,7 +176,7 @@ impl Daemon {
 
     /// Whether the topic is one where we announce alarms.
     pub(super) fn is_announcement(&self, topic: &str) -> bool {
-        let gateway = &self.config.gateway.id;
+        let gateway = &self.config.gateway.shared_id;
         self.journal.prefixes.known().any(|prefix| home_assistant::is_own(prefix, gateway, topic))
     }
 }

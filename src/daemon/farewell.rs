@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How long a clean stop waits for the last proof that it could hear.
 const LAST_PROOF: Duration = Duration::from_secs(1);
 /// How long it may take to tell the broker what is left to tell.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(super) const FAREWELL: Duration = Duration::from_secs(3);
 
 impl Daemon {
     /// A clean stop: everything is written, the broker hears what is left and that we have gone.
@@ -85,7 +85,7 @@ impl Daemon {
     }
 
     /// What is on its way to somebody now would reach them twice if nobody waited for its end.
-    async fn let_attempts_end(&mut self) {
+    pub(super) async fn let_attempts_end(&mut self) {
         let end = async {
             while self.reacting.is_busy() {
                 tokio::select! {

@@ -144,7 +144,10 @@ impl Daemon {
         if let Some(verb) = topics.verb(topic) {
             // An empty one: somebody has deleted a retained message. A source's filter may cover commands, too.
             if !payload.is_empty() && self.config.gateway.commands {
+                let is_for_us = topics.is_addressed(topic);
                 match self.admit(verb, inbound, now.wall) {
+                    Ok(Request { command, .. })
+                        if !is_for_us && !operate::is_ours(self.config.model.share, &command) => {}
                     Ok(request) => self.command(request, reply_to.clone(), now),
                     Err(refusal) => self.replies.push(refusal),
                 }
@@ -229,6 +232,7 @@ impl Daemon {
             tracing::warn!(reason, "cannot connect");
         }
         self.engine.handle(Input::LinkDown, now, &mut self.step);
+        self.has_lost_its_place = self.config.gateway.standby.is_some();
         self.journal.outbox.disconnected();
         self.reacting.disconnected(self.clock.now());
     }

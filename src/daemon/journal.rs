@@ -8,6 +8,7 @@ use super::discovery::Prefixes;
 use super::filters::Filters;
 use super::reacting::Reacting;
 use super::repeats::Repeats;
+use super::vigil::Heritage;
 use crate::clock::{Clock, Machine, ThisMachine};
 use crate::config::{Config, Gateway};
 use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
@@ -66,19 +67,25 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the store and puts the engine and the time line back to where they were.
-    pub(super) fn open(config: &Config, step: &mut Step) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
+    pub(super) fn open(
+        config: &Config,
+        heritage: &Heritage,
+        step: &mut Step,
+    ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let start = |store| Keeper::start(store).context("cannot start the store's thread");
         let machine = Box::new(ThisMachine);
         let state_dir = &config.gateway.state_dir;
         match DiskStore::open(state_dir) {
-            Ok(Opened { store, trouble }) => Journal::recover(config, Box::new(store), trouble, machine, start, step),
+            Ok(Opened { store, trouble }) => {
+                Journal::recover(config, Box::new(store), trouble, heritage, machine, start, step)
+            }
             Err(error @ OpenError::InUse(_)) => Err(error.into()),
             Err(OpenError::Io(error)) => {
                 tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
                 let store = LateStore::new(state_dir);
                 let is_known = store.is_known();
                 let (mut journal, clock, mut engine, reactors) =
-                    Journal::recover(config, Box::new(store), None, machine, start, step)?;
+                    Journal::recover(config, Box::new(store), None, heritage, machine, start, step)?;
                 if !is_known {
                     // Numbers that may have been given out must not be given out again; microseconds since 1970 are
                     // beyond every number that is counted up to.
@@ -95,12 +102,13 @@ impl Journal {
         config: &Config,
         mut store: Box<dyn Store>,
         mut trouble: Option<String>,
+        heritage: &Heritage,
         machine: Box<dyn Machine>,
         keep: impl FnOnce(Box<dyn Store>) -> anyhow::Result<Keeper>,
         step: &mut Step,
     ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let gateway = config.gateway.clone();
-        let Recovered { position, alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
+        let Recovered { position, mut alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
         let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
         let filters = record::texts(store.as_mut(), record::FILTERS)?;
         let names = history::names(store.as_mut(), &mut damaged)?;
@@ -125,21 +133,38 @@ impl Journal {
         let now = clock.now();
         let outbox = restore_outbox(store.as_mut(), position.as_ref())?;
         let observed_until = position.as_ref().map(|position| position.observed_until);
-        let (engine, gone) = match &position {
-            Some(position) => {
-                let Position { next_seq, observed_until, .. } = position;
-                Engine::restore(config.model.clone(), alarms, *next_seq, *observed_until, now, step)
+        let handles = alarms.iter().map(|memory| memory.alarm.handle).max().unwrap_or(0);
+        let elsewhere = heritage.leave_to_others(&config.model, &mut alarms);
+        let inherited = heritage.take_over(&config.model, &mut alarms, handles, now);
+        let (mut engine, gone) = match &position {
+            None if inherited.is_empty() => (Engine::new(config.model.clone()), Vec::new()),
+            position => {
+                let (next_seq, observed_until) =
+                    position.as_ref().map_or((1, now.at), |p| (p.next_seq, p.observed_until));
+                Engine::restore(config.model.clone(), alarms, next_seq, observed_until, now, step)
             }
-            None => (Engine::new(config.model.clone()), Vec::new()),
         };
+        if !inherited.is_empty() || !elsewhere.is_empty() {
+            tracing::info!(taken = inherited.len(), left = elsewhere.len(), "alarms of other instances");
+            // What was taken over is on no disk yet.
+            engine.forget_stored();
+        }
         let recovered = reactions::recover_reactions(store.as_mut(), &config.reactions)?;
-        let reactors =
+        let (mut reacting, answers) =
             Reacting::start(config, recovered, &engine, now).context("cannot start the reactions' thread")?;
+        let mut repeats = Repeats::restore(first_packet, packets);
+        if heritage.is_of_another {
+            reacting.forget_courses();
+            // What the other one has evaluated since is not known.
+            repeats.connected(false);
+        }
+        reacting.take_over(&inherited, &engine, now);
+        let reactors = (reacting, answers);
         let mut journal = Journal {
             keeper: keep(store)?,
             gateway,
             outbox,
-            repeats: Repeats::restore(first_packet, packets),
+            repeats,
             chronicle: Chronicle::restore(
                 names,
                 position.map_or(0..0, |position| position.history),
@@ -149,7 +174,7 @@ impl Journal {
             prefixes: Prefixes::restore(prefixes, config.home_assistant.clone()),
             filters: Filters::restore(filters, &super::wanted(config)),
             farewells: Vec::new(),
-            gone: Vec::new(),
+            gone: elsewhere,
             opening: trouble,
             failure: None,
             commits: 0,
@@ -175,7 +200,7 @@ impl Journal {
         let gateway = &self.gateway;
         for memory in &gone {
             // First the sensor that looks at the topic, then the topic.
-            self.farewells.extend(self.prefixes.farewells(&gateway.id, &memory.facts.id));
+            self.farewells.extend(self.prefixes.farewells(&gateway.shared_id, &memory.facts.id));
             self.farewells.push(Letter {
                 topic: Arc::from(gateway.topics.alarm(&memory.facts.id)),
                 payload: Bytes::new(),

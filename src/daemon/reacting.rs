@@ -22,6 +22,7 @@ use crate::store::Batch;
 use crate::store::record::reactions::{self as records, RecoveredReactions};
 use crate::time::{Moment, Now, Span};
 use crate::wire;
+use crate::wire::inheritance;
 use crate::wire::topics::Topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -172,6 +173,23 @@ impl Reacting {
         }
         self.settle();
         self.report(now);
+    }
+
+    /// Goes on with alarms that another instance has activated.
+    pub(super) fn take_over(&mut self, alarms: &[&inheritance::Alarm], engine: &Engine, now: Now) {
+        for alarm in alarms {
+            let Some(ix) = engine.find(alarm.id().as_str()) else { continue };
+            let view = engine.view(ix);
+            let Some((event, gateway)) = alarm.activation(view.facts()) else { continue };
+            let named = self.named(&event.alarm.id, Some(ix), engine);
+            let occasion = Arc::new(Occasion::of(&event, Some(view), gateway, None));
+            self.schedule.take_over(&event, &occasion, &named, &self.reactions, now);
+        }
+    }
+
+    /// Another instance has worked since: what was to be told of alarms then is told by that one.
+    pub(super) fn forget_courses(&mut self) {
+        self.schedule.forget(&self.reactions);
     }
 
     /// Goes on under another configuration. What is on its way is finished by the old one.

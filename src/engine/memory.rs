@@ -263,7 +263,7 @@ impl Engine {
         }
         let covers =
             |d: &AlarmDefinition| d.property == facts.property && d.level == facts.level && d.covers(&facts.thing);
-        let index = self.model.definitions.iter().position(covers)?;
+        let index = self.model.definitions.iter().position(covers).filter(|_| self.model.share.has(&facts.thing))?;
         let thing = self.roster.add_thing(&facts.thing);
         Some(self.add_alarm(DefinitionIx(number(index)), thing))
     }

@@ -32,6 +32,8 @@ pub(super) struct Poller<C> {
     events: mpsc::Sender<Heard>,
     /// How long the library may take to connect.
     longest_connect: Duration,
+    /// Whether it connects again after a break.
+    comes_back: bool,
     /// Messages that came before all subscriptions were answered: they are later than the end of the gap.
     early: Vec<Inbound>,
     early_bytes: usize,
@@ -48,12 +50,19 @@ pub(super) struct Poller<C> {
 }
 
 impl<C: Connection> Poller<C> {
-    pub(super) fn new(connection: C, link: Link, events: mpsc::Sender<Heard>, longest_connect: Duration) -> Poller<C> {
+    pub(super) fn new(
+        connection: C,
+        link: Link,
+        events: mpsc::Sender<Heard>,
+        longest_connect: Duration,
+        comes_back: bool,
+    ) -> Poller<C> {
         Poller {
             connection,
             link,
             events,
             longest_connect,
+            comes_back,
             early: Vec::new(),
             early_bytes: 0,
             answer_by: Instant::now(),
@@ -271,7 +280,7 @@ impl<C: Connection> Poller<C> {
                 if since.elapsed() >= LASTING { 0 } else { self.failures.min(FAILURES_OF_A_BROKER_THAT_IS_THERE) };
         }
         let silent_since = std::mem::take(&mut self.unanswered_ping).then_some(self.last_heard);
-        if self.tell(LinkEvent::Down { reason, silent_since }).await.is_err() {
+        if self.tell(LinkEvent::Down { reason, silent_since }).await.is_err() || !self.comes_back {
             return false;
         }
         tokio::time::sleep(pause(self.failures)).await;

@@ -12,13 +12,13 @@ use rumqttc::{
 use std::time::Duration;
 
 /// Both halves of a connection that is not made yet.
-pub(super) fn open(settings: &MqttSettings, will: Outbound) -> Result<(AsyncClient, Session), String> {
+pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Result<(AsyncClient, Session), String> {
     let (address, transport) = route::to_broker(settings)?;
     let mut options = MqttOptions::new(&settings.client_id, address, settings.port);
     options
         .set_transport(transport)
         .set_keep_alive(settings.keep_alive.to_std())
-        .set_clean_session(false)
+        .set_clean_session(!is_kept)
         .set_manual_acks(true)
         .set_inflight(LIBRARY_WINDOW)
         .set_max_packet_size(usize::try_from(MAX_INBOUND_PACKET).unwrap_or(usize::MAX), MAX_OUTBOUND_PACKET)

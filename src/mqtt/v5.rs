@@ -18,19 +18,19 @@ use std::time::Duration;
 const RECEIVE_MAXIMUM: u16 = 4_096;
 
 /// Both halves of a connection that is not made yet.
-pub(super) fn open(settings: &MqttSettings, will: Outbound) -> Result<(AsyncClient, Session), String> {
+pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Result<(AsyncClient, Session), String> {
     let (address, transport) = route::to_broker(settings)?;
     let mut options = MqttOptions::new(&settings.client_id, address, settings.port);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
-    let session_expiry = settings.session_expiry.to_std().as_secs();
+    let session_expiry = if is_kept { settings.session_expiry.to_std().as_secs() } else { 0 };
     // No topic aliases: the library reports a message before it has put the topic in its place.
     options
         .set_transport(transport)
         .set_network_options(network)
         .set_connection_timeout(settings.connect_timeout.to_std().as_secs())
         .set_keep_alive(settings.keep_alive.to_std())
-        .set_clean_start(false)
+        .set_clean_start(!is_kept)
         .set_session_expiry_interval(Some(u32::try_from(session_expiry).unwrap_or(u32::MAX)))
         .set_manual_acks(true)
         .set_outgoing_inflight_upper_limit(LIBRARY_WINDOW)

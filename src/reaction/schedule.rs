@@ -38,6 +38,20 @@ pub struct Course {
     pub waiting: Option<u64>,
 }
 
+impl Course {
+    fn begun(event: &Event, occasion: &Arc<Occasion>, first_at: Moment, asked_for: bool) -> Course {
+        Course {
+            occasion: occasion.clone(),
+            thing: event.alarm.thing.clone(),
+            severity: event.alarm.severity,
+            first_at,
+            next: asked_for.then_some(0),
+            delivered: false,
+            waiting: None,
+        }
+    }
+}
+
 /// What the schedule asks of the queue.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
@@ -89,8 +103,7 @@ impl Schedule {
         for ix in named {
             let Some(reaction) = reactions.get(*ix) else { continue };
             let plan = &reaction.plan;
-            let fits = plan.severities.contains(&event.alarm.severity)
-                && (plan.things.is_empty() || plan.things.iter().any(|thing| thing.covers(&event.alarm.thing)));
+            let fits = fits(plan, event);
             let id = (alarm.clone(), *ix);
             let asked_for = fits && plan.on.contains(&transition);
             if transition == Transition::Activated {
@@ -101,15 +114,9 @@ impl Schedule {
                     let severity = event.alarm.severity;
                     self.put(id, Some(Course { occasion: occasion.clone(), severity, ..told }), plan);
                 } else if fits {
-                    let course = Course {
-                        occasion: occasion.clone(),
-                        thing: event.alarm.thing.clone(),
-                        severity: event.alarm.severity,
-                        first_at: at + plan.initial,
-                        next: asked_for.then_some(0),
-                        delivered: self.courses.get(&id).is_some_and(|course| course.delivered),
-                        waiting: None,
-                    };
+                    let delivered = self.courses.get(&id).is_some_and(|course| course.delivered);
+                    let begun = Course::begun(event, occasion, at + plan.initial, asked_for);
+                    let course = Course { delivered, ..begun };
                     self.put(id, Some(course), plan);
                 }
                 continue;
@@ -149,6 +156,39 @@ impl Schedule {
                 Some(_) if ends => self.put(id, None, plan),
                 Some(course) => self.put(id, Some(Course { next: None, ..course }), plan),
                 None => {}
+            }
+        }
+    }
+
+    /// Goes on with an alarm that another instance has activated by this event. Who had to be told until now has been: by
+    /// that one, or they will be when it is back. Repeats go on, and what is due later comes.
+    pub fn take_over(
+        &mut self,
+        event: &Event,
+        occasion: &Arc<Occasion>,
+        named: &[ReactionIx],
+        reactions: &Reactions,
+        now: Now,
+    ) {
+        for ix in named {
+            let Some(reaction) = reactions.get(*ix).filter(|reaction| fits(&reaction.plan, event)) else { continue };
+            let plan = &reaction.plan;
+            let asked_for = plan.on.contains(&Transition::Activated);
+            let mut course = Course::begun(event, occasion, now.moment(event.at).min(now.at) + plan.initial, asked_for);
+            if asked_for && course.first_at <= now.at {
+                course.next = following(plan, course.first_at, 0, now.at);
+                course.delivered = true;
+            }
+            self.put((event.alarm.id.clone(), *ix), Some(course), plan);
+        }
+    }
+
+    /// Somebody else goes on with all of it.
+    pub fn forget(&mut self, reactions: &Reactions) {
+        let ids: Vec<CourseId> = self.courses.keys().cloned().collect();
+        for id in ids {
+            if let Some(reaction) = reactions.get(id.1) {
+                self.put(id, None, &reaction.plan);
             }
         }
     }
@@ -311,6 +351,12 @@ impl Schedule {
             self.due.remove(&(due_at(plan, course.first_at, next), id.clone()));
         }
     }
+}
+
+/// Whether a reaction is for alarms like that of an event at all.
+fn fits(plan: &Plan, event: &Event) -> bool {
+    plan.severities.contains(&event.alarm.severity)
+        && (plan.things.is_empty() || plan.things.iter().any(|thing| thing.covers(&event.alarm.thing)))
 }
 
 /// What an event means for reactions. To acknowledge an occurrence that has idled changes no state, and is told all the

@@ -74,7 +74,8 @@ pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> 
         active: view.state().is_active(),
         occurrence: view.occurrence(),
         since: view.since().map(Rfc3339),
-        seq: last.map(|l| l.seq),
+        // One that was taken over from another instance has none under our name.
+        seq: last.map(|l| l.seq).filter(|seq| *seq > 0),
         at: last.map(|l| Rfc3339(l.at)),
         time: last.and_then(|l| doubt(l.at)),
         cause: last.map(|l| l.cause.as_str()),

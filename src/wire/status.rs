@@ -90,6 +90,31 @@ pub fn offline(gateway: &str) -> Vec<u8> {
     to_bytes(&Offline { state: "offline", gateway, version: env!("CARGO_PKG_VERSION") })
 }
 
+/// What an instance says of itself while another one works.
+pub(crate) fn of_standby(state: &str, gateway: &str) -> Vec<u8> {
+    to_bytes(&Offline { state, gateway, version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Who has published a status, and whether it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// The name of the instance.
+    pub(crate) gateway: String,
+    /// Whether it works.
+    pub(crate) is_online: bool,
+}
+
+/// Reads a status; none: it was deleted, or nobody of us has written it.
+pub(crate) fn read(payload: &[u8]) -> Option<Said> {
+    #[derive(serde::Deserialize)]
+    struct Payload {
+        state: String,
+        gateway: String,
+    }
+    let Payload { state, gateway } = serde_json::from_slice(payload).ok()?;
+    Some(Said { gateway, is_online: state == "online" })
+}
+
 #[derive(Serialize)]
 struct FaultPayload<'a> {
     topic: &'a str,

@@ -64,20 +64,54 @@ pub fn decode(level: &str) -> Cow<'_, str> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
     base: String,
+    /// Where one of several instances has what only it can say; otherwise the base.
+    own: String,
 }
 
+/// What belongs to one of several instances is below this level.
+const SHARDS: &str = "shards";
 /// The verbs that the daemon listens for are the last level under this one.
 const COMMANDS: &str = "commands";
 
 impl Topics {
     /// The topics under `base`.
     pub fn new(base: &str) -> Topics {
-        Topics { base: base.to_owned() }
+        Topics { base: base.to_owned(), own: base.to_owned() }
+    }
+
+    /// The topics of one of several instances under `base`. Alarms, events, answers and reports of reactions are where
+    /// those of a single one would be; what an instance says of itself is below a level with its index.
+    ///
+    /// ```
+    /// # use annunciator::wire::topics::Topics;
+    /// let topics = Topics::of_shard("annunciator/gw-01", 2);
+    /// assert_eq!(topics.status(), "annunciator/gw-01/shards/2/status");
+    /// assert_eq!(topics.events(), "annunciator/gw-01/events/#");
+    /// ```
+    pub fn of_shard(base: &str, index: u32) -> Topics {
+        Topics { base: base.to_owned(), own: format!("{base}/{SHARDS}/{index}") }
+    }
+
+    /// The filter for what all of several instances say of themselves on their [`Topics::status`].
+    pub fn every_status(&self) -> String {
+        format!("{}/{SHARDS}/+/status", self.base)
+    }
+
+    /// Whether an instance, or the only one, says on this topic how it is.
+    pub fn is_status(&self, topic: &str) -> bool {
+        let below = topic.strip_prefix(self.base.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let of_shard = |rest: &str| rest.strip_prefix(SHARDS)?.strip_prefix('/')?.strip_suffix("/status").map(drop);
+        below.is_some_and(|rest| rest == "status" || of_shard(rest).is_some())
+    }
+
+    /// Where an instance says that it stands by.
+    pub fn standby(&self, name: &str) -> String {
+        format!("{}/standby/{name}", self.own)
     }
 
     /// Whether the daemon is there, and how it is. Retained; also the last will.
     pub fn status(&self) -> String {
-        format!("{}/status", self.base)
+        format!("{}/status", self.own)
     }
 
     /// An alarm's present state. Retained.
@@ -95,6 +129,12 @@ impl Topics {
         format!("{}/events/#", self.base)
     }
 
+    /// Where the state of the alarm is whose events are on this topic, if it is one of events.
+    pub(crate) fn alarm_of_event(&self, topic: &str) -> Option<String> {
+        let id = topic.strip_prefix(self.base.as_str())?.strip_prefix("/events/")?;
+        Some(format!("{}/alarms/{id}", self.base))
+    }
+
     /// The filter for the states of all alarms.
     pub fn alarms(&self) -> String {
         format!("{}/alarms/#", self.base)
@@ -102,12 +142,12 @@ impl Topics {
 
     /// Inputs that could not be used.
     pub fn faults(&self) -> String {
-        format!("{}/faults", self.base)
+        format!("{}/faults", self.own)
     }
 
     /// Counters and gauges. Retained.
     pub fn metrics(&self) -> String {
-        format!("{}/metrics", self.base)
+        format!("{}/metrics", self.own)
     }
 
     /// What became of a reaction's deliveries.
@@ -124,7 +164,7 @@ impl Topics {
 
     /// Where the daemon listens to itself.
     pub fn probe(&self) -> String {
-        format!("{}/probe", self.base)
+        format!("{}/probe", self.own)
     }
 
     /// Answers to commands.
@@ -132,9 +172,9 @@ impl Topics {
         format!("{}/replies", self.base)
     }
 
-    /// Where the daemon takes the commands of one verb.
+    /// Where the daemon takes the commands of one verb; of several instances this one alone.
     pub fn command(&self, verb: &str) -> String {
-        format!("{}/{COMMANDS}/{verb}", self.base)
+        format!("{}/{COMMANDS}/{verb}", self.own)
     }
 
     /// Whether an answer may go to the response topic that somebody has given with a command.
@@ -169,9 +209,16 @@ impl Topics {
         Ok(())
     }
 
-    /// The filter for all commands.
-    pub fn commands(&self) -> String {
-        format!("{}/{COMMANDS}/#", self.base)
+    /// The filters for all commands: those for everybody, and of several instances those for this one.
+    pub fn commands(&self) -> Vec<String> {
+        let mut filters = vec![format!("{}/{COMMANDS}/#", self.base), format!("{}/{COMMANDS}/#", self.own)];
+        filters.dedup();
+        filters
+    }
+
+    /// Whether a command on this topic is for this instance, whichever alarm it names.
+    pub fn is_addressed(&self, topic: &str) -> bool {
+        topic.strip_prefix(self.own.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Whether the topic is one of the gateway's own. What is published there is never taken for a value, even if a
@@ -189,6 +236,7 @@ impl Topics {
     /// assert_eq!(topics.verb("annunciator/gw-01/status"), None);
     /// ```
     pub fn verb<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        topic.strip_prefix(self.base.as_str())?.strip_prefix('/')?.strip_prefix(COMMANDS)?.strip_prefix('/')
+        let below = |base: &str| topic.strip_prefix(base)?.strip_prefix('/')?.strip_prefix(COMMANDS)?.strip_prefix('/');
+        below(&self.own).or_else(|| below(&self.base))
     }
 }

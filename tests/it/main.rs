@@ -16,6 +16,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
 mod anomaly;
+mod brokers;
 mod clock;
 mod commandline;
 mod configuration;
@@ -44,6 +45,8 @@ mod reload;
 mod roles;
 mod scores;
 mod service;
+mod shards;
+mod standby;
 mod streaming;
 mod support;
 mod tls;

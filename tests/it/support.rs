@@ -1,5 +1,6 @@
 //! Real parts for the tests: a mosquitto on a random port, the daemon as a process, a client that watches.
 
+pub mod brokers;
 pub mod operator;
 pub mod protocol;
 pub mod proxy;
@@ -202,6 +203,15 @@ impl Watcher {
         Watcher::with(options)
     }
 
+    /// One that sees this topic only: not every broker sends what is retained to who subscribes to more.
+    pub fn on(port: u16, topic: &str) -> Watcher {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("watcher-on-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        options.set_clean_session(true);
+        Watcher::subscribing(options, topic)
+    }
+
     /// A client whose session the broker keeps: it takes up where an earlier one with this name has ended.
     pub fn resume(port: u16, name: &str) -> Watcher {
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
@@ -221,11 +231,15 @@ impl Watcher {
     }
 
     fn with(options: MqttOptions) -> Watcher {
+        Watcher::subscribing(options, "#")
+    }
+
+    fn subscribing(options: MqttOptions, filter: &str) -> Watcher {
         let (client, connection) = Client::new(options, 100_000);
         let (sender, seen) = channel();
         let (ready, subscribed) = channel();
         std::thread::spawn(move || watch(connection, &sender, &ready));
-        client.subscribe("#", QoS::AtLeastOnce).unwrap();
+        client.subscribe(filter, QoS::AtLeastOnce).unwrap();
         subscribed.recv_timeout(PATIENCE).expect("the subscription is acknowledged");
         Watcher { client, seen, all: Vec::new(), looked_at: 0 }
     }

@@ -40,7 +40,7 @@ async fn broker(config: &Config) -> Vec<Finding> {
     let server = format!("broker {}:{}", mqtt.host, mqtt.port);
     let mut filters: Vec<(String, u8)> =
         config.sources.iter().flat_map(|source| source.filters().map(|filter| (filter, source.qos))).collect();
-    filters.push((topics.commands(), 1));
+    filters.extend(topics.commands().into_iter().map(|filter| (filter, 1)));
     let own = topics.samples();
     let visit = match visit(mqtt, &filters, &own).await {
         Ok(visit) => visit,

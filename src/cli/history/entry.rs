@@ -44,6 +44,8 @@ const CSV: [&str; 26] = [
 #[derive(Debug, Deserialize)]
 pub(super) struct Entry {
     pub(super) seq: Option<u64>,
+    #[serde(default)]
+    pub(super) gateway: String,
     pub(super) alarm: String,
     #[serde(default)]
     pub(super) thing: String,
@@ -73,6 +75,11 @@ impl Entry {
     /// None: it is no event.
     pub(super) fn read(json: &str) -> Option<Entry> {
         serde_json::from_str(json).ok()
+    }
+
+    /// When it happened.
+    pub(super) fn at(&self) -> Stamp {
+        Stamp::parse(&self.at).unwrap_or_default()
     }
 
     /// What the alarm is from then on.

@@ -4,6 +4,7 @@ use crate::cli::states::AlarmState;
 use crate::cli::table::{Cell, Columns};
 use crate::cli::terminal::{Look, Paper, cut, local_time, printable, recent_time};
 use crate::client::{Message, Status};
+use crate::config::Gateway;
 use crate::model::Severity;
 use crate::time::{Span, Stamp};
 use std::cmp::Reverse;
@@ -15,8 +16,10 @@ const HEAD: [&str; 7] = ["SEVERITY", "STATE", "SINCE", "FOR", "ALARM", "VALUE", 
 #[derive(Debug)]
 pub(super) struct Board {
     gateway: String,
-    /// What the daemon says of itself.
-    pub(super) status: Option<Status>,
+    /// How many instances the gateway has.
+    instances: usize,
+    /// What they say of themselves, by topic.
+    statuses: BTreeMap<String, Status>,
     /// Why nothing is heard, if nothing is.
     pub(super) trouble: Option<String>,
     /// By topic.
@@ -33,8 +36,46 @@ pub(super) struct Change {
 }
 
 impl Board {
-    pub(super) fn new(gateway: &str) -> Board {
-        Board { gateway: gateway.to_owned(), status: None, trouble: None, alarms: BTreeMap::new() }
+    pub(super) fn of(gateway: &Gateway) -> Board {
+        let instances = gateway.shard.map_or(1, |shard| usize::try_from(shard.count).unwrap_or(1));
+        Board::new(&gateway.shared_id, instances)
+    }
+
+    fn new(gateway: &str, instances: usize) -> Board {
+        Board {
+            gateway: gateway.to_owned(),
+            instances,
+            statuses: BTreeMap::new(),
+            trouble: None,
+            alarms: BTreeMap::new(),
+        }
+    }
+
+    /// Takes what an instance says of itself.
+    pub(super) fn take_status(&mut self, message: &Message) {
+        match serde_json::from_slice(&message.payload) {
+            Ok(status) => drop(self.statuses.insert(message.topic.clone(), status)),
+            // It was deleted: nothing is known any more.
+            Err(_) => drop(self.statuses.remove(&message.topic)),
+        }
+    }
+
+    /// What the daemon says of itself. Several are online when all are; what each of them has to say follows.
+    pub(super) fn status(&self) -> Option<Status> {
+        if self.instances == 1 {
+            return self.statuses.values().next().cloned();
+        }
+        let online = self.statuses.values().filter(|status| status.state == "online").count();
+        let is_complete = online >= self.instances;
+        let state = if is_complete { "online".to_owned() } else { format!("{online} of {} online", self.instances) };
+        let told = self.statuses.iter().flat_map(|(topic, status)| {
+            let name = topic.rsplit('/').nth(1).unwrap_or_default();
+            let away = (status.state != "online").then(|| format!("shard {name} is {}", status.state));
+            let problems = status.problems.iter().map(move |problem| format!("shard {name}: {problem}"));
+            away.into_iter().chain(problems)
+        });
+        let alarms = self.statuses.values().map(|status| status.alarms).sum();
+        Some(Status { state, since: None, alarms, problems: told.collect() })
     }
 
     /// Begins anew: the broker tells everything again.
@@ -71,7 +112,8 @@ impl Board {
         let mut lines = vec![self.headline(paper, active.len(), width, now)];
         let warn = |look, text: &str| paper.paint(look, &cut(&printable(text), width));
         lines.extend(self.trouble.iter().map(|trouble| warn(Look::Critical, trouble)));
-        lines.extend(self.status.iter().flat_map(|status| &status.problems).map(|what| warn(Look::Warning, what)));
+        let problems = self.status().map(|status| status.problems).unwrap_or_default();
+        lines.extend(problems.iter().map(|what| warn(Look::Warning, what)));
         lines.push(String::new());
         if active.is_empty() {
             lines.push(paper.paint(Look::Good, "no active alarms"));
@@ -92,7 +134,7 @@ impl Board {
     }
 
     fn headline(&self, paper: Paper, active: usize, width: usize, now: Stamp) -> String {
-        let (look, presence) = match &self.status {
+        let (look, presence) = match &self.status() {
             _ if self.trouble.is_some() => (Look::Error, "not connected; this was so before".to_owned()),
             None => (Look::Warning, "nothing is known of the daemon".to_owned()),
             Some(status) if status.state == "online" => {
@@ -183,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_worst_and_the_newest_stand_first() {
-        let mut board = Board::new("gw");
+        let mut board = Board::new("gw", 1);
         for (alarm, severity, state, since) in [
             ("a/t/HH", "warning", "activated", "2026-05-01T12:00:00Z"),
             ("b/t/HH", "critical", "acknowledged", "2026-05-01T10:00:00Z"),
@@ -205,7 +247,7 @@ mod tests {
 
     #[test]
     fn only_what_is_or_was_active_is_news() {
-        let mut board = Board::new("gw");
+        let mut board = Board::new("gw", 1);
         let since = "2026-05-01T12:00:00Z";
         let now = Stamp::parse(since).unwrap();
         assert_eq!(board.take(&message("a/t/HH", "error", "idled", since)), None);

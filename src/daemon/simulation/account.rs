@@ -394,7 +394,7 @@ fn means(thing: &str, broker: &Broker, events: &[Event], outages: &Outages) -> u
         let mut sum = 0.0;
         let is_mean_of = |(index, value): (usize, &&Delivered)| {
             sum += number_of(value);
-            (sum / (index + 1) as f64 - mean).abs() < 1e-9 * mean.abs()
+            (sum / crate::anomaly::real(index + 1) - mean).abs() < 1e-9 * mean.abs()
         };
         let fits = values[..=last].iter().rev().enumerate().any(is_mean_of);
         // A crash may have taken some of them.

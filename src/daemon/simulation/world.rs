@@ -6,7 +6,8 @@ use super::machine::{Clocks, Disk, Mounted, Pending, Seen, serve};
 use super::random::Random;
 use crate::config::Config;
 use crate::daemon::journal::Journal;
-use crate::daemon::{Daemon, Stop};
+use crate::daemon::vigil::Heritage;
+use crate::daemon::{Daemon, End, Stop};
 use crate::engine::Step;
 use crate::mqtt::double::{self, Wire};
 use crate::store::keeper::Keeper;
@@ -48,7 +49,7 @@ struct Life {
     tasks: LocalSet,
     wire: Wire,
     stop: watch::Sender<bool>,
-    daemon: JoinHandle<anyhow::Result<()>>,
+    daemon: JoinHandle<anyhow::Result<End>>,
 }
 
 impl World {
@@ -93,7 +94,8 @@ impl World {
         let (keeper, jobs) = Keeper::without_thread();
         let machine = Box::new(Seen(self.clocks.clone()));
         let store = Box::new(Mounted(self.disk.clone()));
-        let recovered = Journal::recover(&self.config, store, None, machine, |_| Ok(keeper), &mut step);
+        let recovered =
+            Journal::recover(&self.config, store, None, &Heritage::default(), machine, |_| Ok(keeper), &mut step);
         let (journal, clock, engine, reactors) = recovered.unwrap();
         let clock = Rc::new(clock);
         let (link, wire) = double::connection(clock.clone());

@@ -37,7 +37,7 @@ impl Load {
             description: Arc::default(),
         };
         let definitions = (0..alarms).map(definition).collect();
-        let mut engine = Engine::new(Arc::new(Model { definitions, max_things: properties }));
+        let mut engine = Engine::new(Arc::new(Model { definitions, max_things: properties, ..Model::default() }));
         let property = |id| engine.property(engine.thing(id)?, "temperature");
         let properties = things.iter().filter_map(|id| property(id)).collect();
         let mut step = Step::default();

@@ -1,0 +1,177 @@
+//! `base/alarms/<thing>/<property>/<level>` read back: what an instance has to know of an alarm that another one had.
+//!
+//! [`super::state`] writes these payloads. What is not in them is not taken over: latest values, windows, what was
+//! running. Whatever cannot be understood is no alarm.
+
+use crate::engine::{Acknowledgement, AlarmMemory, Cause, Event, LastChange, Shelving, State};
+use crate::model::{AlarmFacts, AlarmId, AlarmType, Model, Severity, Value, fnv};
+use crate::time::{Moment, Now, Stamp};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// An alarm as another instance has left it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Alarm {
+    /// The thing that it watches.
+    pub(crate) thing: String,
+    property: String,
+    level: String,
+    severity: String,
+    #[serde(default)]
+    title: String,
+    /// Who has published it.
+    gateway: String,
+    /// In an event it is what the alarm has changed to.
+    #[serde(alias = "to")]
+    state: String,
+    #[serde(default)]
+    occurrence: u64,
+    since: Option<String>,
+    seq: Option<u64>,
+    at: Option<String>,
+    cause: Option<String>,
+    #[serde(default)]
+    value: serde_json::Value,
+    #[serde(default)]
+    average: Option<f64>,
+    acknowledged: Option<Said>,
+    shelved: Option<Shelved>,
+    /// Who gave the command, in an event.
+    by: Option<String>,
+    comment: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Said {
+    at: String,
+    by: String,
+    comment: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Shelved {
+    until: String,
+    at: String,
+    by: Option<String>,
+    comment: Option<String>,
+}
+
+/// Reads a retained state.
+pub(crate) fn read(payload: &[u8]) -> Option<Alarm> {
+    serde_json::from_slice(payload).ok()
+}
+
+impl Alarm {
+    /// An event is all of the alarm's new state but for what is not in events: it is taken from the state before.
+    pub(crate) fn since(self, before: Option<Alarm>) -> Alarm {
+        let is_new = self.state == State::Activated.as_str();
+        let (since, shelved, acknowledged) =
+            before.map_or((None, None, None), |before| (before.since, before.shelved, before.acknowledged));
+        let said = self.by.clone().zip(self.at.clone()).filter(|_| self.state == State::Acknowledged.as_str());
+        let said = said.map(|(by, at)| Said { at, by, comment: self.comment.clone() });
+        Alarm {
+            since: if is_new { self.since.clone() } else { since },
+            acknowledged: said.or(acknowledged.filter(|_| !is_new)),
+            shelved,
+            ..self
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn id(&self) -> AlarmId {
+        AlarmId::new(&self.thing, &self.property, &self.level)
+    }
+
+    /// The event that activated it, if it is active and nobody has acknowledged that, and the instance that published it.
+    pub(crate) fn activation(&self, facts: &Arc<AlarmFacts>) -> Option<(Event, &str)> {
+        if self.state != State::Activated.as_str() {
+            return None;
+        }
+        let at = stamp(self.at.as_ref())?;
+        let event = Event {
+            // One that was taken over before has lost its number. Deliveries need one that no other event has.
+            seq: self.seq.unwrap_or_else(|| fnv(&format!("{} {at}", facts.id))),
+            alarm: facts.clone(),
+            from: State::Enabled,
+            to: State::Activated,
+            at,
+            since: stamp(self.since.as_ref()),
+            occurrence: self.occurrence,
+            cause: self.cause(),
+            value: value(&self.value),
+            value_at: None,
+            average: self.average,
+            by: None,
+            comment: None,
+            quiet: false,
+        };
+        Some((event, &self.gateway))
+    }
+
+    fn cause(&self) -> Cause {
+        let is_written = |cause: &Cause| self.cause.as_deref() == Some(cause.as_str());
+        Cause::ALL.into_iter().find(is_written).unwrap_or(Cause::Config)
+    }
+
+    /// As the store would have kept it. `handle` is its short number there. None: it says nothing that makes sense.
+    pub(crate) fn memory(&self, handle: u32, model: &Model, now: Now) -> Option<AlarmMemory> {
+        let state = State::ALL.into_iter().find(|state| state.as_str() == self.state)?;
+        let definition = model.definitions.iter().find(|definition| {
+            *definition.property == *self.property && *definition.level == *self.level && definition.covers(&self.thing)
+        });
+        let facts = match definition {
+            Some(definition) => definition.facts(&Arc::from(self.thing.as_str())),
+            None => AlarmFacts {
+                id: self.id(),
+                thing: Arc::from(self.thing.as_str()),
+                property: Arc::from(self.property.as_str()),
+                level: Arc::from(self.level.as_str()),
+                alarm_type: AlarmType::Standard,
+                severity: Severity::ALL.into_iter().find(|severity| severity.as_str() == self.severity)?,
+                title: Arc::from(self.title.as_str()),
+            },
+        };
+        Some(AlarmMemory {
+            handle,
+            facts,
+            trigger_fingerprint: definition.map_or(0, |definition| definition.trigger_fingerprint()),
+            definition_fingerprint: definition.map_or(0, |definition| definition.fingerprint()),
+            state,
+            occurrence: self.occurrence,
+            activated_since: stamp(self.since.as_ref()),
+            acknowledged: self.acknowledged.as_ref().and_then(|said| {
+                let at = Stamp::parse(&said.at).ok()?;
+                Some(Acknowledgement { at, by: Arc::from(said.by.as_str()), comment: text(said.comment.as_ref()) })
+            }),
+            last: stamp(self.at.as_ref()).map(|at| LastChange {
+                // It is a number of another instance: under our name it would be somebody else's event.
+                seq: 0,
+                at,
+                cause: self.cause(),
+                value: value(&self.value),
+                average: self.average,
+            }),
+            shelved: self.shelved.as_ref().and_then(|shelved| {
+                let until = Stamp::parse(&shelved.until).ok()?;
+                let ends: Moment = now.at + (until - now.wall);
+                let at = Stamp::parse(&shelved.at).ok()?;
+                let (by, comment) = (text(shelved.by.as_ref()), text(shelved.comment.as_ref()));
+                Some(Shelving { at, until, ends, by, comment })
+            }),
+        })
+    }
+}
+
+fn stamp(text: Option<&String>) -> Option<Stamp> {
+    Stamp::parse(text?).ok()
+}
+
+fn text(text: Option<&String>) -> Option<Arc<str>> {
+    text.map(|text| Arc::from(text.as_str()))
+}
+
+fn value(value: &serde_json::Value) -> Option<Value> {
+    let number = || value.as_f64().map(Value::Number);
+    let boolean = || value.as_bool().map(Value::Boolean);
+    value.as_str().map(|text| Value::Text(text.into())).or_else(number).or_else(boolean)
+}
