@@ -8,22 +8,16 @@
 use super::cluster::{Clustering, Normal};
 use super::model::{BuildError, Describer, LEAST_SEGMENTS, Model, Settings};
 use super::onset::Onset;
-use super::season::Season;
-use super::series::{Sample, Scale, Survey, moments};
+use super::series::{Sample, Scale, Survey};
 use super::share_of;
+use super::stream::{Stream, Weighed};
 use super::tail::Tail;
 use super::threshold::Thresholds;
 use crate::time::Span;
-use std::collections::VecDeque;
 
-/// How fast the expectation follows: a value counts a fiftieth, so it knows roughly the last fifty.
-const FOLLOWS: f64 = 0.02;
-/// What a second kind of evidence counts beside the rarest: a part of its own score, because the two look at the same
-/// value and are not independent.
-const WITNESS: f64 = 0.3;
 /// A segment is a fifteenth of the past, but not shorter or longer than so many values.
 const SEGMENT_SHARE: f64 = 1.0 / 15.0;
-const SEGMENT: (usize, usize) = (8, 60);
+pub(super) const SEGMENT: (usize, usize) = (8, 60);
 /// An echo lasts for that share of the past.
 const ECHO: f64 = 0.6;
 /// The percentile of past scores from which on a score is unusual, unless a user says otherwise.
@@ -78,18 +72,13 @@ pub struct Reading {
 /// Scores one property, value by value.
 #[derive(Debug, Clone)]
 pub struct Detector {
-    scale: Scale,
+    stream: Stream,
     /// Why segments are not compared, or what they are compared with.
     segments: Result<(Normal, Describer), BuildError>,
+    /// How far from normal the segments were.
+    tail: Tail,
     length: Span,
     thresholds: Thresholds,
-    /// Values of the present segment and of the one before it.
-    recent: VecDeque<f64>,
-    /// Values of a segment.
-    segment: usize,
-    expected: Option<f64>,
-    season: Season,
-    tails: [Tail; Evidence::ALL.len()],
     onset: Onset,
 }
 
@@ -123,21 +112,16 @@ impl Detector {
         let model = Model::build(1, settings, || past.iter().map(|sample| (0, *sample)));
         let judged = model.as_ref().map(|model| model.tail.clone()).unwrap_or_default();
         let mut detector = Detector {
-            scale: survey.scale().unwrap_or_else(|| still(last.value)),
+            stream: Stream::new(survey.scale().unwrap_or_else(|| still(last.value)), segment),
             segments: model.map(|model| (model.normal.clone(), model.describer())),
+            tail: Tail::default(),
             length: settings.segment,
             thresholds: Thresholds::default(),
-            recent: VecDeque::with_capacity(2 * segment + 1),
-            segment,
-            expected: None,
-            season: Season::default(),
-            tails: Default::default(),
             onset: Onset::new(share_of(past.len(), ECHO)),
         };
         let scores: Vec<f64> = past.iter().map(|sample| detector.observe(*sample).score).collect();
         // The past has judged its segments already, without those that the model was made from.
-        let [.., tail] = &mut detector.tails;
-        *tail = judged;
+        detector.tail = judged;
         // In the first half nearly everything happens for the first time.
         detector.thresholds = Thresholds::derive(&scores[scores.len() / 2..], SENSITIVITY);
         detector.onset = Onset::new(share_of(past.len(), ECHO));
@@ -146,45 +130,18 @@ impl Detector {
 
     /// Scores the next value, by what was before it, and learns from it.
     pub fn observe(&mut self, sample: Sample) -> Reading {
-        let distances = self.distances(sample);
-        let (mut rarest, mut next) = ((Evidence::Departure, 0.0), 0.0_f64);
-        for ((evidence, tail), distance) in Evidence::ALL.into_iter().zip(&mut self.tails).zip(distances) {
-            let score = tail.score(distance);
-            tail.push(distance);
-            next = next.max(score.min(rarest.1));
-            if score > rarest.1 {
-                rarest = (evidence, score);
-            }
-        }
-        let (evidence, score) = rarest;
-        let score = score + WITNESS * next;
-        Reading { score, onset: self.onset.observe(score), evidence }
-    }
-
-    fn distances(&mut self, sample: Sample) -> [f64; Evidence::ALL.len()] {
-        let value = self.scale.apply(sample.value);
-        let expected = self.expected.get_or_insert(value);
-        let departure = (value - *expected).abs();
-        *expected += FOLLOWS * (value - *expected);
-
-        let season = self.season.observe(sample.at, value).unwrap_or_default();
-
-        self.recent.push_back(value);
-        if self.recent.len() > 2 * self.segment {
-            self.recent.pop_front();
-        }
-        let split = self.recent.len().saturating_sub(self.segment);
-        let (level, spread) = moments(self.recent.range(split..).copied());
-        let is_full = self.recent.len() == 2 * self.segment;
-        let moved = if is_full { (level - moments(self.recent.range(..split).copied()).0).abs() } else { 0.0 };
-
-        let segment = match &mut self.segments {
+        let mut weighed = Weighed::default();
+        self.stream.observe(sample, &mut weighed);
+        let distance = match &mut self.segments {
             Ok((normal, describer)) => {
                 describer.push(0, sample).map_or(0.0, |description| normal.distance(&description))
             }
             Err(_) => 0.0,
         };
-        [departure, season.nearest, season.usual, spread, moved, segment]
+        weighed.add(Evidence::Segment, self.tail.score(distance));
+        self.tail.push(distance);
+        let score = weighed.score();
+        Reading { score, onset: self.onset.observe(score), evidence: weighed.evidence() }
     }
 
     /// From when on a score is an anomaly.

@@ -65,6 +65,7 @@ struct TrainedRecord {
     samples: u64,
     segments: u64,
     anomalies_per_day: f64,
+    peaks: Vec<f64>,
 }
 
 /// Adds a model to a batch, in the place of the one that had its name.
@@ -135,6 +136,7 @@ impl From<&Kept> for ModelRecord {
                 samples: trained.samples as u64,
                 segments: trained.segments as u64,
                 anomalies_per_day: trained.anomalies_per_day,
+                peaks: trained.peaks.clone(),
             },
         }
     }
@@ -170,6 +172,7 @@ impl ModelRecord {
                 samples: usize::try_from(self.trained.samples).ok()?,
                 segments: usize::try_from(self.trained.segments).ok()?,
                 anomalies_per_day: self.trained.anomalies_per_day,
+                peaks: self.trained.peaks,
             },
         };
         Some(Kept { revision: self.revision, model })
