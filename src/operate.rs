@@ -44,7 +44,11 @@ pub(crate) fn execute_and_tell(
             Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, reactions(engine, ix), now))),
             None => Err(unknown(engine, &alarm)),
         },
-        command @ (Command::History(_) | Command::Reload | Command::Stats | Command::TestReaction { .. }) => {
+        command @ (Command::History(_)
+        | Command::Reload
+        | Command::Stats
+        | Command::TestReaction { .. }
+        | Command::Anomaly(_)) => {
             return Err(Box::new(Request { name, command }));
         }
     };

@@ -89,6 +89,15 @@ impl Scorer {
         scorer
     }
 
+    /// A scorer that knows what the other knew and begins at another time, or with another thing. It has to be shown some
+    /// segments before what it says counts.
+    pub fn elsewhere(model: Arc<Model>, memory: &ScorerMemory) -> Scorer {
+        let mut scorer = Scorer::recalled(model, memory);
+        scorer.streams.iter_mut().for_each(Stream::begin_anew);
+        (scorer.held, scorer.at) = (None, None);
+        scorer
+    }
+
     /// Shows a value again that it had seen when it was put aside.
     pub fn warm(&mut self, property: usize, sample: Sample) {
         self.describer.push(property, sample);

@@ -116,6 +116,12 @@ impl Stream {
         [departure, season.nearest, season.usual, spread, moved]
     }
 
+    /// What comes now does not follow what came before.
+    pub(super) fn begin_anew(&mut self) {
+        self.expected = None;
+        self.recent.clear();
+    }
+
     /// The stream as plain data.
     pub(super) fn memory(&self) -> StreamMemory {
         StreamMemory {

@@ -30,6 +30,8 @@ const PAGE: usize = 512;
 const OVERHEAD: u64 = 96;
 /// Full blocks that wait in memory while the disk refuses: 4 MiB. Of more, the oldest are lost.
 const WAITING: usize = 256;
+/// Full blocks that do not wait for the next checkpoint: 1 MiB.
+const CROWDED: usize = 64;
 const KIND: u8 = b'p';
 
 /// How much is kept.
@@ -138,7 +140,10 @@ impl Samples {
         let mut from = vec![KIND];
         loop {
             let page = store.scan(&[KIND], &from, PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(samples) };
+            let Some((last, _)) = page.last() else {
+                samples.is_changed = samples.bytes > bounds.bytes;
+                return Ok(samples);
+            };
             from = after(last);
             for (key, value) in &page {
                 if samples.found(key, value).is_none() {
@@ -238,8 +243,17 @@ impl Samples {
         self.is_changed
     }
 
-    /// Whether something has to go.
-    pub fn is_too_much(&self, now: Stamp) -> bool {
+    /// Whether so many full blocks wait that the next checkpoint is too late for them.
+    pub fn is_crowded(&self) -> bool {
+        self.properties.values().map(|blocks| blocks.waiting.len()).sum::<usize>() >= CROWDED
+    }
+
+    /// Has the next write remove what is too old or too much, although nothing has come.
+    pub fn look_for_old(&mut self, now: Stamp) {
+        self.is_changed |= self.is_too_much(now);
+    }
+
+    fn is_too_much(&self, now: Stamp) -> bool {
         let oldest = now - self.bounds.age;
         let is_old = |blocks: &Blocks| {
             let open = blocks.open.as_ref().and_then(|open| open.samples.last()).map(|last| last.at);
@@ -251,7 +265,7 @@ impl Samples {
     /// Adds to a batch what has not been written, and removes what is too old or too much. Then either
     /// [`Samples::stored`] or [`Samples::failed`] is to be told.
     pub fn write(&mut self, now: Stamp, batch: &mut Batch) {
-        if !std::mem::take(&mut self.is_changed) && !self.is_too_much(now) {
+        if !std::mem::take(&mut self.is_changed) {
             return;
         }
         for (prefix, blocks) in &mut self.properties {

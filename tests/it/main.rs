@@ -15,6 +15,7 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod anomalies;
 mod anomaly;
 mod clock;
 mod commandline;

@@ -50,6 +50,11 @@ impl Plan {
         self.count
     }
 
+    /// Not after the first of them.
+    pub fn begin(&self) -> Stamp {
+        self.pieces.iter().map(|(first, _)| *first).min().unwrap_or(self.range.0)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
