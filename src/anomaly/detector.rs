@@ -6,18 +6,21 @@
 //! the stream is.
 
 use super::cluster::{Clustering, Normal};
+use super::interval::{Change, Follower};
 use super::model::{BuildError, Describer, LEAST_SEGMENTS, Model, Settings};
 use super::onset::Onset;
 use super::series::{Sample, Scale, Survey};
-use super::share_of;
 use super::stream::{Stream, Weighed};
 use super::tail::Tail;
 use super::threshold::Thresholds;
-use crate::time::Span;
+use super::{real, share_of};
+use crate::time::{Span, Stamp};
 
 /// A segment is a fifteenth of the past, but not shorter or longer than so many values.
 const SEGMENT_SHARE: f64 = 1.0 / 15.0;
 pub(super) const SEGMENT: (usize, usize) = (8, 60);
+/// Seconds.
+const DAY: f64 = 86_400.0;
 /// An echo lasts for that share of the past.
 const ECHO: f64 = 0.6;
 /// The percentile of past scores from which on a score is unusual, unless a user says otherwise.
@@ -79,6 +82,7 @@ pub struct Detector {
     tail: Tail,
     length: Span,
     thresholds: Thresholds,
+    anomalies_per_day: f64,
     onset: Onset,
 }
 
@@ -117,13 +121,17 @@ impl Detector {
             tail: Tail::default(),
             length: settings.segment,
             thresholds: Thresholds::default(),
+            anomalies_per_day: 0.0,
             onset: Onset::new(share_of(past.len(), ECHO)),
         };
         let scores: Vec<f64> = past.iter().map(|sample| detector.observe(*sample).score).collect();
         // The past has judged its segments already, without those that the model was made from.
         detector.tail = judged;
         // In the first half nearly everything happens for the first time.
-        detector.thresholds = Thresholds::derive(&scores[scores.len() / 2..], SENSITIVITY);
+        let half = scores.len() / 2;
+        detector.thresholds = Thresholds::derive(&scores[half..], SENSITIVITY);
+        let judged = past.iter().map(|sample| sample.at).zip(scores).skip(half);
+        detector.anomalies_per_day = per_day(judged, &detector.thresholds, detector.length);
         detector.onset = Onset::new(share_of(past.len(), ECHO));
         Ok(detector)
     }
@@ -149,6 +157,11 @@ impl Detector {
         &self.thresholds
     }
 
+    /// Anomalies that it would have told of in the second half of what it learnt from, for each day.
+    pub fn anomalies_per_day(&self) -> f64 {
+        self.anomalies_per_day
+    }
+
     /// Why segments are not compared with those of the past, if they are not.
     pub fn without_segments(&self) -> Option<&BuildError> {
         self.segments.as_ref().err()
@@ -160,6 +173,19 @@ impl Detector {
     }
 }
 
+/// How many anomalies a day these scores are.
+fn per_day(scores: impl Iterator<Item = (Stamp, f64)>, thresholds: &Thresholds, join: Span) -> f64 {
+    let mut follower = Follower::new(thresholds.clone(), Span::ZERO, join);
+    let (mut count, mut covers) = (0, None);
+    for (at, score) in scores {
+        count += usize::from(matches!(follower.observe(at, score), Change::Ended(_)));
+        covers = Some(covers.map_or((at, at), |(from, _)| (from, at)));
+    }
+    count += usize::from(follower.open().is_some());
+    let days = covers.map_or(0.0, |(from, to)| (to - from).as_secs_f64() / DAY);
+    if days > 0.0 { real(count) / days } else { 0.0 }
+}
+
 /// The scale of a value that has never moved: a percent of it is a step.
 fn still(value: f64) -> Scale {
     let step = (value.abs() / 100.0).max(0.01);
@@ -169,8 +195,6 @@ fn still(value: f64) -> Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anomaly::real;
-    use crate::time::Stamp;
     use std::f64::consts::TAU;
     use std::sync::LazyLock;
 
