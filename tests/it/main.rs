@@ -17,6 +17,7 @@
 
 mod anomalies;
 mod anomaly;
+mod anomaly_verbs;
 mod clock;
 mod commandline;
 mod configuration;
