@@ -143,11 +143,6 @@ impl Topics {
         format!("{}/reactions/{}", self.base, encode(name))
     }
 
-    /// What is known of an anomaly model. Retained.
-    pub fn anomaly_model(&self, name: &str) -> String {
-        format!("{}/anomalies/{}", self.base, encode(name))
-    }
-
     /// One topic of each kind that the daemon publishes to, for names that nothing has.
     pub(crate) fn samples(&self) -> Vec<String> {
         const NOTHING: &str = "annunciator-check";

@@ -13,6 +13,11 @@ topic = \"things/{thing}/properties/{property}\"
 topic = \"raw/{thing}\"
 time = \"/at\"
 time_unit = \"ms\"
+
+[[anomaly]]
+name = \"boiler\"
+thing = \"boiler-*\"
+property = PROPERTY
 ";
 
 /// A model as its retained topic has it.
@@ -33,9 +38,10 @@ fn anomaly(id: &str, from: &str, severity: &str, open: bool) -> Value {
     })
 }
 
-/// An operator of a gateway whose values come from sources.
-fn operator(port: u16) -> Operator {
-    Operator::with(&format!("[gateway]\nid = \"gw\"\n\n[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n{SOURCES}"))
+/// An operator of a gateway with a model.
+fn operator(port: u16, property: &str) -> Operator {
+    let rest = SOURCES.replace("PROPERTY", property);
+    Operator::with(&format!("[gateway]\nid = \"gw\"\n\n[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n{rest}"))
 }
 
 fn file(operator: &Operator, name: &str, text: &str) -> String {
@@ -189,7 +195,7 @@ pumps   failed                                                   0     too littl
 #[test]
 fn a_model_is_shown_and_drawn() {
     let broker = Broker::start();
-    let operator = Operator::at(broker.port);
+    let operator = operator(broker.port, "[\"temperature\", \"pressure\"]");
     let rows: Vec<Value> =
         (0..600).map(|n| json!([1_777_636_800_000_i64 + 60_000 * n, n % 60, (n > 30).then_some(1)])).collect();
     let mut worst = rows.clone();
@@ -205,11 +211,9 @@ fn a_model_is_shown_and_drawn() {
             }
             _ if command.get("thing").is_none() => json!({ "ok": true, "models": [model("ready", 3)] }),
             _ => {
-                let mut model = model("ready", 3);
-                model["properties"] = json!(["temperature", "pressure"]);
                 let property = command["property"].as_str().unwrap_or("temperature");
                 let series = json!({ "thing": "boiler-7", "property": property, "rows": worst });
-                json!({ "ok": true, "models": [model], "series": series })
+                json!({ "ok": true, "models": [model("ready", 3)], "series": series })
             }
         })
     });
@@ -308,9 +312,7 @@ fn importer(port: u16) -> Responder {
     let mut latest = std::collections::BTreeMap::new();
     Responder::start(port, move |verb, command| {
         if verb == "anomaly-model" {
-            let mut model = model("ready", 3);
-            model["properties"] = json!(["temperature"]);
-            return Some(json!({ "ok": true, "models": [model] }));
+            return Some(json!({ "ok": true, "models": [model("ready", 3)] }));
         }
         let key = format!("{}/{}", command["thing"], command["property"]);
         let latest = latest.entry(key).or_insert(i64::MIN);
@@ -330,7 +332,7 @@ fn importer(port: u16) -> Responder {
 #[test]
 fn a_table_is_imported_in_pieces_and_twice_is_once() {
     let broker = Broker::start();
-    let operator = operator(broker.port);
+    let operator = operator(broker.port, "\"temperature\"");
     let responder = importer(broker.port);
     let rows: String = (0..7_000).rev().map(|n| format!("{};{},5\n", 1_777_636_800 + n, n % 50)).collect();
     let table = file(&operator, "past.csv", &format!("time;temperature\n1777636799;\n{rows}"));
@@ -366,7 +368,7 @@ boiler-7  temperature  2026-05-01 12:00:00  2026-05-01 13:56:39  7000   0
 #[test]
 fn a_table_that_is_wrong_changes_nothing() {
     let broker = Broker::start();
-    let operator = operator(broker.port);
+    let operator = operator(broker.port, "\"temperature\"");
     let responder = importer(broker.port);
     let table = file(&operator, "past.csv", "time,value\n1,1\n2,two\n");
     let done = operator.does("anomaly import", &["boiler", "--thing", "boiler-7", &table]);
@@ -384,7 +386,7 @@ fn a_table_that_is_wrong_changes_nothing() {
 #[test]
 fn a_recording_is_imported_through_the_sources() {
     let broker = Broker::start();
-    let operator = operator(broker.port);
+    let operator = operator(broker.port, "\"temperature\"");
     let responder = importer(broker.port);
     let line = |at: &str, topic: &str, payload: &str, retain: u8| {
         json!({ "tst": at, "topic": topic, "payload": payload, "retain": retain, "qos": 1 }).to_string() + "\n"

@@ -50,7 +50,7 @@ pub(super) struct Models {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut client = args.remote.open()?;
-    let topic = client.topics().anomaly_model(&args.model);
+    let topic = client.topics().model(&args.model);
     let waits = !args.no_wait && !args.cancel;
     if waits {
         client.follow(vec![topic.clone()])?;

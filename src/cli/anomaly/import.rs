@@ -7,8 +7,6 @@
 mod past;
 mod recording;
 
-use super::build::Models;
-use super::model::ModelState;
 use super::progress::Progress;
 use super::row::Layout;
 use crate::anomaly::series::Sample;
@@ -27,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 /// Samples in one command: what the daemon takes at most.
 const MOST_SAMPLES: usize = 5_000;
-/// Bytes of the samples in one command, so that it stays below 64 KiB with all that is around them.
+/// Bytes of the samples in one command: it stays below 64 KiB, which every command may have, and every broker takes.
 const MOST_BYTES: usize = 60_000;
 /// Reasons that are named at the end; the rest is counted.
 const REASONS_NAMED: usize = 10;
@@ -69,8 +67,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let name = if is_stdin(&args.file) { "standard input".to_owned() } else { args.file.display().to_string() };
     let mut input = open(&args.file).with_context(|| format!("cannot read {name}"))?;
     let mut client = args.remote.connect(&config)?;
-    let model = model(&args.model, &mut client)?;
-    let past = read(args, &config, &model, &mut input).map_err(|failure| match failure {
+    // Before an hour is spent on the file: whether the daemon is there, and knows the model.
+    let mut question = Command::new();
+    put(&mut question, "model", Some(args.model.as_str()));
+    accepted(client.request("anomaly-model", question)?)?;
+    let past = read(args, &config, &mut input).map_err(|failure| match failure {
         Failure::Run(error) => Failure::Run(error.context(name.clone())),
         Failure::Config => Failure::Config,
     })?;
@@ -92,24 +93,17 @@ fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::with_capacity(1 << 16, std::fs::File::open(path)?)))
 }
 
-/// What the daemon knows of the model; that there is none is said by it.
-fn model(name: &str, client: &mut Client) -> Result<ModelState, Failure> {
-    let mut command = Command::new();
-    put(&mut command, "model", Some(name));
-    let Models { models } = accepted(client.request("anomaly-model", command)?)?.read()?;
-    let mut states = models.iter().filter_map(|json| ModelState::read(json.get().as_bytes()));
-    Ok(states.find(|state| state.model == name).unwrap_or_default())
-}
-
-fn read(args: &Args, config: &Config, model: &ModelState, input: &mut dyn BufRead) -> Result<Past, Failure> {
+fn read(args: &Args, config: &Config, input: &mut dyn BufRead) -> Result<Past, Failure> {
     let begin = input.fill_buf()?.trim_ascii_start();
     if begin.starts_with(b"{") {
-        return Ok(recording::read(args, config, model, input)?);
+        return Ok(recording::read(args, config, input)?);
     }
-    let property = args.property.as_deref().or(match model.properties.as_slice() {
-        [only] => Some(only),
+    let model = config.anomalies.iter().find(|model| *model.name == *args.model);
+    let only = model.and_then(|model| match model.properties.as_slice() {
+        [only] => Some(&**only),
         _ => None,
     });
+    let property = args.property.as_deref().or(only);
     let Some((thing, property)) = args.thing.as_deref().zip(property) else {
         let missing = if args.thing.is_none() { "--thing" } else { "--property" };
         say(&format!("annunciator: a table does not say whose values they are: name it with {missing}"));

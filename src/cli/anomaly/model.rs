@@ -2,7 +2,6 @@
 
 use crate::cli::table::Cell;
 use crate::cli::terminal::{Look, Paper, local_time, printable, value};
-use crate::model::Glob;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,10 +27,6 @@ pub(super) struct ModelState {
     #[serde(default)]
     pub(super) thresholds: BTreeMap<String, Option<f64>>,
     anomalies_per_day: Option<f64>,
-    #[serde(default)]
-    pub(super) properties: Vec<String>,
-    #[serde(default)]
-    things: Vec<String>,
     refresh: Option<Refresh>,
     history: Option<History>,
     open: Option<u64>,
@@ -71,12 +66,6 @@ impl ModelState {
     /// Whether a build is waiting or going on.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self.state.as_str(), "queued" | "building")
-    }
-
-    /// Whether the thing is one of the model's, as far as the daemon says which those are.
-    pub(super) fn has_thing(&self, thing: &str) -> bool {
-        let fits = |pattern: &String| Glob::parse(pattern).map_or(pattern == thing, |glob| glob.matches(thing));
-        self.things.is_empty() || self.things.iter().any(fits)
     }
 
     /// How far the work on it is, 0 … 1.

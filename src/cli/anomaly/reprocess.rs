@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Config);
     }
     let mut client = args.remote.open()?;
-    let topic = client.topics().anomaly_model(&args.model);
+    let topic = client.topics().model(&args.model);
     client.follow(vec![topic.clone()])?;
     // Whether anybody is there, and knows the model, is known at once; the work may take its time then.
     let mut question = Command::new();

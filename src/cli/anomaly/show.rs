@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// Also how this thing was, and what its scores were
     #[arg(long, value_name = "THING")]
     thing: Option<String>,
-    /// Of a model with several properties: only this one [default: all that the daemon names]
+    /// Of a model with several properties: only this one [default: all]
     #[arg(long, value_name = "PROPERTY", requires = "thing")]
     property: Option<String>,
     #[command(flatten)]
@@ -60,7 +60,8 @@ struct Answer {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut client = args.remote.open()?;
+    let config = args.remote.load()?;
+    let mut client = args.remote.connect(&config)?;
     let drawing = args.plot.as_deref().map(Drawing::create).transpose()?;
     let first = ask(args, &mut client, args.property.as_deref())?;
     if args.json && drawing.is_none() {
@@ -72,10 +73,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         models.push(serde_json::from_str::<ModelState>(model.get())?);
     }
     let mut series: Vec<Series> = first.read::<Answer>()?.series.into_iter().collect();
-    if let ([model], Some(shown)) = (models.as_slice(), series.first().map(|series| series.property.clone()))
-        && args.property.is_none()
-    {
-        for other in model.properties.iter().filter(|other| **other != shown) {
+    let model = config.anomalies.iter().find(|model| *model.name == *args.model);
+    let shown = series.first().map(|series| series.property.clone()).filter(|_| args.property.is_none());
+    if let Some((model, shown)) = model.zip(shown) {
+        for other in model.properties.iter().filter(|other| ***other != *shown) {
             series.extend(accepted(ask(args, &mut client, Some(other))?)?.read::<Answer>()?.series);
         }
     }

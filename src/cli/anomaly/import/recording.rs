@@ -4,8 +4,8 @@
 
 use super::Args;
 use super::past::Past;
+use crate::anomaly::definition::AnomalyDefinition;
 use crate::anomaly::series::Sample;
-use crate::cli::anomaly::model::ModelState;
 use crate::cli::history::Name;
 use crate::config::Config;
 use crate::model::ValueRef;
@@ -19,7 +19,8 @@ use std::io::{BufRead, Read as _};
 const MAX_LINE: u64 = 1 << 31;
 
 /// Reads it all.
-pub(super) fn read(args: &Args, config: &Config, model: &ModelState, input: &mut dyn BufRead) -> anyhow::Result<Past> {
+pub(super) fn read(args: &Args, config: &Config, input: &mut dyn BufRead) -> anyhow::Result<Past> {
+    let model = config.anomalies.iter().find(|model| *model.name == *args.model);
     let wanted = Wanted { thing: Name::of(args.thing.as_deref()), property: args.property.as_deref(), model };
     let mut past = Past::default();
     let (mut line, mut number) = (Vec::new(), 0_u64);
@@ -37,20 +38,19 @@ pub(super) fn read(args: &Args, config: &Config, model: &ModelState, input: &mut
     }
 }
 
-/// Which values are for the model.
+/// Which values are for the model. One that is not in the configuration is the daemon's affair.
 struct Wanted<'a> {
     thing: Name<'a>,
     property: Option<&'a str>,
-    model: &'a ModelState,
+    model: Option<&'a AnomalyDefinition>,
 }
 
 impl Wanted<'_> {
     fn has(&self, thing: &str, property: &str) -> bool {
-        let fits = match self.property {
-            Some(wanted) => wanted == property,
-            None => self.model.properties.is_empty() || self.model.properties.iter().any(|known| known == property),
-        };
-        fits && self.thing.fits(thing) && self.model.has_thing(thing)
+        let is_of_model = self
+            .model
+            .is_none_or(|model| model.covers(thing) && model.properties.iter().any(|known| **known == *property));
+        is_of_model && self.thing.fits(thing) && self.property.is_none_or(|wanted| wanted == property)
     }
 }
 
