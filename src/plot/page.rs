@@ -98,9 +98,10 @@ fn legend_of_anomalies(canvas: &Canvas<'_>, y: f64) -> Drawn {
     pen.line("value, score", VALUE)?;
     pen.line("threshold", LIMIT)?;
     pen.line("an anomaly began", ACTIVATED)?;
-    pen.area("no anomaly so far", Light::Enabled.color(), EMPTY, 0.0)?;
-    pen.area("anomaly", Light::Activated.color(), EMPTY, 0.0)?;
-    pen.area("over", Light::Idled.color(), EMPTY, 0.0)
+    for light in [Light::Enabled, Light::Activated, Light::Idled] {
+        pen.area(light.name_in(Legend::Anomalies), light.color(), EMPTY, 0.0)?;
+    }
+    Ok(())
 }
 
 const EMPTY: RGBAColor = RGBAColor(0, 0, 0, 0.0);

@@ -69,7 +69,7 @@ fn anomalies_are_told_as_json_and_drawn() {
         "{errors}"
     );
     let svg = std::fs::read_to_string(&picture).unwrap();
-    for text in ["learnt on the first 700 rows", "3.5 limit: warning", "activated", "score: expected once in"] {
+    for text in ["learnt on the first 700 rows", "3.5 limit: warning", "an anomaly began", "score: expected once in"] {
         assert!(svg.contains(text), "the picture lacks {text:?}");
     }
 }

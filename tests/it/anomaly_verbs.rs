@@ -235,7 +235,13 @@ fn a_model_is_shown_and_drawn() {
     let listed = json!({ "model": "boiler", "thing": "boiler-7", "from": "2026-05-01T12:00:00Z", "limit": 1_000 });
     assert_eq!(responder.asked(), ("anomaly-list".to_owned(), listed));
     let svg = std::fs::read_to_string(&picture).unwrap();
-    for text in ["boiler-7/temperature", "boiler-7/pressure", "4.5 limit: error", "activated 2 times", "revision 3"] {
+    for text in [
+        "boiler-7/temperature",
+        "boiler-7/pressure",
+        "3.5 limit: unusual, warning",
+        "2, the last 20:00:00",
+        "revision 3",
+    ] {
         assert!(svg.contains(text), "the picture lacks {text:?}");
     }
     assert_eq!(operator.does("anomaly show", &["boiler", "--plot", "x.svg"]).code, 2, "of which thing?");
