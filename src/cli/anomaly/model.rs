@@ -1,6 +1,6 @@
 //! A model as its retained topic has it, and how it is shown.
 
-use crate::cli::table::Cell;
+use crate::cli::table::{Cell, render};
 use crate::cli::terminal::{Look, Paper, local_time, printable, value};
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 /// The headline of a list of models.
 pub(super) const HEAD: [&str; 8] = ["MODEL", "STATE", "REVISION", "BUILT", "SAMPLES", "PER DAY", "OPEN", "REFRESH"];
+
+/// The headline of the things that have models of their own.
+const OF_THINGS: [&str; 6] = ["THING", "SAMPLES", "SEGMENTS", "CLUSTERS", "PER DAY", "THRESHOLDS"];
 
 /// What is known of a model. What a daemon does not say is not there.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -30,6 +33,23 @@ pub(super) struct ModelState {
     refresh: Option<Refresh>,
     history: Option<History>,
     open: Option<u64>,
+    /// That there may be more alarms than anybody can look at.
+    warning: Option<String>,
+    /// Where each thing has a model of its own.
+    #[serde(default)]
+    things: Vec<OfThing>,
+}
+
+/// What was learnt of one thing.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+struct OfThing {
+    thing: String,
+    samples: Option<u64>,
+    segments: Option<u64>,
+    clusters: Option<u64>,
+    #[serde(default)]
+    thresholds: BTreeMap<String, Option<f64>>,
+    anomalies_per_day: Option<f64>,
 }
 
 /// How a model looks at live data.
@@ -126,6 +146,12 @@ impl ModelState {
         line("anomalies", self.anomaly_words());
         line("refresh", self.refresh.as_ref().map(Refresh::words).unwrap_or_default());
         line("history", self.history.as_ref().map(History::words).unwrap_or_default());
+        line("warning", self.warning.as_deref().map(printable).unwrap_or_default().into_owned());
+        if !self.things.is_empty() {
+            let rows: Vec<_> = self.things.iter().map(OfThing::row).collect();
+            text.push('\n');
+            text.push_str(&render(OF_THINGS, &rows, paper));
+        }
         text
     }
 
@@ -149,18 +175,13 @@ impl ModelState {
     }
 
     fn threshold_words(&self) -> String {
-        let least = self.levels();
-        let words = least.iter().map(|(name, least)| format!("{} {least:.2}", printable(name)));
-        words.collect::<Vec<_>>().join(", ")
+        threshold_words(&self.thresholds)
     }
 
-    /// From which score on there is an anomaly, and of which severity, lowest first.
-    pub(super) fn levels(&self) -> Vec<(&str, f64)> {
-        let known = self.thresholds.iter().filter_map(|(name, least)| Some((name.as_str(), (*least)?)));
-        let mut levels: Vec<(&str, f64)> = known.collect();
-        // What is unusual comes before the severity that has the same threshold.
-        levels.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| (a.0 != "unusual").cmp(&(b.0 != "unusual"))));
-        levels
+    /// From which score on a thing has an anomaly, and of which severity, lowest first.
+    pub(super) fn levels(&self, thing: &str) -> Vec<(&str, f64)> {
+        let own = self.things.iter().find(|of| of.thing == thing);
+        levels(own.map_or(&self.thresholds, |of| &of.thresholds))
     }
 
     fn anomaly_words(&self) -> String {
@@ -168,6 +189,33 @@ impl ModelState {
         let open = self.open.map(|open| format!("{open} open"));
         figure.into_iter().chain(open).collect::<Vec<_>>().join(", ")
     }
+}
+
+impl OfThing {
+    fn row(&self) -> [Cell; OF_THINGS.len()] {
+        let count = |count: Option<u64>| Cell::plain(count.map(|count| count.to_string()).unwrap_or_default());
+        [
+            Cell::plain(printable(&self.thing)),
+            count(self.samples),
+            count(self.segments),
+            count(self.clusters),
+            Cell::plain(self.anomalies_per_day.map(per_day).unwrap_or_default()),
+            Cell::plain(threshold_words(&self.thresholds)),
+        ]
+    }
+}
+
+fn levels(thresholds: &BTreeMap<String, Option<f64>>) -> Vec<(&str, f64)> {
+    let known = thresholds.iter().filter_map(|(name, least)| Some((name.as_str(), (*least)?)));
+    let mut levels: Vec<(&str, f64)> = known.collect();
+    // What is unusual comes before the severity that has the same threshold.
+    levels.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| (a.0 != "unusual").cmp(&(b.0 != "unusual"))));
+    levels
+}
+
+fn threshold_words(thresholds: &BTreeMap<String, Option<f64>>) -> String {
+    let words = levels(thresholds).into_iter().map(|(name, least)| format!("{} {least:.2}", printable(name)));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 impl Refresh {
@@ -228,7 +276,11 @@ mod tests {
             "model": "boiler", "state": "ready", "progress": 1, "revision": 3, "samples": 43200, "segments": 720,
             "clusters": 5, "thresholds": { "warning": 3.5, "critical": 5.5, "unusual": 3.5, "info": null },
             "anomalies_per_day": 0.25, "open": 1, "history": { "samples": 50000, "bytes": 160_000 },
-            "refresh": { "on": true, "every": "15m", "alarms": true, "save": false },
+            "refresh": { "on": true, "every": "15m", "alarms": true, "save": false }, "warning": "a storm",
+            "things": [
+                { "thing": "a", "samples": 43100, "anomalies_per_day": 12.4, "thresholds": { "unusual": 4 } },
+                { "thing": "b", "samples": 100, "clusters": 2 },
+            ],
         });
         let model = ModelState::read(model.to_string().as_bytes()).unwrap();
         let want = "\
@@ -239,8 +291,15 @@ thresholds  unusual 3.50, warning 3.50, critical 5.50
 anomalies   0.2 a day in what it learnt from, 1 open
 refresh     on every 15m, with alarms
 history     50000 samples in 156.2 KiB
+warning     a storm
+
+THING  SAMPLES  SEGMENTS  CLUSTERS  PER DAY  THRESHOLDS
+a      43100                        12       unusual 4.00
+b      100                2
 ";
         assert_eq!(model.text(PAPER), want);
+        assert_eq!(model.levels("a"), [("unusual", 4.0)]);
+        assert_eq!(model.levels("c").len(), 3, "those of the model");
         let bare = ModelState::read(br#"{"model":"a","state":"queued"}"#).unwrap();
         assert_eq!(bare.text(PAPER), "MODEL       a\nstate       queued\n");
     }

@@ -128,7 +128,10 @@ fn draw(
             sheet.score(stamp(*millis), *score);
         }
     }
-    model.levels().into_iter().for_each(|(severity, least)| sheet.threshold(severity, least));
+    model
+        .levels(args.thing.as_deref().unwrap_or_default())
+        .into_iter()
+        .for_each(|(severity, least)| sheet.threshold(severity, least));
     let query = Query { model: Some(&model.model), thing: args.thing.as_deref(), period: args.period, open: false };
     let mut times = Vec::new();
     fetch(client, query, MOST_DRAWN, |anomaly| {
