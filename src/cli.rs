@@ -80,7 +80,7 @@ enum Verb {
     Replay(replay::Args),
     /// Watch the three example alarms live, on a broker and things of its own
     Demo(demo::Args),
-    /// Find out what is unusual about a series of values
+    /// Learn what is normal, and find what is not
     Anomaly(anomaly::Args),
     /// Print the JSON Schema of the configuration, for editors
     Schema,

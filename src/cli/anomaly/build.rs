@@ -5,9 +5,8 @@
 //! there, or if the daemon was asked.
 
 use super::model::ModelState;
-use super::progress::Progress;
+use super::progress::{Progress, say_at_interrupt};
 use crate::cli::remote::{Remote, accepted, print_json, put};
-use crate::cli::signals::leave_with;
 use crate::cli::terminal::{Paper, json_line, printable};
 use crate::cli::when::Period;
 use crate::cli::{Failure, say};
@@ -68,18 +67,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return print_json(reply);
     }
     accepted(reply)?;
-    let model = args.model.clone();
-    leave_with(move || {
-        say(&format!("\n{model}: still building; `annunciator anomaly build {model} --cancel` ends that"));
-        1
-    })?;
+    let name = &args.model;
+    say_at_interrupt(format!("{name}: still building; `annunciator anomaly build {name} --cancel` ends that"))?;
     let done = Waiting { model: &args.model, topic, before: None, has_begun: false }.wait(&mut client)?;
     let state = ModelState::read(done.as_bytes()).unwrap_or_default();
     let text = if args.json { json_line(&done) } else { state.text(Paper::stdout()) };
     if args.json || state.state == "ready" {
         std::io::stdout().write_all(text.as_bytes())?;
     }
-    let name = &args.model;
     match (state.state.as_str(), state.error) {
         ("ready", _) => Ok(()),
         ("cancelled", _) => Err(Failure::Run(anyhow!("{name}: the build was cancelled"))),

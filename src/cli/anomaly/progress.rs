@@ -1,7 +1,8 @@
 //! How far something long is: a line that is drawn anew on a terminal, a line for each tenth anywhere else.
 
+use crate::cli::signals::leave_with;
 use crate::cli::terminal::printable;
-use crate::cli::{people_watch, say};
+use crate::cli::{Failure, people_watch, say};
 use std::io::Write as _;
 
 /// To the line's beginning, and what is behind the cursor away (ECMA-48, EL).
@@ -50,6 +51,16 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// What is said to somebody who does not want to wait any longer. It was not finished, so the exit status is 1.
+pub(super) fn say_at_interrupt(words: String) -> Result<(), Failure> {
+    leave_with(move || {
+        // Behind the line that was drawn, and the ^C in it.
+        let gap = if people_watch() { "\n" } else { "" };
+        say(&format!("{gap}{words}"));
+        1
+    })
 }
 
 /// How many tenths are done.

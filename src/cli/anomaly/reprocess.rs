@@ -3,9 +3,8 @@
 
 use super::build::Models;
 use super::model::ModelState;
-use super::progress::Progress;
+use super::progress::{Progress, say_at_interrupt};
 use crate::cli::remote::{Remote, accepted, print_json, put};
-use crate::cli::signals::leave_with;
 use crate::cli::when::time_or_ago;
 use crate::cli::{Failure, say};
 use crate::client::Command;
@@ -65,11 +64,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     put(&mut command, "to", Some(args.to.to_string()));
     put(&mut command, "things", (!args.things.is_empty()).then(|| args.things.clone()));
     put(&mut command, "alarms", args.alarms.then_some(true));
-    let model = args.model.clone();
-    leave_with(move || {
-        say(&format!("\nthe daemon goes on; `annunciator anomaly list {model}` shows what it has found"));
-        1
-    })?;
+    let name = &args.model;
+    say_at_interrupt(format!("the daemon goes on; `annunciator anomaly list {name}` shows what it has found"))?;
     let mut progress = Progress::new();
     let words = format!("{}: reprocessing", args.model);
     progress.show(&words, None);
