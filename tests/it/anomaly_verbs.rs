@@ -229,6 +229,7 @@ fn a_model_is_shown_and_drawn() {
     let want = "\nboiler-7/temperature: 0 to 59 from 2026-05-01 12:00:00 to 2026-05-01 21:59:00; highest score 5.26 at \
                 2026-05-01 20:20:00\nboiler-7/pressure: 0 to 59 ";
     assert!(text.contains(want), "{text}");
+    assert_eq!(responder.asked().1, json!({ "model": "boiler" }), "is anybody there?");
     let asked = json!({ "model": "boiler", "thing": "boiler-7", "from": "2026-05-01T12:00:00Z", "points": 2_000 });
     assert_eq!(responder.asked().1, asked);
     assert_eq!(responder.asked().1["property"], "pressure", "each property has a panel");
@@ -366,8 +367,9 @@ boiler-7  temperature  2026-05-01 12:00:00  2026-05-01 13:56:39  7000   0
         (&json!([1_777_636_800_000_i64, 0.5]), &json!([1_777_636_801_000_i64, 1.5]))
     );
     assert!(first["samples"].as_array().unwrap().len() <= 5_000 && first.to_string().len() < 65_536);
-    let again = operator.succeeds("anomaly import", &[&args[..], &["--json"]].concat());
-    let again: Value = serde_json::from_str(&again).unwrap();
+    let done = operator.does("anomaly import", &[&args[..], &["--json"]].concat());
+    assert!(done.code == 0 && done.err.contains("7000 values were ignored: the daemon has them already"), "{done:?}");
+    let again: Value = serde_json::from_str(&done.out).unwrap();
     assert_eq!((&again["taken"], &again["ignored"]), (&json!(0), &json!(7_000)));
 }
 

@@ -79,7 +79,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if past.samples() == 0 {
         return Err(Failure::Run(anyhow::anyhow!("{name}: there is nothing in it for the model {}", args.model)));
     }
-    send(args, &mut client, &past)
+    let ignored = send(args, &mut client, &past)?;
+    if ignored > 0 {
+        let model = config.anomalies.iter().find(|model| *model.name == *args.model);
+        let history = model.map(|model| format!(" (history = {})", model.history)).unwrap_or_default();
+        say(&format!(
+            "{ignored} values were ignored: the daemon has them already, keeps none that are so old{history}, or they are \
+             of the future"
+        ));
+    }
+    Ok(())
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -127,10 +136,11 @@ fn tell(past: &Past, name: &str) {
     }
 }
 
-fn send(args: &Args, client: &mut Client, past: &Past) -> Result<(), Failure> {
+/// Sends everything; how many values the daemon has ignored.
+fn send(args: &Args, client: &mut Client, past: &Past) -> Result<u64, Failure> {
     let mut progress = Progress::new();
     let mut rows = Vec::new();
-    let (all, mut sent) = (past.samples(), 0);
+    let (all, mut sent, mut ignored_in_all) = (past.samples(), 0, 0);
     for ((thing, property), samples) in &past.series {
         let mut total = Taken::default();
         for piece in pieces(samples) {
@@ -149,6 +159,7 @@ fn send(args: &Args, client: &mut Client, past: &Past) -> Result<(), Failure> {
             sent += piece.len();
             progress.show("importing", Some(crate::anomaly::real(sent) / crate::anomaly::real(all)));
         }
+        ignored_in_all += total.ignored;
         let times =
             samples.first().zip(samples.last()).map(|(first, last)| (first.at.to_string(), last.at.to_string()));
         let (from, to) = times.unwrap_or_default();
@@ -169,10 +180,10 @@ fn send(args: &Args, client: &mut Client, past: &Past) -> Result<(), Failure> {
         ]);
     }
     drop(progress);
-    if args.json {
-        return Ok(());
+    if !args.json {
+        print_table(["THING", "PROPERTY", "FROM", "TO", "TAKEN", "IGNORED"], &rows, Paper::stdout())?;
     }
-    print_table(["THING", "PROPERTY", "FROM", "TO", "TAKEN", "IGNORED"], &rows, Paper::stdout())
+    Ok(ignored_in_all)
 }
 
 /// A sample as commands have it.

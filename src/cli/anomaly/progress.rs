@@ -21,6 +21,11 @@ impl Progress {
         Progress { is_watched: people_watch(), said: None }
     }
 
+    /// Whether there is a terminal.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
     /// The work and its share that is done, 0 … 1; none: nobody knows.
     pub(super) fn show(&mut self, words: &str, share: Option<f64>) {
         if self.is_watched {

@@ -4,6 +4,7 @@ use super::build::Models;
 use super::drawing::Drawing;
 use super::list::{Anomaly, Query, fetch};
 use super::model::ModelState;
+use super::progress::Progress;
 use crate::cli::remote::{Remote, accepted, print_json, put};
 use crate::cli::terminal::{Paper, local_time, printable};
 use crate::cli::when::Period;
@@ -63,11 +64,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.remote.load()?;
     let mut client = args.remote.connect(&config)?;
     let drawing = args.plot.as_deref().map(Drawing::create).transpose()?;
-    let first = ask(args, &mut client, args.property.as_deref())?;
+    // Whether anybody is there, and knows the model, is known at once; values and scores may take their time then.
+    let mut first = accepted(client.request("anomaly-model", question(args))?)?;
+    if args.thing.is_some() {
+        first = accepted(ask(args, &mut client, args.property.as_deref())?)?;
+    }
     if args.json && drawing.is_none() {
         return print_json(first);
     }
-    let first = accepted(first)?;
     let mut models = Vec::new();
     for model in &first.read::<Models>()?.models {
         models.push(serde_json::from_str::<ModelState>(model.get())?);
@@ -96,15 +100,25 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn ask(args: &Args, client: &mut Client, property: Option<&str>) -> Result<Reply, Failure> {
+fn question(args: &Args) -> Command {
     let mut command = Command::new();
     put(&mut command, "model", Some(args.model.as_str()));
+    command
+}
+
+/// Asks for the values and scores of a property.
+fn ask(args: &Args, client: &mut Client, property: Option<&str>) -> Result<Reply, Failure> {
+    let mut command = question(args);
     put(&mut command, "thing", args.thing.as_deref());
     put(&mut command, "property", property);
     put(&mut command, "from", args.period.from.map(|stamp| stamp.to_string()));
     put(&mut command, "to", args.period.to.map(|stamp| stamp.to_string()));
-    put(&mut command, "points", args.thing.is_some().then_some(POINTS));
-    Ok(client.request("anomaly-model", command)?)
+    put(&mut command, "points", Some(POINTS));
+    let mut progress = Progress::new();
+    if progress.is_watched() {
+        progress.show("the daemon looks at the past", None);
+    }
+    Ok(client.request_patiently("anomaly-model", command, |_| ())?)
 }
 
 fn draw(
