@@ -28,11 +28,14 @@ pub mod interval;
 pub mod life;
 pub mod model;
 pub mod onset;
+pub mod scorer;
 pub mod season;
 pub mod segment;
 pub mod series;
+pub mod stream;
 pub mod tail;
 pub mod threshold;
+pub mod training;
 
 /// A count as a real number; beyond four thousand million they are all the same to us.
 pub(crate) fn real(count: usize) -> f64 {

@@ -22,6 +22,7 @@ mod replay;
 mod run;
 mod schema;
 mod shelve;
+mod signals;
 mod states;
 mod stats;
 mod table;
@@ -29,10 +30,11 @@ mod terminal;
 mod test_reaction;
 mod unshelve;
 mod watch;
+mod when;
 
 use crate::config::Config;
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -78,7 +80,7 @@ enum Verb {
     Replay(replay::Args),
     /// Watch the three example alarms live, on a broker and things of its own
     Demo(demo::Args),
-    /// Find out what is unusual about a series of values
+    /// Learn what is normal, and find what is not
     Anomaly(anomaly::Args),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
@@ -151,18 +153,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Says something to people. It may quote what came from elsewhere, so nothing in it is obeyed by a terminal.
-#[expect(clippy::print_stderr, reason = "the one place that talks to people")]
+/// Says something to people. It may quote what came from elsewhere, so nothing in it is obeyed by a terminal. That nobody
+/// listens is no reason to stop.
 fn say(text: &str) {
     let lines = text.trim_end().lines();
     let shown = lines.map(|line| line.split('\t').map(terminal::printable).collect::<Vec<_>>().join("\t"));
     let is_for_the_journal = journal::is_behind_standard_error();
+    let mut stderr = std::io::stderr().lock();
     for line in shown {
-        if is_for_the_journal {
-            eprintln!("{}", journal::as_warning(&line));
-        } else {
-            eprintln!("{line}");
-        }
+        let line = if is_for_the_journal { journal::as_warning(&line).to_string() } else { line };
+        let _ = writeln!(stderr, "{line}");
     }
 }
 

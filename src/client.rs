@@ -144,34 +144,71 @@ impl Client {
     ///
     /// # Errors
     /// That the daemon is away or does not answer, or that the connection is lost.
-    pub fn request(&mut self, verb: &str, mut command: Command) -> Result<Reply, Trouble> {
+    pub fn request(&mut self, verb: &str, command: Command) -> Result<Reply, Trouble> {
+        let name = self.send(verb, command)?;
+        let deadline = self.clock.at() + self.timeout;
+        loop {
+            match self.hear(deadline)? {
+                Some(Heard::Message(message)) => {
+                    if let Some(reply) = self.sort(&name, message)? {
+                        return Ok(reply);
+                    }
+                }
+                Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
+                None => return Err(self.silence(self.topics.command(verb))),
+            }
+        }
+    }
+
+    /// Sends a command whose answer comes when something long is done, and waits for it however long that takes. What
+    /// is followed is shown to `look` meanwhile, as it comes.
+    ///
+    /// # Errors
+    /// That the daemon goes away, or that the connection is lost.
+    pub fn request_patiently(
+        &mut self,
+        verb: &str,
+        command: Command,
+        mut look: impl FnMut(&Message),
+    ) -> Result<Reply, Trouble> {
+        let name = self.send(verb, command)?;
+        loop {
+            while let Some(kept) = self.kept.pop_front() {
+                look(&kept);
+            }
+            let deadline = self.clock.at() + self.timeout;
+            if let Some(Heard::Message(message)) = self.hear(deadline)?
+                && let Some(reply) = self.sort(&name, message)?
+            {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Sends a command. The name that its answer will carry.
+    fn send(&mut self, verb: &str, mut command: Command) -> Result<String, Trouble> {
         self.prepare()?;
         self.sent += 1;
         let name = format!("{}-{}", self.session.name(), self.sent);
         command.insert("request".to_owned(), Value::from(name.as_str()));
         // A daemon that gets it late, from a broker that kept it, knows that nobody waits any more.
         command.insert("time".to_owned(), Value::from(clock::wall().to_string()));
-        let topic = self.topics.command(verb);
-        self.session.publish(&topic, Value::from(command).to_string())?;
-        let deadline = self.clock.at() + self.timeout;
-        loop {
-            match self.hear(deadline)? {
-                Some(Heard::Message(message)) if message.topic == self.topics.replies() => {
-                    if let Some(reply) = Reply::to(&name, &message.payload) {
-                        return Ok(reply);
-                    }
-                }
-                Some(Heard::Message(message)) => {
-                    let is_status = message.topic == self.topics.status();
-                    self.keep(message)?;
-                    if is_status {
-                        self.must_be_online()?;
-                    }
-                }
-                Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
-                None => return Err(self.silence(topic)),
-            }
+        self.session.publish(&self.topics.command(verb), Value::from(command).to_string())?;
+        Ok(name)
+    }
+
+    /// The answer of this name, if that is what the message is. Everything else is kept, and tells whether the daemon
+    /// is still there.
+    fn sort(&mut self, name: &str, message: Message) -> Result<Option<Reply>, Trouble> {
+        if message.topic == self.topics.replies() {
+            return Ok(Reply::to(name, &message.payload));
         }
+        let is_status = message.topic == self.topics.status();
+        self.keep(message)?;
+        if is_status {
+            self.must_be_online()?;
+        }
+        Ok(None)
     }
 
     /// The next message on what is followed, the status included; none: nothing came for so long.

@@ -7,6 +7,7 @@
 //! One thread runs the loop and the connection, side by side; another one has the disk. So a message costs no change of
 //! threads, and a slow disk holds up the turn but not the listening.
 
+mod anomalies;
 mod answers;
 mod chronicle;
 mod discovery;
@@ -38,6 +39,7 @@ use crate::config::{Config, Gateway, HttpSettings};
 use crate::engine::{Engine, Step};
 use crate::http::{self, Board};
 use crate::intake::Intake;
+use crate::intake::recorder::Recorder;
 use crate::mqtt::{self, Link, Listener, Outbound, Receipt, Terms};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
@@ -203,7 +205,8 @@ impl Daemon {
             .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.twin()));
         let counts = Counts::new(now.at, journal.outbox.next_number(), board);
         Daemon {
-            intake: Intake::new(config.sources.clone(), gateway.max_payload),
+            intake: Intake::new(config.sources.clone(), gateway.max_payload)
+                .recording(Recorder::new(&config.anomalies)),
             due: Due {
                 checkpoint: soon(gateway.checkpoint),
                 tidy: now.at,
@@ -283,6 +286,10 @@ impl Daemon {
                     self.reacting.answered(answer, &self.link, self.clock.now());
                     None
                 }
+                done = self.journal.anomalies.done() => {
+                    self.model_done(done, self.clock.now());
+                    None
+                }
                 () = tokio::time::sleep_until(self.clock.instant(wake_at).into()) => None,
             };
             // 2. A timer may be late. What the socket holds came before it was: let that be read first.
@@ -349,6 +356,9 @@ impl Daemon {
         if let Some(due) = self.reacting.next_due(self.link.is_up()) {
             wake = wake.min(due);
         }
+        if let Some(due) = self.journal.anomalies.wake_at(self.can_speak()) {
+            wake = wake.min(due);
+        }
         match self.journal.retry_at() {
             Some(retry) => wake = wake.min(retry),
             None => {
@@ -383,7 +393,9 @@ impl Daemon {
         if checkpoint {
             self.due.checkpoint = now.at + self.config.gateway.checkpoint;
         }
+        self.turn_of_models(now);
         self.journal.look_for_old(now.at).await;
+        self.journal.forget_models().await;
         let tidy = now.at >= self.due.tidy && self.journal.has_deletions(now.at);
         if tidy {
             self.due.tidy = now.at + TIDY_PAUSE;
@@ -480,6 +492,7 @@ impl Daemon {
         self.status.problems.retain(|problem| !problem.starts_with(REACTION));
         self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
         self.show_figures(now);
+        self.publish_models(now);
         let is_up = self.can_speak();
         let is_stale = self.published_status.as_ref() != Some(&self.status) || now.at >= self.due.renewal;
         if is_up && now.at >= self.due.status && is_stale {

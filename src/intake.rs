@@ -4,11 +4,14 @@
 //! costs one look-up, however many sources and alarms there are. A message that matches two sources is evaluated once
 //! for each, in their order. What cannot be used becomes a [`Fault`].
 
+pub mod recorder;
+
 use crate::engine::{Doubt, Engine, Input, Life, PropertyIx, Sample, Step, ThingIx};
 use crate::model::{Value, ValueRef};
 use crate::source::payload::{Flaw, Map, Payload};
 use crate::source::{Names, Source};
 use crate::time::Now;
+use recorder::{Recorder, Recording};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +49,8 @@ pub struct Fault {
 struct Route {
     source: usize,
     target: Target,
+    /// Where its numbers are kept for models.
+    recording: Option<Recording>,
 }
 
 #[derive(Debug, Clone)]
@@ -77,12 +82,20 @@ pub struct Intake {
     routes: HashMap<Box<str>, Box<[Route]>>,
     /// Scratch for messages with several values.
     values: Vec<(PropertyIx, Value)>,
+    /// Takes down what models need.
+    pub recorder: Recorder,
 }
 
 impl Intake {
     /// An intake for these sources, which takes payloads up to `max_payload` bytes.
     pub fn new(sources: Arc<[Source]>, max_payload: usize) -> Intake {
-        Intake { sources, max_payload, routes: HashMap::new(), values: Vec::new() }
+        Intake { sources, max_payload, routes: HashMap::new(), values: Vec::new(), recorder: Recorder::default() }
+    }
+
+    /// The same, which takes down what models need.
+    #[must_use]
+    pub fn recording(self, recorder: Recorder) -> Intake {
+        Intake { recorder, ..self }
     }
 
     /// Gives one message to the engine. What could not be used is added to `faults`.
@@ -109,6 +122,9 @@ impl Intake {
                     faults.push(Fault::new(message.topic, &flaw));
                 }
                 explain_doubts(message.topic, engine, step, faults);
+                if let Some(recording) = &route.recording {
+                    delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
+                }
             }
             self.values = values;
             return;
@@ -160,7 +176,15 @@ impl Intake {
                 // What is wrong with it was said above.
                 let _said = delivery.deliver(&target, &mut values, engine, now, step, faults);
                 explain_doubts(message.topic, engine, step, faults);
-                routes.push(Route { source: index, target });
+                let recording = match (thing_id, kind) {
+                    (Some(thing), Kind::Object) => self.recorder.members(thing),
+                    (Some(thing), Kind::Scalar) => property.and_then(|name| self.recorder.value(thing, name)),
+                    (None, _) | (_, Kind::Life) => None,
+                };
+                if let Some(recording) = &recording {
+                    delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
+                }
+                routes.push(Route { source: index, target, recording });
             }
         }
         self.values = values;
@@ -274,6 +298,39 @@ impl Delivery<'_> {
             }
             Target::Life(_) | Target::Nobody(_) => Ok(()),
         }
+    }
+
+    /// Takes down the numbers that models need. What is wrong with the message has been said.
+    fn record(&self, recording: &Recording, recorder: &mut Recorder, now: Now, in_gap: bool) {
+        if self.message.retained {
+            return;
+        }
+        let Ok(payload) = self.read() else { return };
+        let Source { value, time, map, .. } = self.source;
+        let Ok(stamp) = time.as_ref().map(|time| payload.time(time)).transpose() else { return };
+        let number = |value: ValueRef<'_>| match value {
+            ValueRef::Number(number) => Some(number),
+            ValueRef::Text(_) | ValueRef::Boolean(_) => None,
+        };
+        // What is no number is nothing to learn from, and no fault of the message.
+        let _said = match recording {
+            Recording::Value(track) => payload.scalar(value.as_ref(), map, |value| {
+                if let Some(number) = number(value) {
+                    recorder.take(*track, number, stamp, now.wall, in_gap);
+                }
+            }),
+            Recording::Members(tracks) => payload.members(
+                value.as_ref(),
+                map,
+                &mut |name, value| {
+                    let track = tracks.iter().find(|(wanted, _)| **wanted == *name);
+                    if let (Some((_, track)), Some(number)) = (track, number(value)) {
+                        recorder.take(*track, number, stamp, now.wall, in_gap);
+                    }
+                },
+                &mut |_, _| (),
+            ),
+        };
     }
 
     /// What a liveness topic says. A last will is retained by design, so where the source says which payload means

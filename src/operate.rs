@@ -47,7 +47,11 @@ pub(crate) fn execute_and_tell(
             Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, reactions(engine, ix), now))),
             None => Err(unexplained(engine, &alarm)),
         },
-        command @ (Command::History(_) | Command::Reload | Command::Stats | Command::TestReaction { .. }) => {
+        command @ (Command::History(_)
+        | Command::Reload
+        | Command::Stats
+        | Command::TestReaction { .. }
+        | Command::Anomaly(_)) => {
             return Err(Box::new(Request { name, command }));
         }
     };
@@ -60,8 +64,8 @@ pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
     match command {
         Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
         Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
-        // Another one may have had the alarm in former times.
-        Command::History(_) | Command::Reload | Command::Stats => true,
+        // Another one may have had the alarm in former times; and each has models of its own.
+        Command::History(_) | Command::Reload | Command::Stats | Command::Anomaly(_) => true,
         Command::TestReaction { .. } => share.is_first(),
     }
 }

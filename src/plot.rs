@@ -19,5 +19,5 @@ mod words;
 pub use canvas::DrawError;
 pub use collect::{Choice, Collector};
 pub use page::draw;
-pub use picture::{Gap, Lane, Level, Light, Panel, Picture, Reading, Turn, Wait};
+pub use picture::{Gap, Lane, Legend, Level, Light, Panel, Picture, Reading, Turn, Wait};
 pub use thin::{Bucket, Merge, Thin};

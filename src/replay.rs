@@ -55,6 +55,39 @@ impl Flag {
     }
 }
 
+/// What one line of a recording tells.
+#[derive(Debug)]
+pub(crate) struct Recorded<'a> {
+    /// When it was.
+    pub(crate) at: Moment,
+    /// The topic of a message; none: the line only moves time.
+    pub(crate) topic: Option<Cow<'a, str>>,
+    /// What the message says.
+    pub(crate) payload: Cow<'a, str>,
+    /// Whether the broker replayed it.
+    pub(crate) retained: bool,
+    link: Option<Input<'static>>,
+}
+
+/// Reads one line; none: there is nothing on it.
+///
+/// # Errors
+/// What is wrong with it, in a sentence.
+pub(crate) fn read(line: &str) -> Result<Option<Recorded<'_>>, String> {
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
+    let line: Line<'_> = serde_json::from_str(line).map_err(|error| format!("not a recorded message: {error}"))?;
+    let link = match line.link.as_deref() {
+        None => None,
+        Some("down") => Some(Input::LinkDown),
+        Some("up") => Some(Input::LinkUp),
+        Some(other) => return Err(format!("link is {other:?}; it can be \"down\" or \"up\"")),
+    };
+    let (at, retained) = (time_of(&line)?, line.retain.is_set());
+    Ok(Some(Recorded { at, payload: payload_of(line.payload, line.payloadlen)?, topic: line.topic, retained, link }))
+}
+
 /// Plays a recording, line by line.
 #[derive(Debug)]
 pub struct Player {
@@ -128,34 +161,22 @@ impl Player {
         self.step.events.clear();
         self.faults.clear();
         self.replies.clear();
-        if line.trim().is_empty() {
-            return Ok(());
-        }
-        let line: Line<'_> = serde_json::from_str(line).map_err(|error| format!("not a recorded message: {error}"))?;
-        let at = time_of(&line)?;
+        let Some(Recorded { at, topic, payload, retained, link }) = read(line)? else { return Ok(()) };
         if let Some(last) = self.last
             && at < last
         {
             let back = last - at;
             return Err(format!("time goes back by {back}: recordings are in the order in which messages came"));
         }
-        let link = match line.link.as_deref() {
-            None => None,
-            Some("down") => Some(Input::LinkDown),
-            Some("up") => Some(Input::LinkUp),
-            Some(other) => return Err(format!("link is {other:?}; it can be \"down\" or \"up\"")),
-        };
         let now = Now { at, wall: Stamp::from_micros(at.as_micros()) };
-        let payload = payload_of(line.payload, line.payloadlen)?;
         if self.last.replace(at).is_none() {
             // The subscription is acknowledged at the first line's time.
             self.engine.handle(Input::LinkUp, now, &mut self.step);
         }
         self.engine.handle(link.unwrap_or(Input::Tick), now, &mut self.step);
-        if let Some(topic) = &line.topic {
+        if let Some(topic) = &topic {
             let payload = no_text.unwrap_or(payload.as_bytes());
-            let message = Message { topic, payload, retained: line.retain.is_set() };
-            self.message(message, now);
+            self.message(Message { topic, payload, retained }, now);
         }
         Ok(())
     }

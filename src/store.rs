@@ -4,6 +4,7 @@
 //! [`record`] says which pairs there are and how they look as bytes, [`late`] waits for a disk that cannot be written at the start, [`keeper`] gives the store a thread of its own, so
 //! that a slow disk never stops the daemon from listening.
 
+pub mod anomalies;
 mod base;
 pub mod disk;
 pub mod history;

@@ -1,10 +1,11 @@
 //! What goes over MQTT, both ways: names of topics in [`topics`]; [`event`], [`state`], [`reaction`] and [`status`] out,
-//! [`command`] in and its answer out; [`performance`] in figures, [`openmetrics`] for those who do not speak MQTT,
+//! [`command`] in and its answer out; `anomaly` for models; [`performance`] in figures, [`openmetrics`] for those who do not speak MQTT,
 //! [`home_assistant`] for one that does.
 //!
 //! Pure functions between the engine's types and bytes: nothing here is kept and nothing is sent. One value always
 //! gives the same bytes, so that what is sent twice is equal.
 
+pub(crate) mod anomaly;
 pub mod command;
 pub mod event;
 pub(crate) mod history;

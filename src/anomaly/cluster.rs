@@ -68,13 +68,14 @@ pub struct Normal {
 }
 
 impl Normal {
-    /// Learns it from descriptions of segments, all of one length. None: there are not enough.
-    pub fn learn(points: &[Vec<f64>], clustering: Clustering) -> Option<Normal> {
+    /// Learns it from descriptions of segments, all of one length, with so many clusters, or as many as suit best. None:
+    /// there are not enough. Density clusters are as many as there are.
+    pub fn learn(points: &[Vec<f64>], clustering: Clustering, clusters: Option<usize>) -> Option<Normal> {
         let points = spread_out(points, MOST_POINTS);
         points.first()?;
         let normal = match clustering {
-            Clustering::KMeans => divided(&points, k_means),
-            Clustering::GaussianMixture => divided(&points, gaussian_mixture),
+            Clustering::KMeans => divided(&points, k_means, clusters),
+            Clustering::GaussianMixture => divided(&points, gaussian_mixture, clusters),
             Clustering::Dbscan => dbscan(&points),
         };
         Some(normal.unwrap_or_else(|| Normal { references: vec![mean(&points)], clusters: 1 }))
@@ -110,8 +111,14 @@ fn mean(points: &[&Vec<f64>]) -> Vec<f64> {
 type Divide = fn(&Array2<f64>, usize) -> Option<Vec<Vec<f64>>>;
 
 /// The best division, and what is far from its clusters in company.
-fn divided(points: &[&Vec<f64>], divide: Divide) -> Option<Normal> {
-    let first = best(points, divide);
+fn divided(points: &[&Vec<f64>], divide: Divide, clusters: Option<usize>) -> Option<Normal> {
+    let first = match clusters {
+        None => best(points, divide),
+        Some(1) => None,
+        Some(clusters) => table(points)
+            .and_then(|records| divide(&records, clusters.min(points.len())))
+            .map(|references| Normal { references, clusters }),
+    };
     let mut normal = first.unwrap_or_else(|| Normal { references: vec![mean(points)], clusters: 1 });
     let mut distances: Vec<f64> = points.iter().map(|point| normal.distance(point)).collect();
     distances.sort_by(f64::total_cmp);
@@ -230,18 +237,26 @@ mod tests {
     #[test]
     fn each_kind_finds_three_clouds_and_what_lies_between_them() {
         for clustering in Clustering::ALL {
-            let normal = Normal::learn(&clouds(), clustering).unwrap();
+            let normal = Normal::learn(&clouds(), clustering, None).unwrap();
             assert_eq!(normal.clusters, 3, "{}", clustering.as_str());
             assert!(normal.distance(&[4.1, 0.1]) < 0.3, "{}", clustering.as_str());
             assert!(normal.distance(&[2.0, 2.0]) > 2.0, "{}", clustering.as_str());
-            assert_eq!(Some(normal), Normal::learn(&clouds(), clustering), "the same past, the same clusters");
+            assert_eq!(Some(normal), Normal::learn(&clouds(), clustering, None), "the same past, the same clusters");
+        }
+    }
+
+    #[test]
+    fn so_many_clusters_as_somebody_wants() {
+        for clusters in [1, 2, 5] {
+            let normal = Normal::learn(&clouds(), Clustering::KMeans, Some(clusters)).unwrap();
+            assert_eq!(normal.clusters, clusters);
         }
     }
 
     #[test]
     fn one_cloud_is_one_cluster_around_its_mean() {
         let points: Vec<Vec<f64>> = clouds().into_iter().step_by(3).collect();
-        let normal = Normal::learn(&points, Clustering::KMeans).unwrap();
+        let normal = Normal::learn(&points, Clustering::KMeans, None).unwrap();
         assert!(normal.distance(&[0.0, 0.0]) < 0.4 && (normal.distance(&[3.0, 0.0]) - 3.0).abs() < 0.4, "{normal:?}");
     }
 
@@ -256,9 +271,9 @@ mod tests {
     #[test]
     fn equal_segments_are_one_cluster_without_extent() {
         for clustering in Clustering::ALL {
-            let normal = Normal::learn(&vec![vec![1.0, 2.0]; 50], clustering).unwrap();
+            let normal = Normal::learn(&vec![vec![1.0, 2.0]; 50], clustering, None).unwrap();
             assert!(normal.distance(&[1.0, 2.0]) < 1e-9 && (normal.distance(&[1.0, 5.0]) - 3.0).abs() < 1e-9);
         }
-        assert_eq!(Normal::learn(&[], Clustering::KMeans), None);
+        assert_eq!(Normal::learn(&[], Clustering::KMeans, None), None);
     }
 }

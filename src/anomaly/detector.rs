@@ -6,24 +6,21 @@
 //! the stream is.
 
 use super::cluster::{Clustering, Normal};
+use super::interval::{Change, Follower};
 use super::model::{BuildError, Describer, LEAST_SEGMENTS, Model, Settings};
 use super::onset::Onset;
-use super::season::Season;
-use super::series::{Sample, Scale, Survey, moments};
-use super::share_of;
+use super::series::{Sample, Scale, Survey};
+use super::stream::{Stream, Weighed};
 use super::tail::Tail;
 use super::threshold::Thresholds;
-use crate::time::Span;
-use std::collections::VecDeque;
+use super::{real, share_of};
+use crate::time::{Span, Stamp};
 
-/// How fast the expectation follows: a value counts a fiftieth, so it knows roughly the last fifty.
-const FOLLOWS: f64 = 0.02;
-/// What a second kind of evidence counts beside the rarest: a part of its own score, because the two look at the same
-/// value and are not independent.
-const WITNESS: f64 = 0.3;
 /// A segment is a fifteenth of the past, but not shorter or longer than so many values.
 const SEGMENT_SHARE: f64 = 1.0 / 15.0;
-const SEGMENT: (usize, usize) = (8, 60);
+pub(super) const SEGMENT: (usize, usize) = (8, 60);
+/// Seconds.
+const DAY: f64 = 86_400.0;
 /// An echo lasts for that share of the past.
 const ECHO: f64 = 0.6;
 /// The percentile of past scores from which on a score is unusual, unless a user says otherwise.
@@ -78,18 +75,14 @@ pub struct Reading {
 /// Scores one property, value by value.
 #[derive(Debug, Clone)]
 pub struct Detector {
-    scale: Scale,
+    stream: Stream,
     /// Why segments are not compared, or what they are compared with.
     segments: Result<(Normal, Describer), BuildError>,
+    /// How far from normal the segments were.
+    tail: Tail,
     length: Span,
     thresholds: Thresholds,
-    /// Values of the present segment and of the one before it.
-    recent: VecDeque<f64>,
-    /// Values of a segment.
-    segment: usize,
-    expected: Option<f64>,
-    season: Season,
-    tails: [Tail; Evidence::ALL.len()],
+    anomalies_per_day: f64,
     onset: Onset,
 }
 
@@ -123,73 +116,50 @@ impl Detector {
         let model = Model::build(1, settings, || past.iter().map(|sample| (0, *sample)));
         let judged = model.as_ref().map(|model| model.tail.clone()).unwrap_or_default();
         let mut detector = Detector {
-            scale: survey.scale().unwrap_or_else(|| still(last.value)),
+            stream: Stream::new(survey.scale().unwrap_or_else(|| still(last.value)), segment),
             segments: model.map(|model| (model.normal.clone(), model.describer())),
+            tail: Tail::default(),
             length: settings.segment,
             thresholds: Thresholds::default(),
-            recent: VecDeque::with_capacity(2 * segment + 1),
-            segment,
-            expected: None,
-            season: Season::default(),
-            tails: Default::default(),
+            anomalies_per_day: 0.0,
             onset: Onset::new(share_of(past.len(), ECHO)),
         };
         let scores: Vec<f64> = past.iter().map(|sample| detector.observe(*sample).score).collect();
         // The past has judged its segments already, without those that the model was made from.
-        let [.., tail] = &mut detector.tails;
-        *tail = judged;
+        detector.tail = judged;
         // In the first half nearly everything happens for the first time.
-        detector.thresholds = Thresholds::derive(&scores[scores.len() / 2..], SENSITIVITY);
+        let half = scores.len() / 2;
+        detector.thresholds = Thresholds::derive(&scores[half..], SENSITIVITY);
+        let judged = past.iter().map(|sample| sample.at).zip(scores).skip(half);
+        detector.anomalies_per_day = per_day(judged, &detector.thresholds, detector.length);
         detector.onset = Onset::new(share_of(past.len(), ECHO));
         Ok(detector)
     }
 
     /// Scores the next value, by what was before it, and learns from it.
     pub fn observe(&mut self, sample: Sample) -> Reading {
-        let distances = self.distances(sample);
-        let (mut rarest, mut next) = ((Evidence::Departure, 0.0), 0.0_f64);
-        for ((evidence, tail), distance) in Evidence::ALL.into_iter().zip(&mut self.tails).zip(distances) {
-            let score = tail.score(distance);
-            tail.push(distance);
-            next = next.max(score.min(rarest.1));
-            if score > rarest.1 {
-                rarest = (evidence, score);
-            }
-        }
-        let (evidence, score) = rarest;
-        let score = score + WITNESS * next;
-        Reading { score, onset: self.onset.observe(score), evidence }
-    }
-
-    fn distances(&mut self, sample: Sample) -> [f64; Evidence::ALL.len()] {
-        let value = self.scale.apply(sample.value);
-        let expected = self.expected.get_or_insert(value);
-        let departure = (value - *expected).abs();
-        *expected += FOLLOWS * (value - *expected);
-
-        let season = self.season.observe(sample.at, value).unwrap_or_default();
-
-        self.recent.push_back(value);
-        if self.recent.len() > 2 * self.segment {
-            self.recent.pop_front();
-        }
-        let split = self.recent.len().saturating_sub(self.segment);
-        let (level, spread) = moments(self.recent.range(split..).copied());
-        let is_full = self.recent.len() == 2 * self.segment;
-        let moved = if is_full { (level - moments(self.recent.range(..split).copied()).0).abs() } else { 0.0 };
-
-        let segment = match &mut self.segments {
+        let mut weighed = Weighed::default();
+        self.stream.observe(sample, &mut weighed);
+        let distance = match &mut self.segments {
             Ok((normal, describer)) => {
                 describer.push(0, sample).map_or(0.0, |description| normal.distance(&description))
             }
             Err(_) => 0.0,
         };
-        [departure, season.nearest, season.usual, spread, moved, segment]
+        weighed.add(Evidence::Segment, self.tail.score(distance));
+        self.tail.push(distance);
+        let score = weighed.score();
+        Reading { score, onset: self.onset.observe(score), evidence: weighed.evidence() }
     }
 
     /// From when on a score is an anomaly.
     pub fn thresholds(&self) -> &Thresholds {
         &self.thresholds
+    }
+
+    /// Anomalies that it would have told of in the second half of what it learnt from, for each day.
+    pub fn anomalies_per_day(&self) -> f64 {
+        self.anomalies_per_day
     }
 
     /// Why segments are not compared with those of the past, if they are not.
@@ -203,6 +173,19 @@ impl Detector {
     }
 }
 
+/// How many anomalies a day these scores are.
+fn per_day(scores: impl Iterator<Item = (Stamp, f64)>, thresholds: &Thresholds, join: Span) -> f64 {
+    let mut follower = Follower::new(thresholds.clone(), Span::ZERO, join);
+    let (mut count, mut covers) = (0, None);
+    for (at, score) in scores {
+        count += usize::from(matches!(follower.observe(at, score), Change::Ended(_)));
+        covers = Some(covers.map_or((at, at), |(from, _)| (from, at)));
+    }
+    count += usize::from(follower.open().is_some());
+    let days = covers.map_or(0.0, |(from, to)| (to - from).as_secs_f64() / DAY);
+    if days > 0.0 { real(count) / days } else { 0.0 }
+}
+
 /// The scale of a value that has never moved: a percent of it is a step.
 fn still(value: f64) -> Scale {
     let step = (value.abs() / 100.0).max(0.01);
@@ -212,8 +195,6 @@ fn still(value: f64) -> Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anomaly::real;
-    use crate::time::Stamp;
     use std::f64::consts::TAU;
     use std::sync::LazyLock;
 

@@ -42,20 +42,34 @@ pub struct Follower {
     open: Option<Open>,
 }
 
-#[derive(Debug, Clone)]
-struct Open {
-    anomaly: Anomaly,
-    last: Stamp,
+/// An anomaly that is not over yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Open {
+    /// What it is so far.
+    pub anomaly: Anomaly,
+    /// The last score, usual or not.
+    pub last: Stamp,
     /// Score times hours since the last unusual score; it counts if the anomaly goes on.
-    pending: f64,
+    pub pending: f64,
     /// What was told of its severity, if it was told of at all.
-    told: Option<Option<Severity>>,
+    pub told: Option<Option<Severity>>,
 }
 
 impl Follower {
     /// Anomalies shorter than `min_duration` are none; those less than `join` apart are one.
     pub fn new(thresholds: Thresholds, min_duration: Span, join: Span) -> Follower {
         Follower { thresholds, min_duration, join, open: None }
+    }
+
+    /// Goes on with an anomaly that another one has followed so far.
+    #[must_use]
+    pub fn with(self, open: Option<Open>) -> Follower {
+        Follower { open, ..self }
+    }
+
+    /// The anomaly that is not over yet, whether it is long enough or not.
+    pub fn into_open(self) -> Option<Open> {
+        self.open
     }
 
     /// Takes the next score in. An anomaly ends when the scores have been usual for the joining time.

@@ -7,7 +7,7 @@
 use super::interval::{Anomaly, Change};
 use crate::model::{Severity, ThingId};
 use crate::time::Stamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Anomalies that a model remembers: years of them, or it is not one to rely on. The oldest that are over go first.
 const REMEMBERED: usize = 1_000;
@@ -56,18 +56,53 @@ pub struct Found {
     pub alarm: Option<Severity>,
 }
 
+impl Found {
+    /// Whether it lies within a time, or reaches into it.
+    pub fn touches(&self, (from, to): (Stamp, Stamp)) -> bool {
+        self.anomaly.from <= to && (self.anomaly.to >= from || !self.is_over)
+    }
+}
+
 /// The anomalies of one model.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
     on_deletion: OnDeletion,
     /// By the thing and the time at which it began.
     found: BTreeMap<(ThingId, Stamp), Found>,
+    /// Those that the store does not have as they are.
+    changed: BTreeSet<(ThingId, Stamp)>,
 }
 
 impl Life {
     /// A model without anomalies.
     pub fn new(on_deletion: OnDeletion) -> Life {
-        Life { on_deletion, found: BTreeMap::new() }
+        Life { on_deletion, ..Life::default() }
+    }
+
+    /// A model with the anomalies that were stored.
+    pub fn restore(on_deletion: OnDeletion, found: impl IntoIterator<Item = (ThingId, Found)>) -> Life {
+        let found = found.into_iter().map(|(thing, found)| ((thing, found.anomaly.from), found));
+        Life { on_deletion, found: found.collect(), changed: BTreeSet::new() }
+    }
+
+    /// From now on this becomes of alarms whose anomalies are deleted.
+    pub fn change(&mut self, on_deletion: OnDeletion) {
+        self.on_deletion = on_deletion;
+    }
+
+    /// What the store does not have as it is: things and times, with what was found; none: it was deleted.
+    pub fn changes(&self) -> impl Iterator<Item = (&ThingId, Stamp, Option<&Found>)> {
+        self.changed.iter().map(|key| (&key.0, key.1, self.found.get(key)))
+    }
+
+    /// The store has all of it.
+    pub fn stored(&mut self) {
+        self.changed.clear();
+    }
+
+    /// The anomaly of a thing that began then.
+    pub fn get(&self, thing: &ThingId, from: Stamp) -> Option<&Found> {
+        self.found.get(&(thing.clone(), from))
     }
 
     /// All anomalies, by thing and time.
@@ -84,6 +119,18 @@ impl Life {
         }
     }
 
+    /// An anomaly goes on: what is known of it is brought up to date. If it has no alarm yet, because alarms were off, it
+    /// gets one now.
+    pub fn go_on(&mut self, thing: &ThingId, anomaly: &Anomaly, alarms: bool) -> Vec<Order> {
+        self.update(thing, anomaly, false, alarms, true)
+    }
+
+    /// A time with all of the thing's anomalies that touch it.
+    pub fn around(&self, thing: &ThingId, (from, to): (Stamp, Stamp)) -> (Stamp, Stamp) {
+        let all = self.found.iter().filter(|((other, _), found)| other == thing && found.touches((from, to)));
+        all.fold((from, to), |(from, to), (_, Found { anomaly, .. })| (from.min(anomaly.from), to.max(anomaly.to)))
+    }
+
     /// What a look at the past has found between two times replaces what was known of it. No reaction starts.
     pub fn reprocess(
         &mut self,
@@ -92,7 +139,14 @@ impl Life {
         found: &[(Anomaly, bool)],
         alarms: bool,
     ) -> Vec<Order> {
-        let mut orders = self.delete(thing, (from, to));
+        // One that is found again goes on, and so does its alarm.
+        let is_found = |at: Stamp| found.iter().any(|(anomaly, _)| anomaly.from == at);
+        let others = self
+            .found
+            .iter()
+            .filter(|((other, at), before)| other == thing && before.touches((from, to)) && !is_found(*at));
+        let others = others.map(|(key, _)| key.clone()).collect();
+        let mut orders = self.remove(thing, others);
         for (anomaly, is_over) in found {
             orders.extend(self.update(thing, anomaly, *is_over, alarms, false));
         }
@@ -101,10 +155,20 @@ impl Life {
 
     /// The anomalies of a thing that touch this time are deleted, and their alarms as was configured.
     pub fn delete(&mut self, thing: &ThingId, (from, to): (Stamp, Stamp)) -> Vec<Order> {
-        let touched = |found: &Found| found.anomaly.from <= to && (found.anomaly.to >= from || !found.is_over);
         let all = self.found.range((thing.clone(), Stamp::from_micros(i64::MIN))..=(thing.clone(), to));
-        let keys: Vec<(ThingId, Stamp)> = all.filter(|(_, found)| touched(found)).map(|(key, _)| key.clone()).collect();
+        let touched = all.filter(|(_, found)| found.touches((from, to)));
+        let keys: Vec<(ThingId, Stamp)> = touched.map(|(key, _)| key.clone()).collect();
+        self.remove(thing, keys)
+    }
+
+    /// The anomaly of a thing that began then is deleted, and its alarm as was configured.
+    pub fn delete_one(&mut self, thing: &ThingId, from: Stamp) -> Vec<Order> {
+        self.remove(thing, vec![(thing.clone(), from)])
+    }
+
+    fn remove(&mut self, thing: &ThingId, keys: Vec<(ThingId, Stamp)>) -> Vec<Order> {
         let deleted: Vec<Found> = keys.iter().filter_map(|key| self.found.remove(key)).collect();
+        self.changed.extend(keys);
         let was_active = deleted.iter().any(|found| !found.is_over && found.alarm.is_some());
         let had_alarm = deleted.iter().any(|found| found.alarm.is_some());
         let has_other = self.found.iter().any(|((other, _), found)| other == thing && found.alarm.is_some());
@@ -140,7 +204,11 @@ impl Life {
         let before = self.found.get(&key).cloned();
         let had = before.as_ref().and_then(|found| found.alarm);
         let was_active = had.is_some() && before.is_some_and(|found| !found.is_over);
-        let severity = anomaly.severity.filter(|_| alarms).max(had);
+        // The alarm of a later anomaly is active: it does not go for one that lies before it.
+        let gives_way = self.found.iter().any(|((other, from), found)| {
+            other == thing && *from > anomaly.from && found.alarm.is_some() && !found.is_over
+        });
+        let severity = anomaly.severity.filter(|_| alarms && (had.is_some() || !gives_way)).max(had);
         let mut orders = Vec::new();
         if had.is_none() && severity.is_some() {
             orders.extend(self.clear_older(thing));
@@ -155,11 +223,13 @@ impl Life {
                 orders.push(Order::Clear);
             }
         }
+        self.changed.insert(key.clone());
         self.found.insert(key, Found { anomaly: anomaly.clone(), is_over, alarm: severity });
         if self.found.len() > REMEMBERED {
             let over = self.found.iter().filter(|(_, found)| found.is_over).map(|(key, _)| key.clone());
             if let Some(oldest) = over.min_by_key(|(_, from)| *from) {
                 self.found.remove(&oldest);
+                self.changed.insert(oldest);
             }
         }
         orders
@@ -168,9 +238,10 @@ impl Life {
     /// At most one alarm is active for a thing.
     fn clear_older(&mut self, thing: &ThingId) -> Option<Order> {
         let mut cleared = None;
-        for ((other, _), found) in &mut self.found {
-            if other == thing && found.alarm.is_some() && !found.is_over {
+        for (key, found) in &mut self.found {
+            if key.0 == *thing && found.alarm.is_some() && !found.is_over {
                 found.is_over = true;
+                self.changed.insert(key.clone());
                 cleared = Some(Order::Clear);
             }
         }
@@ -265,5 +336,29 @@ mod tests {
             [Order::Clear, quiet(12, Warning), Order::Clear, quiet(30, Critical)]
         );
         assert_eq!(life.found().count(), 2);
+    }
+
+    #[test]
+    fn what_lies_before_an_active_alarm_does_not_take_its_place() {
+        let (mut life, _) = life(OnDeletion::Clear, &[Change::Grown(anomaly(100, 120, Error))]);
+        let found = [(anomaly(10, 20, Critical), true)];
+        assert_eq!(life.reprocess(&boiler(), (at(0), at(50)), &found, true), []);
+        let orders = life.follow(&boiler(), &Change::Ended(anomaly(100, 130, Error)), true);
+        assert_eq!(orders, [Order::Clear], "it is active as before");
+    }
+
+    #[test]
+    fn what_the_store_lacks_is_told_until_it_has_it() {
+        let (mut life, _) = life(OnDeletion::Clear, &[Change::Grown(anomaly(10, 20, Error))]);
+        assert_eq!(
+            life.changes().map(|(_, from, found)| (from, found.is_some())).collect::<Vec<_>>(),
+            [(at(10), true)]
+        );
+        life.stored();
+        assert_eq!(life.delete_one(&boiler(), at(10)), [Order::Clear]);
+        assert_eq!(
+            life.changes().map(|(_, from, found)| (from, found.is_some())).collect::<Vec<_>>(),
+            [(at(10), false)]
+        );
     }
 }

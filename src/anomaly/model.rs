@@ -8,7 +8,7 @@ use super::cluster::{Clustering, Normal};
 use super::feature::Features;
 use super::interval::{Change, Follower};
 use super::real;
-use super::segment::{Cut, Cutter};
+use super::segment::{Cut, Cutter, CutterMemory};
 use super::series::{Sample, Scale, Survey};
 use super::tail::Tail;
 use super::threshold::Thresholds;
@@ -20,11 +20,11 @@ pub const LEAST_SEGMENTS: usize = 30;
 /// Descriptions that are held for the clustering; of more, every second one is left out, and so on.
 const MOST_HELD: usize = 4_096;
 /// Scores of the past that are held for the thresholds, in the same way.
-const MOST_SCORES: usize = 16_384;
+pub(super) const MOST_SCORES: usize = 16_384;
 /// Parts of the past that take turns in judging each other.
 const PARTS: i64 = 8;
 /// A model that finds more of its own past unusual than this has not understood it.
-const MOST_MARKED: f64 = 0.1;
+pub(super) const MOST_MARKED: f64 = 0.1;
 
 /// What a user says about a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +42,7 @@ pub struct Settings {
 }
 
 /// The past that a model was built from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
     /// Its first sample.
     pub from: Stamp,
@@ -54,6 +54,20 @@ pub struct Trained {
     pub segments: usize,
     /// Anomalies that the model finds in it, for each day.
     pub anomalies_per_day: f64,
+    /// The highest scores of these anomalies, the highest first; of very many only the first thousand.
+    pub peaks: Vec<f64>,
+}
+
+impl Trained {
+    /// Anomalies a day whose score reaches this.
+    pub fn per_day(&self, least: f64) -> f64 {
+        let reached = self.peaks.iter().filter(|peak| **peak >= least).count();
+        if reached == self.peaks.len() {
+            self.anomalies_per_day
+        } else {
+            self.anomalies_per_day * real(reached) / real(self.peaks.len())
+        }
+    }
 }
 
 /// What is normal, and from when on something is not.
@@ -122,7 +136,7 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {}
 
 /// Describes the present segment of a thing, as its samples come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Describer {
     cutters: Vec<Cutter>,
     scales: Vec<Scale>,
@@ -147,10 +161,20 @@ impl Describer {
         // A value near the largest number has no place on any scale.
         description.iter().all(|feature| feature.is_finite()).then_some(description)
     }
+
+    /// Where its segments stand.
+    pub(super) fn memory(&self) -> Vec<CutterMemory> {
+        self.cutters.iter().map(Cutter::memory).collect()
+    }
+
+    /// Goes on where another one was that had seen the same samples last.
+    pub(super) fn recall(&mut self, memory: &[CutterMemory]) {
+        self.cutters.iter_mut().zip(memory).for_each(|(cutter, memory)| cutter.recall(*memory));
+    }
 }
 
 impl Model {
-    /// Learns from a past of `properties` properties, which is gone through three times.
+    /// Learns from a past of `properties` properties of one thing, which is gone through three times.
     ///
     /// # Errors
     /// What is wrong with the past.
@@ -158,16 +182,34 @@ impl Model {
     where
         I: Iterator<Item = (usize, Sample)>,
     {
+        Model::of_fleet(properties, settings, None, || past().map(|(property, sample)| (0, property, sample)))
+    }
+
+    /// Learns from the pasts of several like things, one thing after the other; each value comes with the numbers of its
+    /// thing and of its property. There are so many clusters, or as many as suit best.
+    ///
+    /// # Errors
+    /// What is wrong with the past.
+    pub fn of_fleet<I>(
+        properties: usize,
+        settings: Settings,
+        clusters: Option<usize>,
+        past: impl Fn() -> I,
+    ) -> Result<Model, BuildError>
+    where
+        I: Iterator<Item = (usize, usize, Sample)>,
+    {
         let (surveys, cuts, scales) = survey(properties, settings, past())?;
         let covers = surveys.iter().filter_map(Survey::covers).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let (from, to) = covers.unwrap_or_default();
         let is_fixed = cuts.iter().all(Cut::is_fixed);
         let features = Features::of_past(to - from, is_fixed);
 
-        let mut describer = Describer::new(&cuts, &scales, features);
+        let new = || Describer::new(&cuts, &scales, features);
+        let mut describers = Each::new(new);
         let mut points = Sparse::new(MOST_HELD);
-        for (property, sample) in past() {
-            if let Some(point) = describer.push(property, sample) {
+        for (thing, property, sample) in past() {
+            if let Some(point) = describers.of(thing).push(property, sample) {
                 points.push((sample.at, point));
             }
         }
@@ -188,15 +230,15 @@ impl Model {
         let (odd, even): (Vec<_>, Vec<_>) = points.kept.iter().cloned().partition(|(at, _)| is_odd(*at));
         let learn = |points: Vec<(Stamp, Vec<f64>)>| {
             let points: Vec<Vec<f64>> = points.into_iter().map(|(_, point)| point).collect();
-            Normal::learn(&points, settings.clustering).ok_or_else(too_little)
+            Normal::learn(&points, settings.clustering, clusters).ok_or_else(too_little)
         };
         let (normal, odd, even) = (learn(points.kept)?, learn(odd)?, learn(even)?);
 
-        let mut describer = Describer::new(&cuts, &scales, features);
+        let mut describers = Each::new(new);
         let mut tail = Tail::default();
         let mut distances = Sparse::new(MOST_SCORES);
-        for (property, sample) in past() {
-            if let Some(point) = describer.push(property, sample) {
+        for (thing, property, sample) in past() {
+            if let Some(point) = describers.of(thing).push(property, sample) {
                 let distance = if is_odd(sample.at) { even.distance(&point) } else { odd.distance(&point) };
                 tail.push(distance);
                 distances.push((sample.at, distance));
@@ -213,7 +255,8 @@ impl Model {
         let anomalies = count_anomalies(&scores, &thresholds, settings);
         let days = ((to - from).as_secs_f64() / 86_400.0).max(1e-9);
         let samples = surveys.iter().map(Survey::count).sum();
-        let trained = Trained { from, to, samples, segments, anomalies_per_day: real(anomalies) / days };
+        let anomalies_per_day = real(anomalies) / days;
+        let trained = Trained { from, to, samples, segments, anomalies_per_day, peaks: Vec::new() };
         Ok(Model { settings, cuts, scales, features, normal, tail, thresholds, trained })
     }
 
@@ -238,10 +281,14 @@ type Surveyed = (Vec<Survey>, Vec<Cut>, Vec<Scale>);
 fn survey(
     properties: usize,
     settings: Settings,
-    past: impl Iterator<Item = (usize, Sample)>,
+    past: impl Iterator<Item = (usize, usize, Sample)>,
 ) -> Result<Surveyed, BuildError> {
     let mut surveys = vec![Survey::default(); properties];
-    for (property, sample) in past {
+    let mut present = None;
+    for (thing, property, sample) in past {
+        if present.replace(thing).is_some_and(|before| before != thing) {
+            surveys.iter_mut().for_each(Survey::another_thing);
+        }
         if let Some(survey) = surveys.get_mut(property) {
             survey.push(sample);
         }
@@ -261,20 +308,40 @@ fn count_anomalies(scores: &[(Stamp, f64)], thresholds: &Thresholds, settings: S
     ended + usize::from(follower.open().is_some())
 }
 
+/// Something that each thing has anew, where one thing comes after the other.
+struct Each<T, New: Fn() -> T> {
+    new: New,
+    thing: usize,
+    present: T,
+}
+
+impl<T, New: Fn() -> T> Each<T, New> {
+    fn new(new: New) -> Each<T, New> {
+        Each { thing: 0, present: new(), new }
+    }
+
+    fn of(&mut self, thing: usize) -> &mut T {
+        if thing != self.thing {
+            (self.thing, self.present) = (thing, (self.new)());
+        }
+        &mut self.present
+    }
+}
+
 /// Entries of a sequence of any length, evenly spread, in bounded memory.
-struct Sparse<T> {
-    kept: Vec<T>,
+pub(super) struct Sparse<T> {
+    pub(super) kept: Vec<T>,
     most: usize,
     every: usize,
     seen: usize,
 }
 
 impl<T> Sparse<T> {
-    fn new(most: usize) -> Sparse<T> {
+    pub(super) fn new(most: usize) -> Sparse<T> {
         Sparse { kept: Vec::new(), most, every: 1, seen: 0 }
     }
 
-    fn push(&mut self, entry: T) {
+    pub(super) fn push(&mut self, entry: T) {
         if self.seen.is_multiple_of(self.every) {
             self.kept.push(entry);
             if self.kept.len() > self.most {

@@ -29,6 +29,15 @@ pub struct Season {
     present: (usize, f64, f64),
 }
 
+/// The days before as plain data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeasonMemory {
+    /// Of each slot of a day the means of the days before, the oldest first.
+    pub days: Vec<Vec<f64>>,
+    /// The slot that is being filled, the sum of its values and their number.
+    pub present: (usize, f64, f64),
+}
+
 impl Default for Season {
     fn default() -> Season {
         Season { days: vec![VecDeque::new(); SLOTS], present: (0, 0.0, 0.0) }
@@ -58,6 +67,23 @@ impl Season {
         let middle = *known.get(known.len() / 2)?;
         let nearest = known.iter().map(|known| (value - known).abs()).fold(f64::INFINITY, f64::min);
         Some(Distance { nearest, usual: (value - middle).abs() })
+    }
+
+    /// What is remembered, as plain data.
+    pub(super) fn memory(&self) -> SeasonMemory {
+        SeasonMemory {
+            days: self.days.iter().map(|days| days.iter().copied().collect()).collect(),
+            present: self.present,
+        }
+    }
+
+    /// What was remembered; what cannot be a day is left out.
+    pub(super) fn recalled(memory: SeasonMemory) -> Season {
+        let mut days: Vec<VecDeque<f64>> = memory.days.into_iter().map(VecDeque::from).collect();
+        days.resize(SLOTS, VecDeque::new());
+        days.iter_mut().for_each(|days| days.truncate(DAYS));
+        let (slot, sum, count) = memory.present;
+        Season { days, present: (slot.min(SLOTS - 1), sum, count) }
     }
 }
 

@@ -38,7 +38,7 @@ impl Cut {
 }
 
 /// Cuts one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cutter {
     cut: Cut,
     window: VecDeque<Sample>,
@@ -47,6 +47,15 @@ pub struct Cutter {
     /// The end of the latest gap that was too long to be filled.
     broken_at: Option<Stamp>,
     skipped: usize,
+}
+
+/// Where a cutter stands, without the samples of its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CutterMemory {
+    /// When the present segment ends.
+    pub due: Option<Stamp>,
+    /// The end of the latest gap that was too long to be filled.
+    pub broken_at: Option<Stamp>,
 }
 
 impl Cutter {
@@ -88,6 +97,16 @@ impl Cutter {
     /// Whether there are enough samples for a segment.
     pub fn has_enough(&self) -> bool {
         self.window.len() >= self.cut.least
+    }
+
+    /// Where it stands.
+    pub fn memory(&self) -> CutterMemory {
+        CutterMemory { due: self.due, broken_at: self.broken_at }
+    }
+
+    /// Goes on where another one was that had seen the same samples last.
+    pub fn recall(&mut self, memory: CutterMemory) {
+        (self.due, self.broken_at) = (memory.due, memory.broken_at);
     }
 
     /// How many segments were skipped.

@@ -50,11 +50,12 @@ pub struct Survey {
     seen: usize,
     first: Option<Stamp>,
     last: Option<Stamp>,
+    end: Option<Stamp>,
 }
 
 impl Default for Survey {
     fn default() -> Survey {
-        Survey { kept: Vec::new(), pauses: Vec::new(), every: 1, seen: 0, first: None, last: None }
+        Survey { kept: Vec::new(), pauses: Vec::new(), every: 1, seen: 0, first: None, last: None, end: None }
     }
 }
 
@@ -73,8 +74,14 @@ impl Survey {
             }
         }
         self.seen += 1;
-        self.first = self.first.or(Some(sample.at));
+        self.first = Some(self.first.map_or(sample.at, |first| first.min(sample.at)));
         self.last = Some(sample.at);
+        self.end = Some(self.end.map_or(sample.at, |end| end.max(sample.at)));
+    }
+
+    /// From here on the samples are another thing's: from the last one to the next is no pause.
+    pub fn another_thing(&mut self) {
+        self.last = None;
     }
 
     /// How many samples there were.
@@ -84,7 +91,7 @@ impl Survey {
 
     /// From the first sample to the last.
     pub fn covers(&self) -> Option<(Stamp, Stamp)> {
-        self.first.zip(self.last)
+        self.first.zip(self.end)
     }
 
     /// The scale; none if nothing changes, or there is nothing.

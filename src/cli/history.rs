@@ -8,10 +8,9 @@ mod entry;
 use super::remote::{Everybody, Remote, accepted, ask_each, put};
 use super::table::Columns;
 use super::terminal::{Paper, json_line};
+use super::when::time_or_ago;
 use super::{Failure, say};
 use crate::client::{Client, Command, Message};
-use crate::clock;
-use crate::config::parse_duration;
 use crate::model::Glob;
 use crate::time::{Span, Stamp};
 use entry::{Entry, HEAD};
@@ -213,18 +212,18 @@ struct Filter<'a> {
 }
 
 /// What an id has to be like.
-enum Name<'a> {
+pub(super) enum Name<'a> {
     Any,
     Exactly(&'a str),
     Matching(Glob),
 }
 
 impl<'a> Name<'a> {
-    fn of(text: Option<&'a str>) -> Name<'a> {
+    pub(super) fn of(text: Option<&'a str>) -> Name<'a> {
         text.map_or(Name::Any, |text| Glob::parse(text).map_or(Name::Exactly(text), Name::Matching))
     }
 
-    fn fits(&self, id: &str) -> bool {
+    pub(super) fn fits(&self, id: &str) -> bool {
         match self {
             Name::Any => true,
             Name::Exactly(wanted) => *wanted == id,
@@ -291,31 +290,9 @@ impl Printer {
     }
 }
 
-/// RFC 3339, or how long ago.
-fn time_or_ago(text: &str) -> Result<Stamp, String> {
-    let length = text.strip_suffix("ago").unwrap_or(text).trim();
-    if let Ok(length) = parse_duration(length) {
-        return Ok(clock::wall() - length);
-    }
-    Stamp::parse(text).map_err(|_| {
-        format!("{text:?} is neither a time (2026-05-01T12:00:14Z) nor how long ago something was (2h, 30m)")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_given_or_counted_back() {
-        assert_eq!(time_or_ago("1970-01-01T00:00:14Z"), Ok(Stamp::from_micros(14_000_000)));
-        for text in ["2h", "2h ago", "2 hours ago"] {
-            let then = time_or_ago(text).unwrap();
-            let ago = clock::wall() - then;
-            assert!((Span::from_secs(7_200)..Span::from_secs(7_260)).contains(&ago), "{text}: {ago}");
-        }
-        assert!(time_or_ago("yesterday").unwrap_err().contains("neither"));
-    }
 
     #[test]
     fn what_comes_twice_is_shown_once() {

@@ -38,6 +38,12 @@ impl Remote {
         Ok(Everybody { clients: (0..count).map(instance).collect::<Result<_, _>>()? })
     }
 
+    /// Connects to the one whose configuration it is: each of several instances has models of its own.
+    pub(super) fn open(&self) -> Result<Client, Failure> {
+        let config = self.load()?;
+        self.connect(&config)
+    }
+
     /// Reads the configuration, which is the daemon's own. What it warns of is for `check`.
     pub(super) fn load(&self) -> Result<Config, Failure> {
         Config::load(&self.config.config).map(|(config, _)| config).map_err(|problems| {

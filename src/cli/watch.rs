@@ -6,6 +6,7 @@
 mod board;
 
 use super::remote::Remote;
+use super::signals::leave_with;
 use super::terminal::{Paper, json_line, printable};
 use super::{Failure, say};
 use crate::client::{Client, Message, Trouble};
@@ -213,26 +214,10 @@ fn put(text: &str) -> Result<(), Failure> {
 
 /// Gives the terminal back when somebody has seen enough.
 fn leave_on_signals() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let signals = {
-        let _inside = runtime.enter();
-        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal)
-    };
-    let [mut interrupt, mut terminate, mut hang_up] = signals.map(Result::ok);
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                Some(()) = async { interrupt.as_mut()?.recv().await } => {}
-                Some(()) = async { terminate.as_mut()?.recv().await } => {}
-                Some(()) = async { hang_up.as_mut()?.recv().await } => {}
-                else => std::future::pending().await,
-            }
-        });
-        // While we hold it nobody draws over what comes now.
-        let mut stdout = std::io::stdout().lock();
+    leave_with(|| {
+        // The lock stays with this thread, which is the last: nobody draws over what comes now.
+        let mut stdout = std::mem::ManuallyDrop::new(std::io::stdout().lock());
         let _ = stdout.write_all(LEAVE.as_bytes()).and_then(|()| stdout.flush());
-        std::process::exit(0);
-    })?;
-    Ok(())
+        0
+    })
 }

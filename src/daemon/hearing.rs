@@ -152,7 +152,7 @@ impl Daemon {
                     Err(refusal) => self.replies.push(refusal),
                 }
             }
-        } else if !topics.is_own(topic) && !self.is_announcement(topic) {
+        } else if (!topics.is_own(topic) || topics.is_saved(topic)) && !self.is_announcement(topic) {
             self.hear_home_assistant(topic, payload, *retained);
             let message = Message { topic, payload, retained: *retained };
             self.intake.take(message, &mut self.engine, now, &mut self.step, self.faults.inlet());
@@ -175,6 +175,7 @@ impl Daemon {
                 Request { name, command: Command::TestReaction { reaction } } => {
                     self.test_reaction(name, reaction, to, now);
                 }
+                Request { name, command: Command::Anomaly(command) } => self.anomaly_command(name, command, to, now),
                 Request { name, .. } => self.begin_reload(Some((name, to))),
             },
         }
@@ -217,6 +218,7 @@ impl Daemon {
         self.fence_is_out = false;
         self.forget_refusals();
         self.discovery.connected();
+        self.journal.anomalies.connected();
         // The broker may have forgotten everything that is retained.
         self.published_status = None;
         self.due.status = now.at;

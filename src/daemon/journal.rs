@@ -3,6 +3,7 @@
 //! It also says when that is not so. While the disk refuses, alarms go on and are published; everything is kept in
 //! memory, the status tells, and as soon as the disk takes it all of it is written.
 
+use super::anomalies::{self, Anomalies};
 use super::chronicle::{self, Chronicle, Retention};
 use super::discovery::Prefixes;
 use super::filters::Filters;
@@ -15,6 +16,7 @@ use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
 use crate::history::Filter;
 use crate::outbox::{Letter, Outbox, PAGE};
 use crate::reaction::sender::Answer;
+use crate::store::anomalies as stored;
 use crate::store::disk::{DiskStore, OpenError, Opened};
 use crate::store::history::{self, Search};
 use crate::store::keeper::Keeper;
@@ -51,6 +53,7 @@ pub(super) struct Journal {
     pub(super) chronicle: Chronicle,
     pub(super) prefixes: Prefixes,
     pub(super) filters: Filters,
+    pub(super) anomalies: Anomalies,
     /// Letters that delete the retained topics of alarms that are gone, and wait for the next write.
     farewells: Vec<Letter>,
     /// Alarms that are not configured any more.
@@ -160,8 +163,11 @@ impl Journal {
         }
         reacting.take_over(&inherited, &engine, now);
         let reactors = (reacting, answers);
+        let models = anomalies::recover(store.as_mut(), &config.anomalies)?;
+        let keeper = keep(store)?;
         let mut journal = Journal {
-            keeper: keep(store)?,
+            anomalies: Anomalies::restore(models, &config.anomalies, keeper.clone(), now.at),
+            keeper,
             gateway,
             outbox,
             repeats,
@@ -218,7 +224,9 @@ impl Journal {
     /// Whether there is something for a checkpoint: values, or time that has passed for what is running.
     pub(super) fn wants_checkpoint(&self, engine: &mut Engine) -> bool {
         let time_has_passed = engine.observed_until().is_some_and(|until| until > self.observed_until);
-        engine.has_changes() || (time_has_passed && engine.next_deadline().is_some())
+        engine.has_changes()
+            || self.anomalies.wants_checkpoint()
+            || (time_has_passed && engine.next_deadline().is_some())
     }
 
     /// When the disk will be asked again, if it refused.
@@ -285,7 +293,8 @@ impl Journal {
             || reacting.has_changes()
             || self.repeats.must_be_written()
             || self.prefixes.must_be_written()
-            || self.filters.must_be_written();
+            || self.filters.must_be_written()
+            || self.anomalies.must_be_written();
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
@@ -311,6 +320,7 @@ impl Journal {
         let deletions = self.outbox.take_deletions();
         deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
         self.chronicle.put(&mut batch, now);
+        self.anomalies.put(&mut batch, is_checkpoint, clock.now().wall);
         match self.keeper.commit(batch).await {
             Ok(()) => {
                 self.commits += 1;
@@ -321,6 +331,7 @@ impl Journal {
                 self.filters.stored();
                 self.chronicle.stored(now);
                 reacting.stored();
+                self.anomalies.stored();
                 self.gone.clear();
                 if self.failure.take().is_some() {
                     tracing::info!("the store is written again");
@@ -333,6 +344,7 @@ impl Journal {
                 }
                 engine.forget_stored();
                 reacting.forget_stored();
+                self.anomalies.failed();
                 self.outbox.give_back_deletions(deletions);
                 self.failure = Some((error, clock.at() + RETRY));
                 self.keep(letters, false);
@@ -393,6 +405,22 @@ impl Journal {
                 self.chronicle.rest(now);
             }
             Err(error) => tracing::error!(%error, "cannot look at the oldest entries of the history"),
+        }
+    }
+
+    /// What is stored of models that are not configured any more leaves with the next write, and so do their topics.
+    pub(super) async fn forget_models(&mut self) {
+        for model in self.anomalies.take_gone() {
+            tracing::info!(model, "is not configured any more");
+            let topic = Arc::from(self.gateway.topics.model(&model));
+            match self.keeper.ask(move |store| stored::keys_of(store, &model)).await {
+                Ok(keys) => {
+                    self.anomalies.forget(keys);
+                    self.farewells.push(Letter { topic, payload: Bytes::new(), retain: true });
+                }
+                // The next start finds it again.
+                Err(error) => tracing::error!(%error, "cannot forget a model"),
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::config::report::Problems;
 use crate::engine::Outline;
 use crate::intake::Intake;
+use crate::intake::recorder::Recorder;
 use crate::mqtt::ReplyTo;
 use crate::time::Now;
 use crate::wire::reply::{self, Names};
@@ -88,7 +89,10 @@ impl Daemon {
 
     fn reconfigure(&mut self, config: Config, now: Now, warnings: &Problems) -> Outline {
         let (outline, gone) = self.engine.reconfigure(config.model.clone(), now, &mut self.step);
-        self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload);
+        self.turn_of_models(now);
+        self.intake =
+            Intake::new(config.sources.clone(), config.gateway.max_payload).recording(Recorder::new(&config.anomalies));
+        self.reconfigure_models(&config.anomalies, now);
         self.journal.reconfigured(&config.gateway, gone);
         self.reacting.reconfigure(&config, &self.engine, now);
         self.journal.outbox.states_begin_anew(self.engine.alarms().collect());

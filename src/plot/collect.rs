@@ -4,7 +4,7 @@
 //! pixels, and nothing it keeps grows with the recording: series are thinned, panels and lanes are counted. Of several
 //! values that a property has in one line, the last is kept.
 
-use super::picture::{Gap, Level, Panel, Picture, Reading};
+use super::picture::{Gap, Legend, Level, Panel, Picture, Reading};
 use super::thin::Thin;
 use super::track::Track;
 use super::words::{about, fit, number, time, times};
@@ -251,7 +251,7 @@ impl Collector {
             None => "nothing was played".into(),
         };
         let panels = self.panels.into_iter().map(Collected::finish).collect();
-        Picture { heading, notes, start, end, gaps: self.gaps, panels }
+        Picture { heading, legend: Legend::Alarms, notes, start, end, gaps: self.gaps, panels }
     }
 
     fn about_left_out(&self, without_room: usize) -> String {

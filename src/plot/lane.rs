@@ -6,7 +6,7 @@
 use super::canvas::{
     ACKNOWLEDGED, ACTIVATED, Anchor, CLEARING, Canvas, Drawn, ENABLED, FRAME, IDLED, Letters, OFF, Point, TEXT, WAITING,
 };
-use super::picture::{Lane, Light, Picture, Wait};
+use super::picture::{Lane, Legend, Light, Picture, Wait};
 use super::scale::TimeScale;
 use super::words::{fit, short_time, times};
 use crate::time::Stamp;
@@ -40,6 +40,16 @@ impl Light {
         }
     }
 
+    /// What it is called in a picture of that.
+    pub(crate) fn name_in(self, legend: Legend) -> &'static str {
+        match (legend, self) {
+            (Legend::Alarms, _) => self.name(),
+            (Legend::Anomalies, Light::Off | Light::Enabled) => "no anomaly so far",
+            (Legend::Anomalies, Light::Idled) => "over",
+            (Legend::Anomalies, Light::Acknowledged | Light::Activated) => "anomaly",
+        }
+    }
+
     fn is_active(self) -> bool {
         self >= Light::Acknowledged
     }
@@ -47,24 +57,27 @@ impl Light {
 
 /// Draws the lane between `top` and `top` + [`LANE_HEIGHT`].
 pub(crate) fn draw(canvas: &Canvas<'_>, lane: &Lane, picture: &Picture, time: TimeScale, top: f64) -> Drawn {
-    words(canvas, lane, picture.start, time, top + WORDS / 2.0)?;
+    words(canvas, lane, picture, time, top + WORDS / 2.0)?;
     let strip = Strip { canvas, time, top: top + WORDS, bottom: top + WORDS + STRIP };
     let states = states(lane, picture.end);
     strip.states(&states)?;
     strip.waits(lane, &states)?;
     strip.late_acknowledgements(lane)?;
-    strip.names(&states, picture.start)?;
+    strip.names(&states, picture)?;
     canvas.frame((time.x(lane.begins), strip.top), (time.right(), strip.bottom), FRAME)
 }
 
-fn words(canvas: &Canvas<'_>, lane: &Lane, start: Stamp, time: TimeScale, y: f64) -> Drawn {
+fn words(canvas: &Canvas<'_>, lane: &Lane, picture: &Picture, time: TimeScale, y: f64) -> Drawn {
     let name = fit(&lane.name, 40);
     let latest = lane.turns.buckets().iter().rev().find_map(|turn| turn.of.activated);
-    let latest = latest.map(|at| short_time(at, start)).unwrap_or_default();
-    let times = match lane.activations {
-        0 => "never activated".to_owned(),
-        1 => format!("activated once: {latest}"),
-        count => format!("activated {}, last {latest}", times(count)),
+    let latest = latest.map(|at| short_time(at, picture.start)).unwrap_or_default();
+    let times = match (picture.legend, lane.activations) {
+        (Legend::Alarms, 0) => "never activated".to_owned(),
+        (Legend::Alarms, 1) => format!("activated once: {latest}"),
+        (Legend::Alarms, count) => format!("activated {}, last {latest}", times(count)),
+        (Legend::Anomalies, 0) => "none".to_owned(),
+        (Legend::Anomalies, 1) => format!("one: {latest}"),
+        (Legend::Anomalies, count) => format!("{count}, the last {latest}"),
     };
     let color = if lane.activations > 0 { ACTIVATED } else { TEXT };
     let text_at = time.left() + Letters::NAME.width(&name) + 8.0;
@@ -188,11 +201,11 @@ impl Strip<'_, '_> {
     }
 
     /// Writes the states into the strip where there is room for them, and when an alarm came.
-    fn names(&self, stretches: &[Stretch], start: Stamp) -> Drawn {
+    fn names(&self, stretches: &[Stretch], picture: &Picture) -> Drawn {
         for stretch in stretches {
             let (from, to) = (self.time.x(stretch.from), self.time.x(stretch.to));
-            let name = stretch.light.name();
-            let came = format!("{name} {}", short_time(stretch.from, start));
+            let name = stretch.light.name_in(picture.legend);
+            let came = format!("{name} {}", short_time(stretch.from, picture.start));
             let fits = |text: &str| to - from > Letters::SMALL.width(text) + 8.0;
             let text = if stretch.light == Light::Activated && fits(&came) { &came } else { name };
             if fits(text) {

@@ -6,7 +6,7 @@ use super::canvas::{
     ACTIVATED, Anchor, BAND, CLEARING, Canvas, DrawError, Drawn, FRAME, GAP, LIMIT, Letters, MEANS, QUIET, VALUE,
     WAITING,
 };
-use super::picture::{Light, Panel, Picture};
+use super::picture::{Legend, Light, Panel, Picture};
 use super::scale::{TimeScale, end_of_axis, time_labels};
 use super::words::fit;
 use super::{chart, lane};
@@ -70,19 +70,22 @@ fn header(canvas: &Canvas<'_>, picture: &Picture) -> Drawn {
         canvas.text(&text, (MARGIN, y), Anchor::Left, Letters::PLAIN.colored(LIMIT))?;
     }
     y += LINE * 1.2;
-    legend(canvas, y)
+    match picture.legend {
+        Legend::Alarms => legend(canvas, y),
+        Legend::Anomalies => legend_of_anomalies(canvas, y),
+    }
 }
 
 /// What the colours mean, in two rows.
 fn legend(canvas: &Canvas<'_>, y: f64) -> Drawn {
-    let mut pen = Legend { canvas, x: MARGIN, y };
+    let mut pen = Pen { canvas, x: MARGIN, y };
     pen.line("value", VALUE)?;
     pen.line("mean", MEANS[0])?;
     pen.line("limit", LIMIT)?;
     pen.area("deadband", BAND, EMPTY, 0.0)?;
     pen.area("gap (link down)", GAP, EMPTY, 0.0)?;
     pen.line("an alarm came", ACTIVATED)?;
-    let mut pen = Legend { canvas, x: MARGIN, y: y + LINE };
+    let mut pen = Pen { canvas, x: MARGIN, y: y + LINE };
     for light in [Light::Off, Light::Enabled, Light::Idled, Light::Activated, Light::Acknowledged] {
         pen.area(light.name(), light.color(), EMPTY, 0.0)?;
     }
@@ -90,15 +93,27 @@ fn legend(canvas: &Canvas<'_>, y: f64) -> Drawn {
     pen.area("clear-delay running: full, it goes", Light::Activated.color(), CLEARING, 1.0)
 }
 
+fn legend_of_anomalies(canvas: &Canvas<'_>, y: f64) -> Drawn {
+    let mut pen = Pen { canvas, x: MARGIN, y };
+    pen.line("value, score", VALUE)?;
+    pen.line("threshold", LIMIT)?;
+    pen.line("an anomaly began", ACTIVATED)?;
+    for light in [Light::Enabled, Light::Activated, Light::Idled] {
+        pen.area(light.name_in(Legend::Anomalies), light.color(), EMPTY, 0.0)?;
+    }
+    Ok(())
+}
+
 const EMPTY: RGBAColor = RGBAColor(0, 0, 0, 0.0);
 
-struct Legend<'a, 's> {
+/// Writes one entry of a legend after the other.
+struct Pen<'a, 's> {
     canvas: &'a Canvas<'s>,
     x: f64,
     y: f64,
 }
 
-impl Legend<'_, '_> {
+impl Pen<'_, '_> {
     fn line(&mut self, name: &str, color: RGBAColor) -> Drawn {
         self.canvas.line(&[(self.x, self.y), (self.x + 26.0, self.y)], color, 2)?;
         self.name(name)

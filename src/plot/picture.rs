@@ -10,6 +10,8 @@ use crate::time::Stamp;
 pub struct Picture {
     /// One line at its top.
     pub heading: String,
+    /// What colours mean is explained for this.
+    pub legend: Legend,
     /// What a reader has to know, one line each: what was left out, for instance.
     pub notes: Vec<String>,
     /// Where the time axis begins.
@@ -20,6 +22,16 @@ pub struct Picture {
     pub gaps: Thin<Gap>,
     /// One for each property.
     pub panels: Vec<Panel>,
+}
+
+/// What a picture is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Legend {
+    /// Values with limits, and alarms with their observe-times.
+    #[default]
+    Alarms,
+    /// Series, scores with thresholds, and anomalies.
+    Anomalies,
 }
 
 /// One property: its values and its alarms.

@@ -3,7 +3,8 @@
 use super::{Batch, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-/// Jobs that may wait: a write, a page of letters, and one slice of each search that is going on.
+/// Jobs that may wait: a write, a page of letters, one slice of each search that is going on, and one of each look at
+/// the values of the past.
 const QUEUE: usize = 16;
 
 /// Something for the store to do; it tells whoever waits for it.
@@ -52,13 +53,38 @@ impl Keeper {
         &self,
         what: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::new("cannot reach the store", "its thread has ended");
-        let (answer, wait) = oneshot::channel();
-        let job: Job = Box::new(move |store| {
-            // An answer that nobody waits for any more is none the worse for it.
-            let _ = answer.send(what(store));
-        });
+        let (job, wait) = job(what);
         self.jobs.try_send(job).map_err(|_| gone())?;
         wait.await.map_err(|_| gone())?
     }
+
+    /// The same for another thread, which waits until it is its turn.
+    ///
+    /// # Errors
+    /// What was asked for has failed, or the thread is not there.
+    pub fn wait<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, wait) = job(what);
+        self.jobs.blocking_send(job).map_err(|_| gone())?;
+        wait.blocking_recv().map_err(|_| gone())?
+    }
+}
+
+type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+fn job<T: Send + 'static>(
+    what: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+) -> (Job, Answer<T>) {
+    let (answer, wait) = oneshot::channel();
+    let job: Job = Box::new(move |store| {
+        // An answer that nobody waits for any more is none the worse for it.
+        let _ = answer.send(what(store));
+    });
+    (job, wait)
+}
+
+fn gone() -> StoreError {
+    StoreError::new("cannot reach the store", "its thread has ended")
 }

@@ -2,38 +2,62 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `q` name | a model, with its revision |
+//! | `q` model 0 `f` | the model of a fleet |
+//! | `q` model 0 `m` thing | the model of one thing |
+//! | `q` model 0 `s` revision thing | its scorer when it had seen the past |
+//! | `q` model 0 `r` thing | its scorer as it was not long ago |
 //!
 //! A model goes from one version of the program to the next as its record; one that a later version wrote is not read,
-//! and has to be built again.
+//! and has to be built again. The scorers of a revision are written before the model that makes the revision count.
+
+mod scorer;
+
+pub use scorer::{get_scorer, put_scorer, running_key, trained_key};
 
 use super::record::{frame, unframe};
 use super::{Batch, Store, StoreError};
 use crate::anomaly::cluster::{Clustering, Normal};
+use crate::anomaly::definition::Per;
 use crate::anomaly::feature::Features;
 use crate::anomaly::model::{Model, Settings, Trained};
 use crate::anomaly::segment::Cut;
 use crate::anomaly::series::Scale;
 use crate::anomaly::tail::Tail;
 use crate::anomaly::threshold::Thresholds;
-use crate::model::Severity;
+use crate::model::{PropertyName, Severity, ThingId};
 use crate::time::{Span, Stamp};
+use crate::wire::topics::{decode, encode};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 const KIND: u8 = b'q';
+/// Models that are read from the store at once; each has some kilobytes.
+const PAGE: usize = 256;
 
 /// A model as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
     /// How often it was built.
     pub revision: u64,
+    /// When it was built.
+    pub built_at: Stamp,
+    /// For whom it is.
+    pub per: Per,
+    /// How many clusters were wanted.
+    pub clusters: Option<usize>,
+    /// What it looks at.
+    pub properties: Vec<PropertyName>,
     /// What was learnt.
-    pub model: Model,
+    pub model: Arc<Model>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct ModelRecord {
     revision: u64,
+    built_at: i64,
+    per: u8,
+    clusters_wanted: Option<u32>,
+    names: Vec<String>,
     segment: i64,
     step: i64,
     clustering: u8,
@@ -65,31 +89,53 @@ struct TrainedRecord {
     samples: u64,
     segments: u64,
     anomalies_per_day: f64,
+    peaks: Vec<f64>,
 }
 
-/// Adds a model to a batch, in the place of the one that had its name.
-pub fn put(batch: &mut Batch, name: &str, kept: &Kept) {
-    batch.put(key(name), frame(&ModelRecord::from(kept)));
+/// Adds a model to a batch, in the place of the one that was there: of one thing, or of the fleet.
+pub fn put(batch: &mut Batch, name: &str, thing: Option<&str>, kept: &Kept) {
+    batch.put(key(name, thing), frame(&ModelRecord::from(kept)));
 }
 
 /// Removes a model.
-pub fn delete(batch: &mut Batch, name: &str) {
-    batch.delete(key(name));
+pub fn delete(batch: &mut Batch, name: &str, thing: Option<&str>) {
+    batch.delete(key(name, thing));
 }
 
-/// Reads a model; none if there is none, or none that this version understands.
+/// Reads all models with a name that this version understands: that of the fleet, or those of things.
 ///
 /// # Errors
-/// Why it cannot be read.
-pub fn get(store: &mut dyn Store, name: &str) -> Result<Option<Kept>, StoreError> {
-    let key = key(name);
-    let pairs = store.scan(&key, &key, 1)?;
-    let found = pairs.first().filter(|(found, _)| *found == key);
-    Ok(found.and_then(|(_, value)| unframe::<ModelRecord>(value).ok()).and_then(ModelRecord::into_kept))
+/// Why they cannot be read.
+pub fn all(store: &mut dyn Store, name: &str) -> Result<Vec<(Option<ThingId>, Kept)>, StoreError> {
+    let mut found = Vec::new();
+    for kind in [b'f', b'm'] {
+        let prefix = [prefix(name).as_slice(), &[kind]].concat();
+        let mut from = prefix.clone();
+        loop {
+            let page = store.scan(&prefix, &from, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, value) in &page {
+                let kept = unframe::<ModelRecord>(value).ok().and_then(ModelRecord::into_kept);
+                let thing = std::str::from_utf8(key.get(prefix.len()..).unwrap_or_default()).ok();
+                let thing = thing.filter(|_| kind == b'm').map(|thing| ThingId::from(&*decode(thing)));
+                found.extend(kept.map(|kept| (thing, kept)));
+            }
+        }
+    }
+    Ok(found)
 }
 
-fn key(name: &str) -> Vec<u8> {
-    [&[KIND], name.as_bytes()].concat()
+/// Encoded names contain no zero, so no prefix is the beginning of another one.
+pub(super) fn prefix(name: &str) -> Vec<u8> {
+    [&[KIND], encode(name).as_bytes(), &[0]].concat()
+}
+
+fn key(name: &str, thing: Option<&str>) -> Vec<u8> {
+    match thing {
+        Some(thing) => [prefix(name).as_slice(), b"m", encode(thing).as_bytes()].concat(),
+        None => [prefix(name).as_slice(), b"f"].concat(),
+    }
 }
 
 /// The place of an entry in a list that is only ever added to.
@@ -103,7 +149,7 @@ fn narrow(count: usize) -> u32 {
 
 impl From<&Kept> for ModelRecord {
     fn from(kept: &Kept) -> ModelRecord {
-        let Model { settings, cuts, scales, features, normal, tail, thresholds, trained } = &kept.model;
+        let Model { settings, cuts, scales, features, normal, tail, thresholds, trained } = kept.model.as_ref();
         let property = |(cut, scale): (&Cut, &Scale)| PropertyRecord {
             interval: cut.interval.as_micros(),
             low: scale.low,
@@ -111,6 +157,10 @@ impl From<&Kept> for ModelRecord {
         };
         ModelRecord {
             revision: kept.revision,
+            built_at: kept.built_at.as_micros(),
+            per: place_of(&Per::ALL, &kept.per),
+            clusters_wanted: kept.clusters.map(narrow),
+            names: kept.properties.iter().map(ToString::to_string).collect(),
             segment: settings.segment.as_micros(),
             step: settings.step.as_micros(),
             clustering: place_of(&Clustering::ALL, &settings.clustering),
@@ -135,6 +185,7 @@ impl From<&Kept> for ModelRecord {
                 samples: trained.samples as u64,
                 segments: trained.segments as u64,
                 anomalies_per_day: trained.anomalies_per_day,
+                peaks: trained.peaks.clone(),
             },
         }
     }
@@ -170,9 +221,17 @@ impl ModelRecord {
                 samples: usize::try_from(self.trained.samples).ok()?,
                 segments: usize::try_from(self.trained.segments).ok()?,
                 anomalies_per_day: self.trained.anomalies_per_day,
+                peaks: self.trained.peaks,
             },
         };
-        Some(Kept { revision: self.revision, model })
+        Some(Kept {
+            revision: self.revision,
+            built_at: Stamp::from_micros(self.built_at),
+            per: *Per::ALL.get(usize::from(self.per))?,
+            clusters: self.clusters_wanted.and_then(|clusters| usize::try_from(clusters).ok()),
+            properties: self.names.into_iter().map(PropertyName::from).collect(),
+            model: Arc::new(model),
+        })
     }
 }
 
@@ -180,13 +239,14 @@ impl ModelRecord {
 mod tests {
     use super::*;
     use crate::anomaly::series::Sample;
+    use crate::anomaly::training::learn;
 
     #[test]
-    fn a_model_is_the_same_after_being_kept() {
+    fn a_model_and_its_scorer_are_the_same_after_being_kept() {
         let past = || {
             (0..3_000_i64).map(|minute| {
                 let value = f64::from(i32::try_from(minute * 7_919 % 1_009).unwrap());
-                (0, Sample { at: Stamp::from_micros(minute * 60_000_000), value })
+                (0, 0, Sample { at: Stamp::from_micros(minute * 60_000_000), value })
             })
         };
         let settings = Settings {
@@ -196,10 +256,19 @@ mod tests {
             sensitivity: 99.5,
             min_duration: Span::from_secs(1),
         };
-        let kept = Kept { revision: 3, model: Model::build(1, settings, past).unwrap() };
+        let learnt = learn(1, settings, Some(4), past).unwrap();
+        let kept = Kept {
+            revision: 3,
+            built_at: Stamp::from_micros(7),
+            per: Per::Fleet,
+            clusters: Some(4),
+            properties: vec![PropertyName::from("pressure")],
+            model: Arc::new(learnt.model),
+        };
         let bytes = frame(&ModelRecord::from(&kept));
         let read = unframe::<ModelRecord>(&bytes).ok().and_then(ModelRecord::into_kept);
         assert_eq!(read, Some(kept));
         assert!(bytes.len() < 16_384, "{} bytes", bytes.len());
+        scorer::tests::is_the_same_after_being_kept(&learnt.things[&0]);
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! A refusal says what is wrong and what would work, and gives the request its own name back, if it has one.
 
+mod anomalies;
+
+pub use anomalies::{AnomalyCommand, AnomalyQuery, Deleted, MAX_IMPORTED, ModelQuery, Set};
+
 use super::reply;
 use crate::config::parse_duration;
 use crate::engine::{Signature, State, Verb};
@@ -12,6 +16,10 @@ use std::sync::Arc;
 
 /// Bytes that a command may have. An operator's comment is a few lines.
 const MAX_COMMAND: usize = 64 * 1024;
+/// Bytes that one may have which brings values: five thousand of them, with all digits.
+const MAX_IMPORT: usize = 256 * 1024;
+/// The command that brings values.
+const IMPORT: &str = "anomaly-import";
 /// What one answer lists at most: with 1 KiB each, a megabyte. There is more on further requests.
 pub const MAX_LISTED: usize = 1_000;
 /// What one answer of the history lists unless the request says otherwise.
@@ -56,6 +64,8 @@ pub enum Command {
         /// The reaction's name.
         reaction: String,
     },
+    /// Something about models and their anomalies.
+    Anomaly(AnomalyCommand),
 }
 
 /// Which alarms to list.
@@ -145,7 +155,7 @@ impl Refusal {
 const ANY: [&str; 4] = ["request", "time", "by", "comment"];
 
 /// The verbs, and the members that each of them takes.
-const VERBS: [(&str, &[&str]); 11] = [
+const VERBS: [(&str, &[&str]); 18] = [
     ("acknowledge", &["alarm", "by", "comment"]),
     ("enable", &["alarm", "by", "comment"]),
     ("disable", &["alarm", "by", "comment"]),
@@ -157,6 +167,13 @@ const VERBS: [(&str, &[&str]); 11] = [
     ("reload", &[]),
     ("stats", &[]),
     ("test-reaction", &["reaction"]),
+    ("anomaly-build", &["model", "from", "to", "cancel"]),
+    ("anomaly-reprocess", &["model", "from", "to", "things", "alarms"]),
+    ("anomaly-refresh", &["model", "set", "things"]),
+    ("anomaly-list", &["model", "thing", "from", "to", "open", "limit", "before"]),
+    ("anomaly-delete", &["id", "model", "thing", "from", "to"]),
+    ("anomaly-model", &["model", "thing", "property", "from", "to", "points"]),
+    (IMPORT, &["model", "thing", "property", "samples"]),
 ];
 
 /// Reads a command. `max_shelve` is the longest time for which an alarm may be shelved.
@@ -165,8 +182,9 @@ const VERBS: [(&str, &[&str]); 11] = [
 /// What is wrong with it.
 pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Result<Request, Refusal> {
     let unnamed = |error: String| Refusal { name: Value::Null, error };
-    if payload.len() > MAX_COMMAND {
-        return Err(unnamed(format!("a command has at most {MAX_COMMAND} bytes, this one has {}", payload.len())));
+    let most = if verb == IMPORT { MAX_IMPORT } else { MAX_COMMAND };
+    if payload.len() > most {
+        return Err(unnamed(format!("a command has at most {most} bytes, this one has {}", payload.len())));
     }
     let read: Result<Value, _> = serde_json::from_slice(payload);
     let name = read.as_ref().ok().and_then(|value| value.get("request")).cloned().unwrap_or_default();
@@ -202,8 +220,7 @@ pub fn refuse(payload: &[u8], error: String) -> Refusal {
 /// It was given longer than `max_age` ago, or says nothing that can be understood.
 pub fn check_age(payload: &[u8], now: Stamp, max_age: Span) -> Result<(), Refusal> {
     // What is too large or malformed is refused for that.
-    let Some(Ok(Value::Object(fields))) = (payload.len() <= MAX_COMMAND).then(|| serde_json::from_slice(payload))
-    else {
+    let Some(Ok(Value::Object(fields))) = (payload.len() <= MAX_IMPORT).then(|| serde_json::from_slice(payload)) else {
         return Ok(());
     };
     let given = match fields.get("time") {
@@ -250,7 +267,8 @@ impl Fields {
             "explain" => return Ok(Command::Explain { alarm: self.required("alarm")? }),
             "stats" => return Ok(Command::Stats),
             "test-reaction" => return Ok(Command::TestReaction { reaction: self.required("reaction")? }),
-            _ => return Ok(Command::Reload),
+            "reload" => return Ok(Command::Reload),
+            _ => return self.anomaly().map(Command::Anomaly),
         };
         let alarm = self.required("alarm")?;
         let said = |member: &str| Ok::<_, String>(self.text(member)?.map(Arc::from));
@@ -292,16 +310,12 @@ impl Fields {
     }
 
     fn history(&self) -> Result<HistoryQuery, String> {
-        let stamp = |member: &str| {
-            let Some(text) = self.text(member)? else { return Ok::<_, String>(None) };
-            Stamp::parse(&text).map(Some).map_err(|error| format!("{member:?}: {error}"))
-        };
         Ok(HistoryQuery {
             alarm: self.text("alarm")?,
             thing: self.text("thing")?,
             states: self.words("state", Entered::all(), Entered::as_str)?,
-            from: stamp("from")?,
-            to: stamp("to")?,
+            from: self.stamp("from")?,
+            to: self.stamp("to")?,
             occurrence: self.number("occurrence")?,
             limit: self.limit(LISTED_EVENTS)?,
             before: self.number("before")?,
@@ -319,6 +333,11 @@ impl Fields {
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(other) => Err(format!("{member:?} is {other}; it has to be a text")),
         }
+    }
+
+    fn stamp(&self, member: &str) -> Result<Option<Stamp>, String> {
+        let Some(text) = self.text(member)? else { return Ok(None) };
+        Stamp::parse(&text).map(Some).map_err(|error| format!("{member:?}: {error}"))
     }
 
     fn required(&self, member: &str) -> Result<String, String> {

@@ -72,6 +72,8 @@ pub struct Topics {
 const SHARDS: &str = "shards";
 /// The verbs that the daemon listens for are the last level under this one.
 const COMMANDS: &str = "commands";
+/// Models publish under this one.
+const ANOMALIES: &str = "anomalies";
 
 impl Topics {
     /// The topics under `base`.
@@ -138,6 +140,32 @@ impl Topics {
     /// The filter for the states of all alarms.
     pub fn alarms(&self) -> String {
         format!("{}/alarms/#", self.base)
+    }
+
+    /// How a model is. Retained. Each of several instances has one of its own, of its own things.
+    pub fn model(&self, model: &str) -> String {
+        format!("{}/{ANOMALIES}/{}", self.own, encode(model))
+    }
+
+    /// What a model says of a thing: `score` or `index`.
+    pub fn saved(&self, model: &str, thing: &str, what: &str) -> String {
+        format!("{}/{ANOMALIES}/{}/{}/{what}", self.base, encode(model), encode(thing))
+    }
+
+    /// Whether the topic is one on which a model says something of a thing. A source may read these, unlike all others of
+    /// the gateway: a score is a property like those that devices publish.
+    ///
+    /// ```
+    /// # use annunciator::wire::topics::Topics;
+    /// let topics = Topics::new("annunciator/gw-01");
+    /// assert!(topics.is_saved(&topics.saved("strange-press", "press-1", "score")));
+    /// assert!(!topics.is_saved(&topics.model("strange-press")));
+    /// assert!(!topics.is_saved("annunciator/gw-01/events/a/b/c"));
+    /// ```
+    pub fn is_saved(&self, topic: &str) -> bool {
+        let below = topic.strip_prefix(self.base.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let below = below.and_then(|rest| rest.strip_prefix(ANOMALIES)).and_then(|rest| rest.strip_prefix('/'));
+        below.is_some_and(|rest| rest.matches('/').count() == 2)
     }
 
     /// Inputs that could not be used.

@@ -61,11 +61,15 @@ fn anomalies_are_told_as_json_and_drawn() {
     let errors = String::from_utf8(output.stderr).unwrap();
     let told: Vec<serde_json::Value> = errors.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(
+        told[0]["learnt"] == 700 && told[0]["anomalies_per_day"].is_number(),
+        "how many there would have been comes first: {errors}"
+    );
+    assert!(
         told.iter().any(|told| told["from"] == "2014-05-24T02:53:20Z" && told["severity"] == "critical"),
         "{errors}"
     );
     let svg = std::fs::read_to_string(&picture).unwrap();
-    for text in ["learnt on the first 700 rows", "3.5 limit: warning", "activated", "score: expected once in"] {
+    for text in ["learnt on the first 700 rows", "3.5 limit: warning", "an anomaly began", "score: expected once in"] {
         assert!(svg.contains(text), "the picture lacks {text:?}");
     }
 }
@@ -129,8 +133,62 @@ fn what_cannot_be_scored_says_why() {
         String::from_utf8(output.stderr).unwrap()
     };
     let short = said(&series(100));
-    assert!(short.contains("from the first 15 rows (--train)") && short.contains("too little history"), "{short}");
-    let empty = said("timestamp,value\n");
-    assert!(empty.contains("no numeric values"), "{empty}");
+    assert!(short.contains("the first 15 rows of 100 are too few to learn from: at least 30"), "{short}");
+    assert!(said("timestamp,value\n").contains("there are no rows in it"));
     assert!(said(&format!("{}1500000000,x\n", series(1_000))).contains("line 1002: \"x\" is not a finite number"));
+    let newest_first: Vec<String> = (0..1_000).rev().map(row).collect();
+    assert!(said(&newest_first.join("\n")).contains("are not in the order of time (149 of the first 150 are earlier"));
+    assert!(said(&"26.2.2015 19:31,1\n".repeat(100)).contains("write it like 2026-05-01T12:00:14Z"));
+}
+
+#[test]
+fn a_table_as_a_spreadsheet_writes_it_gives_the_same_scores() {
+    let plain = score(&series(2_000), &["--train", "300"]);
+    let rows = (0..2_000).map(|index| format!("{};x", row(index).replace(',', ";").replace('.', ",")));
+    let sheet = format!("\u{feff}Zeit;Wert;Ort\r\n{}\r\n\r\n", rows.collect::<Vec<_>>().join("\r\n"));
+    let output = score(&sheet, &["--train", "300"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("those of the column \"Wert\""), "{errors}");
+    assert_eq!(scores_quoted(&output.stdout), scores(&plain.stdout));
+}
+
+/// Scores of rows whose values have a comma.
+fn scores_quoted(output: &[u8]) -> Vec<f64> {
+    let text = String::from_utf8(output.to_vec()).unwrap();
+    assert!(text.lines().nth(1).unwrap().starts_with("1400000000,\"20,000\","), "{text:.80}");
+    scores(output)
+}
+
+#[test]
+fn a_missing_value_scores_nothing_and_teaches_nothing() {
+    let all = series(2_000);
+    let with_holes: Vec<String> = all
+        .lines()
+        .enumerate()
+        .flat_map(|(index, line)| {
+            let hole = (index > 0 && index % 100 == 0).then(|| format!("{},NaN", line.split(',').next().unwrap()));
+            hole.into_iter().chain([line.to_owned()])
+        })
+        .collect();
+    let output = score(&with_holes.join("\n"), &["--train", "303"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("20 rows have no value"), "{errors}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (holes, values): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains(",NaN,"));
+    assert!(holes.iter().all(|line| line.ends_with(",NaN,0.0000")));
+    let plain = score(&all, &["--train", "300"]);
+    assert_eq!(scores(values.join("\n").as_bytes()), scores(&plain.stdout));
+}
+
+#[test]
+fn nobody_has_to_listen_to_what_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, picture) = (folder.path().join("series.csv"), folder.path().join("picture.svg"));
+    std::fs::write(&file, series(4_000)).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["anomaly", "score", "--plot"]).arg(&picture).arg(&file).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    assert!(std::fs::read_to_string(&picture).unwrap().ends_with("</svg>\n"));
 }

@@ -15,7 +15,9 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod anomalies;
 mod anomaly;
+mod anomaly_verbs;
 mod brokers;
 mod clock;
 mod commandline;

@@ -1,10 +1,8 @@
-//! The picture that is asked for with `--plot`: the series with its anomalies, and the scores with the thresholds.
+//! The picture that is asked for with `--plot`: series with their anomalies, and the scores with the thresholds.
+//!
+//! It is filled as the data comes, from a file or from a daemon, and drawn at the end.
 
-use crate::anomaly::detector::Reading;
-use crate::anomaly::interval::Change;
-use crate::anomaly::series::Sample;
-use crate::anomaly::threshold::Thresholds;
-use crate::plot::{self, Lane, Level, Light, Panel, Picture, Reading as Point, Thin, Turn};
+use crate::plot::{self, Lane, Legend, Level, Light, Panel, Picture, Reading as Point, Thin, Turn};
 use crate::time::Stamp;
 use anyhow::Context as _;
 use std::io::Write as _;
@@ -13,68 +11,94 @@ use std::path::{Path, PathBuf};
 /// Scores are drawn up to here: what is expected once in 10¹² values never happens, and would flatten all others.
 const HIGHEST: f64 = 12.0;
 
+/// A file that a picture goes into.
 pub(super) struct Drawing {
     path: PathBuf,
     file: std::fs::File,
-    start: Option<Stamp>,
-    end: Stamp,
-    values: Thin<Point>,
-    scores: Thin<Point>,
-    anomalies: Thin<Turn>,
-    count: u64,
-    is_open: bool,
-    learnt: Option<(usize, Stamp, Thresholds)>,
+    /// What is on it.
+    pub(super) sheet: Sheet,
 }
 
 impl Drawing {
-    /// Makes the file, before time is spent on the series.
+    /// Makes the file, before time is spent on anything else.
     pub(super) fn create(path: &Path) -> anyhow::Result<Drawing> {
         let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Drawing {
-            path: path.to_owned(),
-            file,
-            start: None,
-            end: Stamp::default(),
-            values: Thin::default(),
-            scores: Thin::default(),
-            anomalies: Thin::default(),
-            count: 0,
-            is_open: false,
-            learnt: None,
-        })
+        Ok(Drawing { path: path.to_owned(), file, sheet: Sheet::default() })
     }
 
-    /// A row, with what was said of it.
-    pub(super) fn push(&mut self, sample: Sample, reading: Option<Reading>) {
-        // A row that is earlier than the one before is drawn where that one is.
-        self.end = if self.start.is_none() { sample.at } else { self.end.max(sample.at) };
-        self.start = self.start.or(Some(sample.at));
-        self.values.push(self.end, Point::of(sample.value));
-        if let Some(reading) = reading {
-            self.scores.push(self.end, Point::of(reading.score.min(HIGHEST)));
+    /// Draws what was put on the sheet, under this heading.
+    pub(super) fn finish(mut self, heading: &str) -> anyhow::Result<()> {
+        let name = self.path.display();
+        let svg = plot::draw(&self.sheet.picture(heading)).with_context(|| format!("cannot draw {name}"))?;
+        self.file.write_all(svg.as_bytes()).with_context(|| format!("cannot write {name}"))
+    }
+}
+
+/// What is to be drawn.
+#[derive(Default)]
+pub(super) struct Sheet {
+    start: Option<Stamp>,
+    end: Stamp,
+    series: Vec<(String, Thin<Point>)>,
+    scores: Thin<Point>,
+    anomalies: Thin<Turn>,
+    count: u64,
+    /// Since when anomalies could be found; none: from the beginning.
+    begins: Option<Stamp>,
+    /// What a reader has to know of the series.
+    note: String,
+    levels: Vec<Level>,
+}
+
+impl Sheet {
+    /// Values that come next are those of this series.
+    pub(super) fn begin_series(&mut self, name: &str) {
+        self.series.push((name.to_owned(), Thin::default()));
+    }
+
+    /// A value. One that is earlier than the one before is drawn where that one is.
+    pub(super) fn value(&mut self, at: Stamp, value: f64) {
+        self.start = Some(self.start.map_or(at, |start| start.min(at)));
+        self.end =
+            if self.series.iter().all(|(_, values)| values.buckets().is_empty()) { at } else { self.end.max(at) };
+        if let Some((_, values)) = self.series.last_mut() {
+            values.push(at, Point::of(value));
         }
     }
 
-    /// Learning is over.
-    pub(super) fn learnt(&mut self, rows: usize, thresholds: Thresholds) {
-        self.learnt = Some((rows, self.end, thresholds));
+    pub(super) fn score(&mut self, at: Stamp, score: f64) {
+        self.scores.push(at, Point::of(score.min(HIGHEST)));
     }
 
-    /// What the latest score changed.
-    pub(super) fn follow(&mut self, change: &Change) {
-        match change {
-            Change::None => {}
-            Change::Grown(_) if self.is_open => {}
-            Change::Grown(anomaly) => {
-                self.is_open = true;
-                self.count += 1;
-                self.turn(anomaly.from, Light::Activated);
-            }
-            Change::Ended(anomaly) => {
-                self.is_open = false;
-                self.turn(anomaly.to, Light::Idled);
-            }
+    /// The time at which the latest value was.
+    pub(super) fn end(&self) -> Stamp {
+        self.end
+    }
+
+    /// Anomalies can be found from then on, for a reason that is noted.
+    pub(super) fn learnt(&mut self, begins: Option<Stamp>, note: String) {
+        (self.begins, self.note) = (begins, note);
+    }
+
+    /// The least score of a severity.
+    pub(super) fn threshold(&mut self, severity: &str, least: f64) {
+        let least = (least * 100.0).round() / 100.0;
+        if let Some(same) = self.levels.iter_mut().find(|level| level.low.to_bits() == least.to_bits()) {
+            same.alarms.push(severity.to_owned());
+            return;
         }
+        self.levels.push(Level { low: least, high: least, alarms: vec![severity.to_owned()] });
+    }
+
+    /// An anomaly begins.
+    pub(super) fn anomaly_begins(&mut self, at: Stamp) {
+        self.count += 1;
+        self.turn(at, Light::Activated);
+    }
+
+    /// It is over.
+    pub(super) fn anomaly_ends(&mut self, at: Stamp) {
+        self.turn(at, Light::Idled);
     }
 
     fn turn(&mut self, at: Stamp, to: Light) {
@@ -82,50 +106,35 @@ impl Drawing {
         self.anomalies.push(at, Turn { to, worst: to, activated, late_acknowledgement: false });
     }
 
-    pub(super) fn finish(mut self) -> anyhow::Result<()> {
-        let name = self.path.display().to_string();
-        let svg = plot::draw(&self.picture()).with_context(|| format!("cannot draw {name}"))?;
-        self.file.write_all(svg.as_bytes()).with_context(|| format!("cannot write {name}"))
-    }
-
-    fn picture(&mut self) -> Picture {
+    fn picture(&mut self, heading: &str) -> Picture {
         let start = self.start.unwrap_or_default();
-        let (note, begins, levels) = match self.learnt.take() {
-            Some((rows, at, thresholds)) => {
-                (format!("learnt on the first {rows} rows, until {at}"), at, levels(&thresholds))
-            }
-            None => ("nothing was learnt".to_owned(), start, Vec::new()),
-        };
         let lane = Lane {
             name: "anomalies".into(),
-            words: format!("come when the score reaches the lowest threshold ({note})"),
-            begins,
+            words: "come when the score reaches the lowest threshold".into(),
+            begins: self.begins.unwrap_or(start),
             light: Light::Enabled,
             turns: std::mem::take(&mut self.anomalies),
             waits: Thin::default(),
             means: Thin::default(),
             activations: self.count,
         };
-        let values = std::mem::take(&mut self.values);
-        let scores = std::mem::take(&mut self.scores);
-        let series = Panel { title: "series".into(), values, lanes: vec![lane], ..Panel::default() };
+        let series = std::mem::take(&mut self.series);
+        let mut panels: Vec<Panel> =
+            series.into_iter().map(|(title, values)| Panel { title, values, ..Panel::default() }).collect();
+        if let Some(first) = panels.first_mut() {
+            first.lanes.push(lane);
+            first.note = std::mem::take(&mut self.note);
+        }
         let title = "score: expected once in 10^score values".into();
-        let scores = Panel { title, values: scores, levels, ..Panel::default() };
+        let (values, levels) = (std::mem::take(&mut self.scores), std::mem::take(&mut self.levels));
+        panels.push(Panel { title, values, levels, ..Panel::default() });
         Picture {
-            heading: format!("annunciator anomaly score · {} … {}", start, self.end),
+            heading: format!("{heading} · {start} … {}", self.end),
+            legend: Legend::Anomalies,
             start,
             end: self.end,
-            panels: vec![series, scores],
+            panels,
             ..Picture::default()
         }
     }
-}
-
-fn levels(thresholds: &Thresholds) -> Vec<Level> {
-    let level = |(severity, least): &(crate::model::Severity, f64)| Level {
-        low: *least,
-        high: *least,
-        alarms: vec![severity.as_str().to_owned()],
-    };
-    thresholds.least.iter().map(level).collect()
 }

@@ -3,15 +3,18 @@
 //! It learns on the first part and streams the rest through the same code as live data: each row is scored and written
 //! before the next one is read, so its memory does not grow with the series.
 
-use super::drawing::Drawing;
-use super::row::{Row, Rows};
+use super::drawing::{Drawing, Sheet};
+use super::row::{Layout, Row, Rows};
 use crate::anomaly::detector::{Detector, Evidence};
 use crate::anomaly::interval::{Anomaly, Change, Follower};
+use crate::anomaly::model::LEAST_SEGMENTS;
+use crate::anomaly::series::Sample;
 use crate::cli::{Failure, say};
 use crate::model::Severity;
-use crate::time::Span;
+use crate::time::{Span, Stamp};
 use anyhow::Context as _;
 use serde_json::json;
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -33,7 +36,9 @@ pub(super) struct Args {
     /// Tell anomalies as JSON, one object a line
     #[arg(long)]
     json: bool,
-    /// Rows of timestamp,value; - for standard input
+    #[command(flatten)]
+    layout: Layout,
+    /// Rows of timestamp,value, separated by commas, semicolons or tabs; - for standard input
     #[arg(value_name = "SERIES.csv")]
     series: PathBuf,
 }
@@ -74,11 +79,11 @@ impl Train {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let name = args.series.display().to_string();
-    let source = Source::open(&args.series).with_context(|| format!("cannot read {name}"))?;
+    let source = Source::open(&args.series, &args.layout).with_context(|| format!("cannot read {name}"))?;
     let mut drawing = args.plot.as_deref().map(Drawing::create).transpose()?;
-    let scored = score(args, &name, source, drawing.as_mut());
+    let scored = score(args, &name, source, drawing.as_mut().map(|drawing| &mut drawing.sheet));
     // A series that breaks off is drawn up to there: it may show why.
-    let drawn = drawing.map_or(Ok(()), Drawing::finish);
+    let drawn = drawing.map_or(Ok(()), |drawing| drawing.finish("annunciator anomaly score"));
     scored.with_context(|| name)?;
     Ok(drawn?)
 }
@@ -91,18 +96,18 @@ struct Source {
 }
 
 impl Source {
-    fn open(path: &Path) -> std::io::Result<Source> {
+    fn open(path: &Path, layout: &Layout) -> std::io::Result<Source> {
         if path == Path::new("-") {
             return Ok(Source { input: Box::new(std::io::stdin().lock()), rows: None });
         }
         let file = std::fs::File::open(path)?;
-        let rows = if file.metadata()?.is_file() { Some(count(std::fs::File::open(path)?)?) } else { None };
-        Ok(Source { input: Box::new(BufReader::new(file)), rows })
+        let rows = if file.metadata()?.is_file() { Some(count(std::fs::File::open(path)?, layout)?) } else { None };
+        Ok(Source { input: Box::new(BufReader::with_capacity(1 << 16, file)), rows })
     }
 }
 
 /// How many rows a file has, the heading not counted.
-fn count(file: std::fs::File) -> std::io::Result<usize> {
+fn count(file: std::fs::File, layout: &Layout) -> std::io::Result<usize> {
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let (mut lines, mut first, mut is_open) = (0, Vec::new(), false);
     loop {
@@ -116,47 +121,66 @@ fn count(file: std::fs::File) -> std::io::Result<usize> {
         let read = bytes.len();
         reader.consume(read);
     }
-    let has_heading = Rows::new(first.as_slice()).next().is_ok_and(|row| row.is_none()) && !first.is_empty();
+    let has_heading = Rows::new(first.as_slice(), layout).next().is_ok_and(|row| row.is_none()) && !first.is_empty();
     Ok((lines + usize::from(is_open)).saturating_sub(usize::from(has_heading)))
 }
 
-fn score(args: &Args, name: &str, source: Source, mut drawing: Option<&mut Drawing>) -> anyhow::Result<()> {
+fn score(args: &Args, name: &str, source: Source, mut sheet: Option<&mut Sheet>) -> anyhow::Result<()> {
     let train = args.train.rows(source.rows);
     let is_live = source.rows.is_none();
-    let mut rows = Rows::new(source.input);
+    let mut rows = Rows::new(source.input, &args.layout);
     let mut output = BufWriter::new(std::io::stdout().lock());
     writeln!(output, "timestamp,value,score")?;
     output.flush()?;
+    if let Some(sheet) = &mut sheet {
+        sheet.begin_series("series");
+    }
     let mut past = Vec::new();
-    while past.len() < train {
+    while rows.count < train as u64 {
         let Some(row) = rows.next()? else { break };
         write(&mut output, &row, 0.0, is_live)?;
-        if let Some(drawing) = &mut drawing {
-            drawing.push(row.sample, None);
+        let Some(sample) = row.sample() else { continue };
+        if let Some(sheet) = &mut sheet {
+            sheet.value(sample.at, sample.value);
         }
-        past.push(row.sample);
+        past.push(sample);
     }
     output.flush()?;
-    let mut detector = Detector::learn(&past)
-        .with_context(|| format!("nothing can be learnt from the first {} rows (--train)", past.len()))?;
-    drop(past);
-    if let Some(problem) = detector.without_segments() {
-        say(&format!("{name}: the course of the values is not compared with the past: {problem}"));
+    if let Some(column) = rows.chosen() {
+        say(&format!("{name}: the values are those of the column {column:?}; --column takes another one"));
     }
-    let thresholds = detector.thresholds().clone();
+    let mut detector = learn(&past, &rows, source.rows)?;
     let mut teller = Teller { json: args.json, series: name, why: None };
-    let mut follower = Follower::new(thresholds.clone(), Span::ZERO, detector.segment());
-    if let Some(drawing) = &mut drawing {
-        drawing.learnt(train, thresholds);
+    teller.learnt(&past, &detector);
+    drop(past);
+    let thresholds = detector.thresholds().clone();
+    if let Some(sheet) = &mut sheet {
+        sheet.learnt(Some(sheet.end()), format!("learnt on the first {train} rows, until {}", sheet.end()));
+        thresholds.least.iter().for_each(|(severity, least)| sheet.threshold(severity.as_str(), *least));
     }
+    let mut follower = Follower::new(thresholds, Span::ZERO, detector.segment());
+    let (mut latest, mut is_open) = (Stamp::from_micros(i64::MIN), false);
     while let Some(row) = rows.next()? {
-        let reading = detector.observe(row.sample);
-        write(&mut output, &row, reading.onset, is_live)?;
-        let change = follower.observe(row.sample.at, reading.score);
-        if let Some(drawing) = &mut drawing {
-            drawing.push(row.sample, Some(reading));
-            drawing.follow(&change);
+        let reading = row.sample().map(|sample| (sample, detector.observe(sample)));
+        write(&mut output, &row, reading.map_or(0.0, |(_, reading)| reading.onset), is_live)?;
+        let Some((sample, reading)) = reading else { continue };
+        // A row that is earlier than the one before does not take an anomaly back.
+        latest = latest.max(sample.at);
+        let change = follower.observe(latest, reading.score);
+        if let Some(sheet) = &mut sheet {
+            sheet.value(latest, sample.value);
+            sheet.score(latest, reading.score);
+            match &change {
+                Change::Grown(anomaly) if !is_open => sheet.anomaly_begins(anomaly.from),
+                Change::Ended(anomaly) => sheet.anomaly_ends(anomaly.to),
+                Change::None | Change::Grown(_) => {}
+            }
         }
+        is_open = match change {
+            Change::None => is_open,
+            Change::Grown(_) => true,
+            Change::Ended(_) => false,
+        };
         teller.tell(&change, reading.evidence);
     }
     output.flush()?;
@@ -166,12 +190,41 @@ fn score(args: &Args, name: &str, source: Source, mut drawing: Option<&mut Drawi
     if rows.late > 0 {
         say(&format!("{name}: {} rows are earlier than the one before them", rows.late));
     }
+    if rows.missing > 0 {
+        say(&format!("{name}: {} rows have no value; their score is 0", rows.missing));
+    }
     Ok(())
 }
 
+/// Learns, or says what would help.
+fn learn<R: BufRead>(past: &[Sample], rows: &Rows<R>, all: Option<usize>) -> anyhow::Result<Detector> {
+    anyhow::ensure!(rows.count > 0 || all.is_some_and(|all| all > 0), "there are no rows in it: timestamp,value");
+    // A few rows may be late; a table that has its newest row first has all of them late but that one.
+    anyhow::ensure!(
+        rows.late * 4 <= rows.count,
+        "the rows are not in the order of time ({} of the first {} are earlier than the one before): sort them first",
+        rows.late,
+        rows.count
+    );
+    let all = all.map(|all| format!(" of {all}")).unwrap_or_default();
+    let missing = rows.count - past.len() as u64;
+    let missing = if missing > 0 { format!(" ({missing} of them without a value)") } else { String::new() };
+    let rows = format!("the first {} rows{all}{missing}", rows.count);
+    anyhow::ensure!(
+        past.len() >= LEAST_SEGMENTS,
+        "{rows} are too few to learn from: at least {LEAST_SEGMENTS} are needed, some hundreds are better (--train)"
+    );
+    Detector::learn(past).with_context(|| format!("nothing can be learnt from {rows}"))
+}
+
 fn write(output: &mut impl std::io::Write, row: &Row, score: f64, now: bool) -> std::io::Result<()> {
-    writeln!(output, "{},{},{score:.4}", row.timestamp, row.value)?;
+    writeln!(output, "{},{},{score:.4}", field(&row.timestamp), field(&row.text))?;
     if now { output.flush() } else { Ok(()) }
+}
+
+/// A field as it was written, in quotes where the output would take it for two (RFC 4180).
+fn field(text: &str) -> Cow<'_, str> {
+    if text.contains(',') { Cow::Owned(format!("\"{text}\"")) } else { Cow::Borrowed(text) }
 }
 
 /// Tells anomalies to people, or to their programs.
@@ -183,6 +236,30 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
+    /// What is to be known of the past before anomalies are told: how many there would have been in it.
+    fn learnt(&self, past: &[Sample], detector: &Detector) {
+        let (from, to) = past.first().zip(past.last()).map(|(first, last)| (first.at, last.at)).unwrap_or_default();
+        let (rows, per_day) = (past.len(), detector.anomalies_per_day());
+        let unusual = detector.thresholds().unusual;
+        let problem = detector.without_segments();
+        if self.json {
+            let line = json!({
+                "series": self.series, "learnt": rows, "from": from.to_string(), "to": to.to_string(),
+                "anomalies_per_day": per_day, "unusual": unusual, "without_segments": problem.map(ToString::to_string),
+            });
+            return say(&line.to_string());
+        }
+        let name = self.series;
+        if let Some(problem) = problem {
+            say(&format!("{name}: the course of the values is not compared with the past: {problem}"));
+        }
+        say(&format!(
+            "{name}: learnt on {rows} rows from {from} to {to}; in the second half of them there would have been {} \
+             anomalies a day (score {unusual:.2} and above)",
+            super::model::per_day(per_day)
+        ));
+    }
+
     fn tell(&mut self, change: &Change, evidence: Evidence) {
         match change {
             Change::None => {}

@@ -37,17 +37,22 @@ fn write(samples: &mut Samples, store: &mut Memory, now: i64) {
     let mut batch = Batch::default();
     samples.write(Stamp::from_micros(now * 1_000_000), &mut batch);
     store.commit(&batch).unwrap();
+    samples.stored();
 }
 
 fn read(samples: &Samples, store: &mut Memory, property: &str, seconds: (i64, i64)) -> Vec<i64> {
     let range = (Stamp::from_micros(seconds.0 * 1_000_000), Stamp::from_micros(seconds.1 * 1_000_000));
     let mut found = Vec::new();
-    let each = |read: Sample| {
+    let mut each = |read: Sample| {
         let second = read.at.as_micros() / 1_000_000;
         assert_eq!(read, sample(second));
         found.push(second);
     };
-    samples.read(store, ("boiler-7", property), range, each).unwrap();
+    let mut reader = samples.plan("boiler-7", property, range).reader();
+    let mut fetch = |keys: Vec<Vec<u8>>| reader::fetch(store, &keys);
+    while let Some(sample) = reader.next(&mut fetch).unwrap() {
+        each(sample);
+    }
     found
 }
 

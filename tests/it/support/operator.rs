@@ -39,7 +39,7 @@ impl Operator {
 
     fn command(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.arg(verb).arg("--config").arg(self.folder.path().join("annunciator.toml")).args(args);
+        command.args(verb.split(' ')).arg("--config").arg(self.folder.path().join("annunciator.toml")).args(args);
         command.env("TZ", "UTC").env("USER", "kim").env_remove("SUDO_USER").stdin(Stdio::null());
         command
     }
@@ -77,6 +77,13 @@ impl Operator {
 
     /// Does it in a terminal of 80 columns, and types Ctrl-C when this has appeared; everything that the terminal got.
     pub fn looks_until(&self, verb: &str, sign: &str) -> String {
+        let (code, seen) = self.breaks_off_at(verb, sign);
+        assert_eq!(code, Some(0), "{seen:?}");
+        seen
+    }
+
+    /// The same, with the exit status.
+    pub fn breaks_off_at(&self, verb: &str, sign: &str) -> (Option<i32>, String) {
         let file = self.folder.path().join("annunciator.toml");
         // Ctrl-C throws away what is on its way to the screen, and so may the end of the terminal: it is told not to, and
         // the shell stays until everything was seen.
@@ -108,8 +115,7 @@ impl Operator {
         }
         let status = until("the end", || process.try_wait().unwrap());
         seen.extend(pieces.iter().flatten());
-        assert!(status.success(), "{status}: {:?}", text(&seen));
-        text(&seen)
+        (status.code(), text(&seen))
     }
 
     pub fn folder(&self) -> PathBuf {
@@ -195,9 +201,14 @@ impl Responder {
         self.client.publish(format!("annunciator/gw/{topic}"), QoS::AtLeastOnce, retain, payload).unwrap();
     }
 
+    /// The next command, as it came.
+    pub fn heard(&self) -> (String, Value) {
+        self.asked.recv_timeout(PATIENCE).expect("another command")
+    }
+
     /// The next command, without what every command carries.
     pub fn asked(&self) -> (String, Value) {
-        let (verb, mut command) = self.asked.recv_timeout(PATIENCE).expect("another command");
+        let (verb, mut command) = self.heard();
         let members = command.as_object_mut().unwrap();
         assert!(members.remove("request").unwrap().is_string());
         let time = members.remove("time").unwrap();

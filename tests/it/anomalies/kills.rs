@@ -1,0 +1,1 @@
+//! SIGKILL in the middle.
