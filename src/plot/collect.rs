@@ -9,7 +9,7 @@ use super::thin::Thin;
 use super::track::Track;
 use super::words::{about, fit, number, time, times};
 use crate::engine::{AlarmIx, AlarmView, Engine, Link, State};
-use crate::model::{Condition, Glob, PropertyName, ThingId, ValueRef, ValueType};
+use crate::model::{Condition, Glob, PropertyName, ThingId, Trigger, ValueRef, ValueType};
 use crate::replay::Player;
 use crate::time::{Moment, Stamp};
 use std::collections::BTreeMap;
@@ -192,7 +192,9 @@ impl Collector {
 
     fn find_place(&mut self, alarm: AlarmIx, view: AlarmView<'_>) -> Place {
         let facts = view.facts();
-        if !self.choice.includes(facts.id.as_str()) {
+        // What a model finds is not in a recording.
+        let is_judged = !matches!(view.definition().trigger, Trigger::Anomaly { .. });
+        if !is_judged || !self.choice.includes(facts.id.as_str()) {
             return Place::Unwanted;
         }
         let property = (facts.thing.clone(), facts.property.clone());
@@ -291,11 +293,21 @@ impl Collected {
         if *self.kind.get_or_insert(condition.value_type()) != condition.value_type() {
             return;
         }
+        if let Trigger::Score { severities, .. } = &view.definition().trigger {
+            for (severity, least) in severities {
+                self.level(*least, *least, format!("{name} {}", severity.as_str()));
+            }
+            return;
+        }
         let (low, high) = match condition {
             Condition::Number { low, high, .. } => (*low, *high),
             Condition::Text { limit, .. } => self.category_of(ValueRef::Text(limit)),
             Condition::Boolean { limit, .. } => self.category_of(ValueRef::Boolean(*limit)),
         };
+        self.level(low, high, name);
+    }
+
+    fn level(&mut self, low: f64, high: f64, name: String) {
         let same = |level: &&mut Level| level.low.to_bits() == low.to_bits() && level.high.to_bits() == high.to_bits();
         match self.levels.iter_mut().find(same) {
             Some(level) => level.alarms.push(name),

@@ -10,12 +10,19 @@ const BY_HAND: Span = Span::from_secs(86_400);
 
 /// What an alarm waits for: `comes when the value is above 20 for 5s, goes when it is 10 or below`.
 pub(crate) fn alarm(definition: &AlarmDefinition) -> String {
-    let (kind, severity) = (definition.trigger.alarm_type().as_str(), definition.severity.as_str());
+    let (kind, severity) = (definition.trigger.alarm_type().as_str(), severity(definition));
     let trigger = trigger(&definition.trigger);
     match &*definition.title {
         "" => format!("{trigger} ({kind}, {severity})"),
         title => format!("{trigger} ({kind}, {severity}) · “{title}”"),
     }
+}
+
+/// How bad it would be: `warning`, or `warning from 3, critical from 6`.
+fn severity(definition: &AlarmDefinition) -> String {
+    let Trigger::Score { severities, .. } = &definition.trigger else { return definition.severity.as_str().to_owned() };
+    let from = severities.iter().map(|(severity, least)| format!("{} from {}", severity.as_str(), number(*least)));
+    from.collect::<Vec<_>>().join(", ")
 }
 
 fn trigger(trigger: &Trigger) -> String {

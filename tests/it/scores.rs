@@ -203,6 +203,30 @@ fn what_is_shelved_or_off_before_its_first_anomaly_stays_so() {
 }
 
 #[test]
+fn a_recording_tells_which_models_it_cannot_judge() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, recording, picture] = ["c.toml", "r.jsonl", "p.svg"].map(|name| folder.path().join(name));
+    let model = "[[anomaly]]\nname = \"odd\"\nthing = \"press-1\"\nproperty = \"pressure\"\n";
+    std::fs::write(&file, config(1883, &format!("{model}{STRANGE}"))).unwrap();
+    let topic = "things/press-1/properties";
+    let lines = format!("{{\"t\":1,\"topic\":\"{topic}/pressure\",\"payload\":\"99\"}}\n")
+        + &format!("{{\"t\":2,\"topic\":\"{topic}/strangeness\",\"payload\":\"4\"}}\n");
+    std::fs::write(&recording, lines).unwrap();
+    let replay = std::process::Command::new(crate::support::PROGRAM)
+        .args(["replay", "--config"])
+        .args([&file, &recording])
+        .arg("--plot")
+        .arg(&picture)
+        .output()
+        .unwrap();
+    let [data, people] = [replay.stdout, replay.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!((data.lines().count(), people.lines().count()), (1, 1), "{data}{people}");
+    assert!(data.contains(ALARM) && people.ends_with(": odd\n"), "{data}{people}");
+    let svg = std::fs::read_to_string(picture).unwrap();
+    assert!(svg.contains("strange critical") && !svg.contains("odd"), "no verdict without a judge");
+}
+
+#[test]
 fn a_reload_keeps_what_is_the_same_and_starts_changed_thresholds_anew() {
     let broker = Broker::start();
     let mut watcher = Watcher::connect(broker.port);

@@ -35,6 +35,12 @@ level = "never"
 type = "standard"
 operator = ">"
 limit = 1000
+
+[[anomaly]]
+name = "odd"
+thing = "press-*"
+score = "pressure"
+severities = { warning = 15, error = 19, critical = 22 }
 "#;
 
 /// A small generator with a seed: the same numbers in every run.
@@ -63,7 +69,7 @@ pub fn value(random: &mut Random) -> Message {
 
 /// What has to be the same in both runs: all but times.
 pub fn essence(event: &Value) -> Value {
-    let keys = ["seq", "id", "alarm", "from", "to", "occurrence", "cause", "value"];
+    let keys = ["seq", "id", "alarm", "severity", "from", "to", "occurrence", "cause", "value"];
     keys.iter().map(|key| ((*key).to_owned(), event[key].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
@@ -142,7 +148,7 @@ pub fn retained_states_are_those_of(events: &[Value], port: u16) {
         // The state of the last event may still be on its way.
         let fits = |seen: &Seen| seen.topic == topic && seen.json()["seq"] == event["seq"];
         let state = latecomer.next(&format!("{topic} after {event}"), fits).json();
-        assert_eq!(state["state"], event["to"], "{state}");
+        assert_eq!((&state["state"], &state["severity"]), (&event["to"], &event["severity"]), "{state}");
         latecomer.looked_back();
     }
 }
