@@ -55,6 +55,9 @@ impl Pattern {
         if text.contains('\0') {
             return Err("a topic filter must not contain a NUL character".into());
         }
+        if text.starts_with("$share/") {
+            return Err("a shared subscription gets only some of the messages, and alarms need all".into());
+        }
         let mut levels = Vec::new();
         let texts: Vec<&str> = text.split('/').collect();
         for (index, level) in texts.iter().enumerate() {
