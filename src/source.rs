@@ -217,6 +217,16 @@ pub fn subscriptions(filters: impl IntoIterator<Item = (String, u8)>) -> Vec<(St
     kept
 }
 
+/// Those of the subscriptions that bring what the last wills of things have said. The broker sends that again to whoever
+/// subscribes again: for alarms that did not exist when it was said.
+pub(crate) fn of_last_wills(sources: &[Source], subscriptions: &[(String, u8)]) -> Vec<(String, u8)> {
+    let alive = sources.iter().filter_map(|source| source.alive.as_ref());
+    let topics: Vec<String> =
+        alive.filter(|alive| alive.online.is_some()).map(|alive| alive.pattern.filter()).collect();
+    let brings = |filter: &str| topics.iter().any(|topic| covers(filter, topic));
+    subscriptions.iter().filter(|(filter, _)| brings(filter)).cloned().collect()
+}
+
 /// Whether every topic that fits `inner` fits `outer`.
 fn covers(outer: &str, inner: &str) -> bool {
     if inner.starts_with('$') && outer.starts_with(['+', '#']) {
