@@ -43,7 +43,7 @@ pub(crate) fn execute_and_tell(
     let answer = match command {
         Command::Alarms { verb, alarm, who } => alarms(&name, verb, &alarm, &who, engine, now, step),
         Command::List(query) => list(&name, &query, gateway, engine),
-        Command::Explain { alarm } => match engine.find(&alarm) {
+        Command::Explain { alarm } => match find(engine, &alarm) {
             Some(ix) => Ok(reply::answer(&name, None, explain::explain(engine, ix, reactions(engine, ix), now))),
             None => Err(unexplained(engine, &alarm)),
         },
@@ -70,10 +70,27 @@ pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
     }
 }
 
+/// The alarm with this id. Parts that are percent-encoded in ids may be written as they are, too, if that can mean one
+/// alarm only.
+fn find(engine: &Engine, wanted: &str) -> Option<AlarmIx> {
+    engine.find(wanted).or_else(|| {
+        let is_wanted = |ix: &AlarmIx| {
+            let facts = engine.view(*ix).facts();
+            let rest = wanted.strip_prefix(&*facts.thing).and_then(|rest| rest.strip_prefix('/'));
+            let rest =
+                rest.and_then(|rest| rest.strip_prefix(&*facts.property)).and_then(|rest| rest.strip_prefix('/'));
+            rest == Some(&*facts.level)
+        };
+        let mut found = engine.alarms().filter(is_wanted);
+        let first = found.next();
+        first.filter(|_| found.next().is_none())
+    })
+}
+
 /// The alarms that a command names, by id or by pattern.
 fn named(engine: &Engine, wanted: &str, with_latent: bool) -> Result<Vec<AlarmIx>, String> {
     let Some(glob) = Glob::parse(wanted) else {
-        return engine.find(wanted).map(|ix| vec![ix]).ok_or_else(|| unknown(engine, wanted));
+        return find(engine, wanted).map(|ix| vec![ix]).ok_or_else(|| unknown(engine, wanted));
     };
     let mut found = engine.all_alarms();
     found.retain(|ix| with_latent || !engine.view(*ix).is_latent());
@@ -159,20 +176,19 @@ fn list(name: &serde_json::Value, query: &ListQuery, gateway: &str, engine: &Eng
         next: Option<&'a str>,
     }
     let ListQuery { alarm, states, active, limit, after } = query;
-    let glob = alarm.as_deref().map(|wanted| Glob::parse(wanted).ok_or(wanted));
-    if let Some(Err(wanted)) = &glob
-        && engine.find(wanted).is_none()
-    {
-        return Err(unknown(engine, wanted));
-    }
+    let wanted = match alarm.as_deref().map(|wanted| Glob::parse(wanted).ok_or(wanted)) {
+        None => None,
+        Some(Ok(glob)) => Some(Ok(glob)),
+        Some(Err(id)) => Some(Err(find(engine, id).ok_or_else(|| unknown(engine, id))?)),
+    };
     let mut found = engine
         .alarms_by_id(after.as_deref())
-        .map(|ix| engine.view(ix))
-        .filter(|view| match &glob {
+        .filter(|ix| match &wanted {
             None => true,
-            Some(Ok(glob)) => glob.matches(view.facts().id.as_str()),
-            Some(Err(id)) => view.facts().id.as_str() == *id,
+            Some(Ok(glob)) => glob.matches(engine.view(*ix).facts().id.as_str()),
+            Some(Err(only)) => ix == only,
         })
+        .map(|ix| engine.view(ix))
         .filter(|view| states.is_empty() || states.contains(&view.state()))
         .filter(|view| active.is_none_or(|active| active == view.state().is_active()));
     let listed: Vec<_> = found.by_ref().take(*limit).collect();

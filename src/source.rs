@@ -55,6 +55,9 @@ impl Pattern {
         if text.contains('\0') {
             return Err("a topic filter must not contain a NUL character".into());
         }
+        if text.starts_with("$share/") {
+            return Err("a shared subscription gets only some of the messages, and alarms need all".into());
+        }
         let mut levels = Vec::new();
         let texts: Vec<&str> = text.split('/').collect();
         for (index, level) in texts.iter().enumerate() {
@@ -212,6 +215,16 @@ pub fn subscriptions(filters: impl IntoIterator<Item = (String, u8)>) -> Vec<(St
         kept.push((filter, qos));
     }
     kept
+}
+
+/// Those of the subscriptions that bring what the last wills of things have said. The broker sends that again to whoever
+/// subscribes again: for alarms that did not exist when it was said.
+pub(crate) fn of_last_wills(sources: &[Source], subscriptions: &[(String, u8)]) -> Vec<(String, u8)> {
+    let alive = sources.iter().filter_map(|source| source.alive.as_ref());
+    let topics: Vec<String> =
+        alive.filter(|alive| alive.online.is_some()).map(|alive| alive.pattern.filter()).collect();
+    let brings = |filter: &str| topics.iter().any(|topic| covers(filter, topic));
+    subscriptions.iter().filter(|(filter, _)| brings(filter)).cloned().collect()
 }
 
 /// Whether every topic that fits `inner` fits `outer`.

@@ -9,5 +9,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if !args.change.is_signed() {
+        return Err(Failure::Run(anyhow::anyhow!("acknowledge has to know who takes note: add --by NAME")));
+    }
     change::run("acknowledge", &args.change, &[])
 }

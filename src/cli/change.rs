@@ -22,6 +22,13 @@ pub(super) struct Args {
     alarms: Vec<String>,
 }
 
+impl Args {
+    /// Whether it is known who asks.
+    pub(super) fn is_signed(&self) -> bool {
+        self.signature.name().is_some()
+    }
+}
+
 /// Asks for the change of each alarm or pattern. A refusal keeps none of the others from being asked for.
 pub(super) fn run(verb: &str, args: &Args, further: &[(&str, Value)]) -> Result<(), Failure> {
     let mut everybody = args.remote.open_all()?;

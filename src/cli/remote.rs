@@ -122,11 +122,15 @@ pub(super) struct Signature {
 }
 
 impl Signature {
+    /// Who it is, as far as anybody knows.
+    pub(super) fn name(&self) -> Option<String> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        self.by.clone().or_else(|| variable("SUDO_USER")).or_else(|| variable("USER"))
+    }
+
     /// Adds it to a command.
     pub(super) fn sign(&self, command: &mut Command) {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let by = self.by.clone().or_else(|| variable("SUDO_USER")).or_else(|| variable("USER"));
-        put(command, "by", by);
+        put(command, "by", self.name());
         put(command, "comment", self.comment.clone());
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn compile(table: &Table<'_, '_>, gateway: &Gateway, problems: &mut P
         let message = "session_expiry has no effect: MQTT 3.1.1 does not know it";
         problems.add(Problem::error(table.place("session_expiry"), message, help));
     }
-    let mut file = |name: &str| table.path(name, problems);
+    let mut file = |name: &str| table.file(name, problems);
     let (ca_file, cert_file, key_file) = (file("ca_file"), file("cert_file"), file("key_file"));
     for name in ["ca_file", "cert_file", "key_file"] {
         if table.has(name) && is_known_without_tls && !table.is_broken() {

@@ -268,7 +268,7 @@ fn smtp(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Smtp> {
             problems.add(Problem::error(table.place(name), format!("{name} without {other}"), "give both or neither"));
         }
     }
-    let ca_file = table.path("ca_file", problems);
+    let ca_file = table.file("ca_file", problems);
     if security == Security::None && table.has("ca_file") {
         let help = "write tls = \"starttls\", or leave the key out";
         problems.add(Problem::error(table.place("ca_file"), "ca_file has no effect without TLS", help));

@@ -15,7 +15,7 @@ use crate::model::{Deadband, Value};
 use crate::source::payload::Map;
 use crate::time::Span;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
@@ -122,6 +122,15 @@ impl<'d, 't> Table<'d, 't> {
             return None;
         }
         Some(path.into())
+    }
+
+    /// A path of a file that the daemon reads.
+    pub(super) fn file(&self, name: &str, problems: &mut Problems) -> Option<PathBuf> {
+        let path = self.path(name, problems)?;
+        if is_missing(&path) {
+            problems.add(missing(name, &path, self.place(name)));
+        }
+        Some(path)
     }
 
     /// Strings with their places; one that stands alone counts as a list of one.
@@ -354,6 +363,12 @@ impl<'d, 't> Table<'d, 't> {
             }
             Some(text) => {
                 let secret = secret(text);
+                if let Secret::File(path) = &secret
+                    && is_missing(path)
+                {
+                    let place = Place { file: self.file, span: place.span() };
+                    problems.add(missing(name, path, place).without_source());
+                }
                 if secret.is_open_to_everybody() {
                     let message = format!("{name}: every user of this machine can read the {secret}");
                     let place = Place { file: self.file, span: place.span() };
@@ -466,4 +481,15 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether there is surely nothing at this path. What cannot be looked at from here may be there for the daemon's user.
+fn is_missing(path: &Path) -> bool {
+    path.try_exists().is_ok_and(|exists| !exists)
+}
+
+/// No error, because a configuration may be checked on another machine than its own.
+fn missing(name: &str, path: &Path, place: Place) -> Problem {
+    let message = format!("{name}: there is no file {} on this machine", path.display());
+    Problem::warning(place, message, "put it there before the daemon needs it, or name the right one")
 }

@@ -16,6 +16,11 @@ const QUIET: Span = Span::from_secs(30);
 /// A probe that takes longer than this is lost. Slow cellular links answer in a few seconds.
 const LIMIT: Span = Span::from_secs(10);
 
+/// A connection that has lasted this long was a good one.
+const LASTING: Span = Span::from_secs(5);
+/// So many shorter ones in a row are no accident: brokers end a connection when another client comes with the same name.
+const SUSPICIOUS: u32 = 3;
+
 /// What became of the latest probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
@@ -48,17 +53,37 @@ pub(super) struct Ear {
     failed_before: bool,
     /// Whether the broker's acknowledgement has to serve as proof.
     makeshift: bool,
+    /// When this connection began, if there is one.
+    connected_at: Option<Moment>,
+    /// Connections in a row that did not last.
+    short_ones: u32,
 }
 
 impl Ear {
     pub(super) fn new(now: Moment) -> Ear {
-        Ear { proven: now, probe: Probe::None, works: false, failed_before: false, makeshift: false }
+        Ear {
+            proven: now,
+            probe: Probe::None,
+            works: false,
+            failed_before: false,
+            makeshift: false,
+            connected_at: None,
+            short_ones: 0,
+        }
     }
 
     /// The link has come up.
     pub(super) fn connected(&mut self, now: Moment) {
         self.proven = now;
         self.probe = Probe::None;
+        self.connected_at = Some(now);
+    }
+
+    /// The link has gone down. True: for the third time in a row so soon that somebody else may be the reason.
+    pub(super) fn disconnected(&mut self, now: Moment) -> bool {
+        let Some(connected_at) = self.connected_at.take() else { return false };
+        self.short_ones = if now - connected_at < LASTING { self.short_ones + 1 } else { 0 };
+        self.short_ones == SUSPICIOUS
     }
 
     /// A message was received.
@@ -197,5 +222,17 @@ mod tests {
         ear.sent(at(12));
         ear.taken();
         assert_eq!(ear.proven(), at(12));
+    }
+
+    #[test]
+    fn connections_that_do_not_last_raise_a_suspicion_once() {
+        let mut ear = Ear::new(at(0));
+        let mut lasted = |from: i64, to: i64| {
+            ear.connected(at(from));
+            ear.disconnected(at(to))
+        };
+        let suspicions = [lasted(0, 1), lasted(2, 3), lasted(4, 5), lasted(6, 7), lasted(8, 20), lasted(21, 22)];
+        assert_eq!(suspicions, [false, false, true, false, false, false]);
+        assert!(!ear.disconnected(at(30)), "it was not connected");
     }
 }

@@ -231,7 +231,11 @@ impl Daemon {
             tracing::warn!(reason, "connection lost");
             self.gap_cause = format!("not connected to the broker: {reason}");
         } else {
-            tracing::warn!(reason, "cannot connect");
+            tracing::warn!(host = self.config.mqtt.host, port = self.config.mqtt.port, reason, "cannot connect");
+        }
+        if self.ear.disconnected(now.at) {
+            let client_id = self.config.mqtt.client_id.as_str();
+            tracing::warn!(client_id, "no connection lasts: another client may use the same client_id");
         }
         self.engine.handle(Input::LinkDown, now, &mut self.step);
         self.has_lost_its_place = self.config.gateway.standby.is_some();

@@ -11,6 +11,7 @@ use crate::engine::Outline;
 use crate::intake::Intake;
 use crate::intake::recorder::Recorder;
 use crate::mqtt::ReplyTo;
+use crate::source::of_last_wills;
 use crate::time::Now;
 use crate::wire::reply::{self, Names};
 use serde_json::Value;
@@ -111,8 +112,11 @@ impl Daemon {
             "the configuration was read again"
         );
         let filters = wanted(&config);
+        let has_new_clocks = !outline.added.is_empty() || !outline.changed.is_empty();
+        let of_last_wills = if has_new_clocks { of_last_wills(&config.sources, &filters) } else { Vec::new() };
         self.journal.filters.change(&filters);
         self.link.subscribe(filters);
+        self.link.subscribe_again(&of_last_wills);
         self.config = config;
         outline
     }

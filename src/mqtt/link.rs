@@ -233,6 +233,20 @@ impl Link {
         }
     }
 
+    /// Subscribes once more with some of the filters, so that the broker sends again what is retained there. Without a
+    /// connection there is nothing to do: the next one begins with that.
+    pub(crate) fn subscribe_again(&self, filters: &[(String, u8)]) {
+        let mut shared = self.shared.borrow_mut();
+        if !shared.is_connected {
+            return;
+        }
+        shared.subscriptions.again(filters);
+        drop(shared);
+        if let Err(broken) = self.ask() {
+            self.reconnect(&broken.reason);
+        }
+    }
+
     /// Filters that an earlier run may have left in the broker's session. Those that are not wanted any more are
     /// unsubscribed at the next connect, so this is to be called right after [`super::connect`].
     pub fn unsubscribe_earlier(&self, filters: impl IntoIterator<Item = String>) {

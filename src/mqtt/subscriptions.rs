@@ -59,6 +59,11 @@ impl Subscriptions {
         }
     }
 
+    /// Asks once more for some of what is wanted: the broker answers with what is retained there.
+    pub(super) fn again(&mut self, filters: &[Filter]) {
+        self.queue.extend(filters.chunks(FILTERS_PER_PACKET).map(|chunk| Ask::Subscribe(chunk.to_vec())));
+    }
+
     /// Filters that the session may have from an earlier run.
     pub(super) fn inherit(&mut self, filters: impl IntoIterator<Item = String>) {
         let wanted = &self.wanted;
@@ -186,6 +191,8 @@ mod tests {
         assert_eq!(settle(&mut subscriptions), [subscribe(&["c"]), unsubscribe("a")]);
         subscriptions.want(filters(&["c", "b"]), true);
         assert!(subscriptions.is_settled(), "the same in another order");
+        subscriptions.again(&filters(&["c"]));
+        assert_eq!(settle(&mut subscriptions), [subscribe(&["c"])], "what is retained there is wanted once more");
         subscriptions.want(vec![("b".to_owned(), 0), ("c".to_owned(), 1)], true);
         assert_eq!(
             settle(&mut subscriptions),

@@ -213,6 +213,9 @@ fn things_are_found_by_pattern_and_an_object_has_many_properties(mqtt: Protocol)
     watcher.publish("z2m/boiler-7", r#"{"temperature":31,"state":{"power":7},"tags":[1]}"#);
     let event = watcher.event("boiler-7/state.power/H%2FH");
     assert_eq!((&event["level"], &event["alarm"]), (&json!("H/H"), &json!("boiler-7/state.power/H%2FH")));
+    // People may write the level as they see it.
+    watcher.publish("annunciator/gw/commands/acknowledge", r#"{"alarm":"boiler-7/state.power/H/H","by":"kim"}"#);
+    assert_eq!(watcher.event("boiler-7/state.power/H%2FH")["to"], "acknowledged");
     drop(daemon);
 }
 

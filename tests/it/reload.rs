@@ -1,6 +1,7 @@
 //! Another configuration while the daemon runs, by command and by signal.
 
 use crate::support::{Broker, Daemon, HI, Watcher, config, until};
+use rumqttc::QoS;
 use serde_json::{Value, json};
 
 const RANGE: &str = "[[alarm]]\nthing = \"press-2\"\nproperty = \"pressure\"\nlevel = \"range\"\ntype = \"standard\"\n\
@@ -168,4 +169,25 @@ fn a_reload_that_is_asked_for_during_another_one_reads_what_was_changed_meanwhil
         watcher.next("the list", |seen| seen.topic.ends_with("/replies") && seen.json()["request"] == "which").json();
     let ids: Vec<&Value> = listed["alarms"].as_array().unwrap().iter().map(|alarm| &alarm["alarm"]).collect();
     assert_eq!(ids, ["press-3/pressure/quiet"]);
+}
+
+#[test]
+fn an_alarm_that_comes_later_knows_that_the_thing_lives() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    watcher.publish_with("state/press-3", "online", QoS::AtLeastOnce, true);
+    let alive = |alarms: &str| {
+        let source = "property}\"\nalive = \"state/{thing}\"\nonline = \"online\"";
+        config(broker.port, alarms).replace("property}\"", source)
+    };
+    let daemon = Daemon::with(&alive(HI));
+    watcher.status("online");
+    let quiet = QUIET.replace("300ms", "1h");
+    daemon.configure(&alive(&format!("{HI}{quiet}")));
+    assert_eq!(reload(&mut watcher)["added"], json!(["press-3/pressure/quiet"]));
+    until("the last will to be known", || {
+        watcher.publish("annunciator/gw/commands/explain", r#"{"alarm":"press-3/pressure/quiet"}"#);
+        let told = watcher.next_on("replies");
+        (told["explanation"]["held_back"][0]["by"] == "alive").then_some(())
+    });
 }

@@ -137,7 +137,7 @@ fn webhook(layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<Webhook> 
         layers.with("timeout").duration_within("timeout", Span::from_millis(100), Span::from_secs(600), problems);
     let redirects = layers.with("redirects").integer("redirects", problems);
     let response_max = layers.with("response_max").integer("response_max", problems);
-    let mut file = |name: &str| layers.with(name).path(name, problems);
+    let mut file = |name: &str| layers.with(name).file(name, problems);
     let (ca_file, cert_file, key_file) = (file("ca_file"), file("cert_file"), file("key_file"));
     for (name, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
         if layers.has(name) && !layers.has(other) && layers.own.lacks(other) {

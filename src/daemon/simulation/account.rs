@@ -391,12 +391,12 @@ fn means(thing: &str, broker: &Broker, events: &[Event], outages: &Outages) -> u
         assert_eq!(mean > MEAN_LIMIT, activated, "{}", event.json);
         count += usize::from(activated);
         let last = values.iter().position(|value| event.json["value"] == number_of(value)).unwrap();
-        let mut sum = 0.0;
-        let is_mean_of = |(index, value): (usize, &&Delivered)| {
+        let (mut sum, mut number) = (0.0, 0.0);
+        let fits = values[..=last].iter().rev().any(|value| {
             sum += number_of(value);
-            (sum / crate::anomaly::real(index + 1) - mean).abs() < 1e-9 * mean.abs()
-        };
-        let fits = values[..=last].iter().rev().enumerate().any(is_mean_of);
+            number += 1.0;
+            (sum / number - mean).abs() < 1e-9 * mean.abs()
+        });
         // A crash may have taken some of them.
         assert!(
             fits || values[..=last].iter().any(|value| !outages.is_sure(value)),
