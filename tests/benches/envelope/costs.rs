@@ -120,7 +120,10 @@ pub(crate) fn worst(effort: Effort) -> Result<Vec<Row>> {
         growth.push(scene.daemon.memory()? as f64 / before as f64);
         let metrics = scene.ears.until_settled(scene.load.sent())?;
         let changes = metrics["seq"].as_u64();
-        ensure!(changes == Some(scene.load.sent() - mix.properties), "not every message has changed an alarm: {metrics}");
+        ensure!(
+            changes == Some(scene.load.sent() - mix.properties),
+            "not every message has changed an alarm: {metrics}"
+        );
     }
     let row = |what: &str, measured, unit, limit| Row {
         number: "B2",

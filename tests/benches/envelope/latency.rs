@@ -1,10 +1,10 @@
 //! B8: how long it takes from a value to its event at a subscriber, through the disk.
 
+use crate::Effort;
 use crate::costs::{ONE_EACH, Scene};
 use crate::load::{Load, Mix};
 use crate::stage::{Broker, Ears};
 use crate::table::{Aim, Row, Runs};
-use crate::Effort;
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
@@ -28,9 +28,7 @@ pub(crate) fn rows(effort: Effort) -> Result<Vec<Row>> {
             broker.push(through_broker(mix, rate, effort.length(6))?);
             daemon.push(through_daemon(mix, rate, effort.length(12))?);
         }
-        for (share, name, limit) in
-            [(0.5, "median", None), (0.99, "p99", Some(5.0)), (0.999, "p99.9", Some(20.0))]
-        {
+        for (share, name, limit) in [(0.5, "median", None), (0.99, "p99", Some(5.0)), (0.999, "p99.9", Some(20.0))] {
             let at = |runs: &[Vec<Duration>]| Runs::of(runs.iter().map(|sorted| percentile(sorted, share)).collect());
             rows.push(Row {
                 number: "B8",

@@ -91,7 +91,8 @@ fn main() -> Result<()> {
     let is_quick = arguments.iter().any(|argument| argument == "--quick");
     let effort = Effort { runs: if is_quick { 1 } else { 3 }, is_quick };
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let is_wanted = |names: &[&str]| wanted.is_empty() || names.iter().any(|name| wanted.iter().any(|want| want == name));
+    let is_wanted =
+        |names: &[&str]| wanted.is_empty() || names.iter().any(|name| wanted.iter().any(|want| want == name));
     stage::keep_to_core()?;
     let mut rows = Vec::new();
     for (names, measure) in MEASUREMENTS.iter().filter(|(names, _)| is_wanted(names)) {

@@ -1,8 +1,8 @@
 //! B12: what has to be downloaded and stored.
 
+use crate::Effort;
 use crate::stage::program;
 use crate::table::{Aim, Row, Runs};
-use crate::Effort;
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
@@ -32,7 +32,13 @@ pub(crate) fn rows(_: Effort) -> Result<Vec<Row>> {
 fn newest_package(root: &Path) -> Option<Result<(String, u64)>> {
     let architecture = if cfg!(target_arch = "x86_64") { "_amd64.deb" } else { ".deb" };
     let files = std::fs::read_dir(root.join("target/package")).ok()?;
-    let found = files.filter_map(|file| file.ok()).filter(|file| file.file_name().to_string_lossy().ends_with(architecture));
+    let found =
+        files.filter_map(|file| file.ok()).filter(|file| file.file_name().to_string_lossy().ends_with(architecture));
     let newest = found.max_by_key(|file| file.metadata().and_then(|about| about.modified()).ok())?;
-    Some(newest.metadata().context("package").map(|about| (newest.file_name().to_string_lossy().into_owned(), about.len())))
+    Some(
+        newest
+            .metadata()
+            .context("package")
+            .map(|about| (newest.file_name().to_string_lossy().into_owned(), about.len())),
+    )
 }

@@ -1,9 +1,9 @@
 //! B9 and B10: what the disk is given, and how long a start takes.
 
+use crate::Effort;
 use crate::costs::{ONE_EACH, Scene};
 use crate::load::Mix;
 use crate::table::{Aim, Row, Runs};
-use crate::Effort;
 use anyhow::{Context as _, Result};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -22,9 +22,19 @@ pub(crate) fn bytes(effort: Effort) -> Result<Vec<Row>> {
     };
     let limit = 64.0 + 64.0 * ALARMS as f64 / 1_024.0;
     Ok(vec![
-        row("written per checkpoint, 10,000/s, 1,000 values changed, no alarm", per_checkpoint / 1_024.0, "KiB", Aim::AtMost(limit)),
+        row(
+            "written per checkpoint, 10,000/s, 1,000 values changed, no alarm",
+            per_checkpoint / 1_024.0,
+            "KiB",
+            Aim::AtMost(limit),
+        ),
         row("the same per hour, at a checkpoint every 10 s", per_checkpoint * 360.0 / 1_048_576.0, "MiB", Aim::None),
-        row("written per 1,000 alarm changes spread over a minute", per_change * 1_000.0 / 1_048_576.0, "MiB", Aim::AtMost(2.0)),
+        row(
+            "written per 1,000 alarm changes spread over a minute",
+            per_change * 1_000.0 / 1_048_576.0,
+            "MiB",
+            Aim::AtMost(2.0),
+        ),
     ])
 }
 

@@ -93,9 +93,8 @@ impl Row {
             self.number.to_owned(),
             self.what.clone(),
             format!("{} {}{spread}", number(median), self.unit),
-            self.baseline.map_or(String::new(), |(name, baseline)| {
-                format!("{name} {} {}", number(baseline.median), self.unit)
-            }),
+            self.baseline
+                .map_or(String::new(), |(name, baseline)| format!("{name} {} {}", number(baseline.median), self.unit)),
             self.ratio().map_or(String::new(), |ratio| format!("{ratio:.2}")),
             self.aim(),
             self.verdict().to_owned(),
