@@ -372,6 +372,7 @@ impl Engine {
             if !self.accept_stamp(sample.property, hearing.stamp, step) {
                 return;
             }
+            self.fetch(sample.property);
             for place in 0..self.roster.get(sample.property).alarms.len() {
                 let alarm = self.roster.get(sample.property).alarms[place];
                 self.evaluate(alarm, sample.value, hearing, now, step);
@@ -391,6 +392,16 @@ impl Engine {
             self.evaluate(*alarm, samples[*index].value, hearing, now, step);
         }
         self.turn = turn;
+    }
+
+    /// Reads what the alarms of a property will need. One evaluation waits for memory several times, one after the other;
+    /// these reads do not depend on each other, so the processor waits for all of them at once.
+    fn fetch(&self, property: PropertyIx) {
+        let alarms = &self.roster.get(property).alarms;
+        if alarms.len() > 1 {
+            let read = |ix: &AlarmIx| self.alarms[ix.index()].window.as_ref().map_or(0, |window| window.fetch());
+            std::hint::black_box(alarms.iter().map(read).fold(0, i64::wrapping_add));
+        }
     }
 
     fn accept_stamp(&mut self, property: PropertyIx, stamp: Option<Stamp>, step: &mut Step) -> bool {

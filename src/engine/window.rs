@@ -61,6 +61,12 @@ impl Window {
         fits
     }
 
+    /// Reads where the next sample will be added and where old ones will leave.
+    pub(crate) fn fetch(&self) -> i64 {
+        let at = |sample: Option<&WindowSample>| sample.map_or(0, |sample| sample.at.as_micros());
+        at(self.samples.front()).wrapping_add(at(self.samples.back()))
+    }
+
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.samples.pop_front() {
             self.sum.subtract(oldest.value);

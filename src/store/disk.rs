@@ -45,8 +45,6 @@ const LOG_BYTES: u64 = 2 << 20;
 /// With more pairs than this in one log the other base follows at once: until it does, they are held in memory. Only a
 /// turn that writes very many alarms at a time makes such a log.
 const FOLLOWED_AT_ONCE: usize = 16_384;
-/// How much the commits come before what brings a base up to date, as `nice` counts.
-const NICENESS: i32 = 10;
 /// Pairs that are copied at once where a base is made anew.
 const PAGE: usize = 4_096;
 /// Stores that were moved aside are kept for a technician, but not more than this many.
@@ -423,8 +421,6 @@ struct Work {
 
 impl Work {
     fn run(self) -> Result<Base, String> {
-        // sled's threads inherit it. Where the system does not allow it, it takes its time from the commits.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
         if !self.exists && self.target.exists() {
             std::fs::remove_dir_all(&self.target).map_err(|error| error.to_string())?;
         }
