@@ -102,7 +102,8 @@ pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> any
             happened = heard.recv() => {
                 let Some(Heard { at, event, .. }) = happened else { anyhow::bail!("the connection's task has ended") };
                 if matches!(event, LinkEvent::Up { .. }) {
-                    link.send(vigil.word("standing-by"), Token::Passing);
+                    let state = if vigil.standby.is_some() { "standing-by" } else { "looking" };
+                    link.send(vigil.word(state), Token::Passing);
                 }
                 if let LinkEvent::Message(inbound) = &event {
                     link.took(inbound);

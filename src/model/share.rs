@@ -88,7 +88,7 @@ mod tests {
                 *sizes.entry(owners[0]).or_default() += 1;
             }
             let fair = things.len() / count as usize;
-            let is_fair = |size: &usize| (fair * 4 / 5..=fair * 6 / 5 + 1).contains(size);
+            let is_fair = |size: &usize| (fair * 3 / 4..=fair * 5 / 4 + 1).contains(size);
             assert!(sizes.len() == count as usize && sizes.values().all(is_fair), "{count}: {sizes:?}");
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct Alarm {
     pub(crate) thing: String,
     property: String,
     level: String,
+    #[serde(rename = "type", default)]
+    alarm_type: String,
     severity: String,
     #[serde(default)]
     title: String,
@@ -64,6 +66,12 @@ pub(crate) fn read(payload: &[u8]) -> Option<Alarm> {
 impl Alarm {
     /// An event is all of the alarm's new state but for what is not in events: it is taken from the state before.
     pub(crate) fn since(self, before: Option<Alarm>) -> Alarm {
+        // Events may come again after a restart of whoever published them.
+        if let Some(before) = &before
+            && stamp(before.at.as_ref()) > stamp(self.at.as_ref())
+        {
+            return before.clone();
+        }
         let is_new = self.state == State::Activated.as_str();
         let (since, shelved, acknowledged) =
             before.map_or((None, None, None), |before| (before.since, before.shelved, before.acknowledged));
@@ -115,6 +123,10 @@ impl Alarm {
 
     /// As the store would have kept it. `handle` is its short number there. None: it says nothing that makes sense.
     pub(crate) fn memory(&self, handle: u32, model: &Model, now: Now) -> Option<AlarmMemory> {
+        // It ends with its anomaly, of which only the instance knows that has the model and what was measured.
+        if self.alarm_type == AlarmType::Anomaly.as_str() {
+            return None;
+        }
         let state = State::ALL.into_iter().find(|state| state.as_str() == self.state)?;
         let definition = model.definitions.iter().find(|definition| {
             *definition.property == *self.property && *definition.level == *self.level && definition.covers(&self.thing)
@@ -174,4 +186,100 @@ fn value(value: &serde_json::Value) -> Option<Value> {
     let number = || value.as_f64().map(Value::Number);
     let boolean = || value.as_bool().map(Value::Boolean);
     value.as_str().map(|text| Value::Text(text.into())).or_else(number).or_else(boolean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::{Engine, Input, Memory, Sample, Signature, Step, Verb};
+    use crate::model::ValueRef;
+    use crate::time::Span;
+    use crate::wire::{event, state};
+    use std::path::Path;
+
+    const CONFIG: &str = "[[source]]\ntopic = \"t/{thing}/{property}\"\n[[alarm]]\nthing = \"a*\"\nproperty = \"p\"\n\
+                          level = \"hi\"\ntype = \"standard\"\noperator = \">\"\nlimit = 10\n";
+
+    fn at(secs: i64) -> Now {
+        Now { at: Moment::from_micros(secs * 1_000_000), wall: Stamp::from_micros(secs * 1_000_000) }
+    }
+
+    fn value(engine: &mut Engine, number: f64, now: Now, step: &mut Step) {
+        let thing = engine.hear("a/1", now, step).unwrap();
+        let property = engine.property(thing, "p").unwrap();
+        let samples = &[Sample { property, value: ValueRef::Number(number) }];
+        engine.handle(Input::Message { samples, stamp: None, retained: false, sign_of_life: true }, now, step);
+    }
+
+    fn payload(engine: &Engine) -> Vec<u8> {
+        let alarm = engine.find("a%2F1/p/hi").unwrap();
+        state::render(engine.view(alarm), "gw/a")
+    }
+
+    /// The retained state of an engine that goes on with what is known of another one's alarm.
+    fn handed_over(known: &Alarm, model: &Arc<Model>, now: Now) -> Vec<u8> {
+        let memory = Memory { alarm: known.memory(1, model, now).unwrap(), soft: None, samples: Vec::new() };
+        let mut step = Step::default();
+        let (engine, gone) = Engine::restore(model.clone(), vec![memory], 1, now.at, now, &mut step);
+        assert_eq!((step.events.len(), gone.len()), (0, 0));
+        payload(&engine)
+    }
+
+    fn without_number(payload: &[u8]) -> serde_json::Value {
+        let mut json: serde_json::Value = serde_json::from_slice(payload).unwrap();
+        json.as_object_mut().unwrap().remove("seq");
+        json
+    }
+
+    #[test]
+    fn whatever_its_state_is_taken_over_from_its_topic_or_from_its_events() {
+        let (config, _) = Config::parse(Path::new("x"), CONFIG).unwrap_or_else(|all| panic!("{}", all.to_text()));
+        let (model, mut engine, mut step) = (config.model.clone(), Engine::new(config.model), Step::default());
+        let kim = Signature { by: Some("kim".into()), comment: Some("seen".into()) };
+        engine.handle(Input::LinkUp, at(0), &mut step);
+        value(&mut engine, 5.0, at(1), &mut step);
+        let mut told: Option<Alarm> = None;
+        for round in 1..=6 {
+            let now = at(round * 10);
+            let alarm = engine.find("a%2F1/p/hi").unwrap();
+            match round {
+                1 => value(&mut engine, 11.0, now, &mut step),
+                2 => drop(engine.command(alarm, Verb::Acknowledge, &kim, now, &mut step)),
+                3 => value(&mut engine, 9.0, now, &mut step),
+                4 => value(&mut engine, 12.0, now, &mut step),
+                5 => drop(engine.command(alarm, Verb::Shelve(Span::from_secs(60)), &kim, now, &mut step)),
+                _ => drop(engine.command(alarm, Verb::Disable, &kim, now, &mut step)),
+            }
+            let published = payload(&engine);
+            let known = read(&published).unwrap();
+            assert_eq!(without_number(&handed_over(&known, &model, now)), without_number(&published), "round {round}");
+            for event in step.events.drain(..) {
+                told = Some(read(&event::render(&event, "gw/a")).unwrap().since(told));
+            }
+            // A shelving is in no event, so from its round on the topic knows more.
+            if round < 5 {
+                let told = told.as_ref().unwrap();
+                assert_eq!(
+                    without_number(&handed_over(told, &model, now)),
+                    without_number(&published),
+                    "round {round}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_again_changes_nothing() {
+        let event = |to: &str, at: &str| {
+            let json = serde_json::json!({
+                "thing": "a", "property": "p", "level": "l", "severity": "info", "gateway": "gw", "to": to, "at": at
+            });
+            read(json.to_string().as_bytes()).unwrap()
+        };
+        let newer = event("idled", "2026-05-01T12:00:01Z");
+        assert_eq!(event("activated", "2026-05-01T12:00:00.5Z").since(Some(newer.clone())), newer);
+        assert_eq!(read(b"{}"), None);
+        assert_eq!(read(b"offline"), None);
+    }
 }

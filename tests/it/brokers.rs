@@ -1,6 +1,6 @@
 //! Brokers of other kinds than mosquitto: what the daemon relies on is there, or it is known not to be.
 
-use crate::support::brokers::{Kind, OtherBroker};
+use crate::support::brokers::{self, Kind, OtherBroker};
 use crate::support::{Daemon, HI, Watcher, config};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ fn nats() {
 /// It takes its time to start, so this is for `tests/run --slow`.
 #[test]
 fn rabbitmq() {
-    if std::env::var_os("ANNUNCIATOR_BROKERS").is_some() {
+    if brokers::are_all_wanted() {
         works_with(Kind::RabbitMq);
     }
 }

@@ -277,3 +277,19 @@ fn an_instance_that_lost_its_disk_goes_on_with_what_is_retained() {
     let event = watcher.event(&format!("{thing}/pressure/hi"));
     assert_eq!((&event["to"], &event["occurrence"]), (&json!("idled"), &json!(1)), "{event}");
 }
+
+#[test]
+fn the_manifest_for_kubernetes_has_a_configuration_that_works() {
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/kubernetes.yaml")).unwrap();
+    let (_, rest) = manifest.split_once("annunciator.toml: |\n").unwrap();
+    let lines: Vec<&str> = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    ")).collect();
+    let text: String = lines.iter().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let operator = Operator::with(&text);
+    operator.succeeds("check", &[]);
+    // As many pods as there are shares.
+    assert!(text.contains("count = 4\n") && manifest.contains("\n  replicas: 4\n"));
+    // Where there is no such pod, the daemon says what it lacks.
+    let lacking = operator.does("run", &[]);
+    assert_eq!(lacking.code, 2, "{lacking:?}");
+    assert!(lacking.err.contains("index of [shard]"), "{lacking:?}");
+}

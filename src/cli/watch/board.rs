@@ -53,6 +53,11 @@ impl Board {
 
     /// Takes what an instance says of itself.
     pub(super) fn take_status(&mut self, message: &Message) {
+        // There were more of them once.
+        let index = message.topic.rsplit('/').nth(1).and_then(|level| level.parse::<usize>().ok());
+        if self.instances > 1 && index.is_some_and(|index| index >= self.instances) {
+            return;
+        }
         match serde_json::from_slice(&message.payload) {
             Ok(status) => drop(self.statuses.insert(message.topic.clone(), status)),
             // It was deleted: nothing is known any more.

@@ -14,6 +14,11 @@ pub enum Kind {
     RabbitMq,
 }
 
+/// Whether there is time for brokers that take theirs.
+pub fn are_all_wanted() -> bool {
+    std::env::var_os("ANNUNCIATOR_BROKERS").is_some()
+}
+
 /// One that runs.
 pub struct OtherBroker {
     pub port: u16,
