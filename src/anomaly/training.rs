@@ -168,7 +168,7 @@ impl Peaks {
         }
         if self.kept.len() > MOST_PEAKS {
             let higher = |pair: &[(Stamp, f64)]| pair.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
-            self.in_last += (self.kept.len() - 1) % 2 << self.halvings;
+            self.in_last += ((self.kept.len() - 1) % 2) << self.halvings;
             self.kept = self.kept.chunks(2).filter_map(higher).collect();
             self.halvings += 1;
         }

@@ -4,7 +4,7 @@ mod online;
 
 use super::{ConfigArg, Failure, say};
 use crate::config::Config;
-use crate::store::inspect::{Findings, inspect};
+use crate::store::inspect::{Built, Findings, inspect};
 use std::io::Write as _;
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             if args.online {
                 online::run(config, &args.config.config, args.json)?;
             }
-            if args.state { state(config) } else { Ok(()) }
+            if args.state { state(config, args) } else { Ok(()) }
         }
         Err(_) => {
             if !args.json {
@@ -55,12 +55,33 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn state(config: &Config) -> Result<(), Failure> {
-    let Findings { problems, remark } = inspect(&config.gateway.state_dir, &config.gateway.id);
+fn state(config: &Config, args: &Args) -> Result<(), Failure> {
+    let Findings { problems, remark, models } =
+        inspect(&config.gateway.state_dir, &config.gateway.id, &config.anomalies);
     if !remark.is_empty() {
         say(&format!("{}: {remark}", config.gateway.state_dir.display()));
     }
     problems.iter().for_each(|problem| say(problem));
+    for Built { model, alarms_per_day, storm } in &models {
+        let figure =
+            format!("in the past that it was built from, it would have raised {alarms_per_day:.2} alarms a day");
+        if alarms_per_day <= storm {
+            say(&format!("model {model}: {figure}"));
+            continue;
+        }
+        let warning = format!(
+            "model {model}: {figure}, more than {storm} (storm): before alarms are switched on, a higher sensitivity \
+             percentile, higher severities or a longer min_duration would help"
+        );
+        say(&format!("warning: {warning}"));
+        if args.json {
+            let line = serde_json::json!({
+                "file": args.config.config.display().to_string(), "line": 1, "column": 1, "severity": "warning",
+                "message": warning,
+            });
+            writeln!(std::io::stdout(), "{line}")?;
+        }
+    }
     match problems.len() {
         0 => Ok(()),
         count => Err(Failure::Run(anyhow::anyhow!("the stored state needs a look: {count} problems"))),

@@ -13,6 +13,8 @@
 
 mod commands;
 mod past;
+mod results;
+mod telling;
 mod turn;
 mod watched;
 mod work;
@@ -26,6 +28,7 @@ use crate::store::models;
 use crate::store::samples::{Bounds, Samples};
 use crate::store::{Batch, Store, StoreError};
 use crate::time::{Moment, Span, Stamp};
+use crate::wire::status::Metrics;
 use past::Progress;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -67,7 +70,7 @@ struct Task {
 enum Kind {
     Build,
     Refresh,
-    Asked(Asked, BTreeMap<Arc<str>, LookBack>),
+    Asked(Box<Asked>, BTreeMap<Arc<str>, LookBack>),
 }
 
 impl Task {
@@ -86,10 +89,10 @@ impl Task {
 
 /// What is counted.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tally {
-    pub(super) builds: u64,
-    pub(super) scored: u64,
-    pub(super) found: u64,
+struct Tally {
+    builds: u64,
+    scored: u64,
+    found: u64,
 }
 
 /// All models.
@@ -105,7 +108,7 @@ pub(super) struct Anomalies {
     slow: Option<Task>,
     quick: Option<Task>,
     asked: VecDeque<Asked>,
-    pub(super) tally: Tally,
+    tally: Tally,
     /// When the oldest values are looked at for those that are too old, and models for those that want to be built.
     look_at: Moment,
     wrote_samples: bool,
@@ -214,6 +217,17 @@ impl Anomalies {
 
     pub(super) fn models(&self) -> usize {
         self.models.len()
+    }
+
+    /// Adds what is counted.
+    pub(super) fn count(&self, metrics: &mut Metrics) {
+        let open = |model: &Watched| model.life.found().filter(|(_, found)| !found.is_over).count();
+        metrics.models = self.models.len() as u64;
+        metrics.anomalies_open = self.models.iter().map(open).sum::<usize>() as u64;
+        (metrics.samples, metrics.samples_bytes) = (self.samples.count(), self.samples.bytes());
+        metrics.samples_lost = self.samples.lost();
+        let Tally { builds, scored, found } = self.tally;
+        (metrics.model_builds, metrics.scored_values, metrics.anomalies_found) = (builds, scored, found);
     }
 
     /// Models that are not configured any more, whose keys are to be looked for.

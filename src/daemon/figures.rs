@@ -170,6 +170,7 @@ impl Daemon {
             seq: self.engine.next_seq() - 1,
             ..self.metrics.clone()
         };
+        self.journal.anomalies.count(&mut metrics);
         self.reacting.count(&mut metrics, self.clock.at());
         metrics
     }

@@ -5,7 +5,9 @@
 
 use super::disk::{self, DiskStore, Opened};
 use super::late::Copy;
-use super::record;
+use super::{Store, StoreError, models, record};
+use crate::anomaly::definition::AnomalyDefinition;
+use crate::anomaly::model::Model;
 use std::path::Path;
 
 /// What a look has found.
@@ -15,10 +17,23 @@ pub struct Findings {
     pub problems: Vec<String>,
     /// What there is otherwise.
     pub remark: String,
+    /// The models that are built.
+    pub models: Vec<Built>,
 }
 
-/// Looks at the store in a state folder, which should belong to this gateway.
-pub fn inspect(state_dir: &Path, gateway: &str) -> Findings {
+/// A model that is built.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// Its name.
+    pub model: String,
+    /// Alarms a day that it would have raised in the past that it was built from.
+    pub alarms_per_day: f64,
+    /// More than this a day are a storm.
+    pub storm: f64,
+}
+
+/// Looks at the store in a state folder, which should belong to this gateway and have these models.
+pub fn inspect(state_dir: &Path, gateway: &str, anomalies: &[AnomalyDefinition]) -> Findings {
     let mut findings = Findings::default();
     for aside in disk::moved_aside(state_dir) {
         findings.problems.push(format!(
@@ -44,13 +59,18 @@ pub fn inspect(state_dir: &Path, gateway: &str) -> Findings {
     if let Err(error) = rustix::fs::access(state_dir, rustix::fs::Access::WRITE_OK) {
         findings.problems.push(format!("{} cannot be written: {error}", state_dir.display()));
     }
-    if let Err(problem) = read(state_dir, gateway, &mut findings) {
+    if let Err(problem) = read(state_dir, gateway, anomalies, &mut findings) {
         findings.problems.push(problem);
     }
     findings
 }
 
-fn read(state_dir: &Path, gateway: &str, findings: &mut Findings) -> Result<(), String> {
+fn read(
+    state_dir: &Path,
+    gateway: &str,
+    anomalies: &[AnomalyDefinition],
+    findings: &mut Findings,
+) -> Result<(), String> {
     let copy = Copy::of(state_dir).map_err(|error| format!("cannot read the store: {error}"))?;
     let Opened { mut store, trouble } = DiskStore::open(copy.folder()).map_err(|error| error.to_string())?;
     if trouble.is_some() {
@@ -69,5 +89,23 @@ fn read(state_dir: &Path, gateway: &str, findings: &mut Findings) -> Result<(), 
     }
     findings.remark =
         format!("the store has {} alarms, the last event is {}", found.alarms.len(), position.next_seq - 1);
+    for definition in anomalies {
+        findings.models.extend(built(&mut store, definition).map_err(|error| error.to_string())?);
+    }
     Ok(())
+}
+
+/// How many alarms a day a model would have raised, with the severities of the configuration; none: it is not built.
+fn built(store: &mut dyn Store, definition: &AnomalyDefinition) -> Result<Option<Built>, StoreError> {
+    let models = models::all(store, &definition.name)?;
+    let per_day = |model: &Model| {
+        let thresholds = match &definition.severities {
+            Some(severities) => model.thresholds.overridden(severities.clone()),
+            None => model.thresholds.clone(),
+        };
+        thresholds.least.first().map_or(0.0, |(_, lowest)| model.trained.per_day(*lowest))
+    };
+    let alarms_per_day = models.iter().map(|(_, kept)| per_day(&kept.model)).sum();
+    let (model, storm) = (definition.name.to_string(), definition.storm);
+    Ok((!models.is_empty()).then_some(Built { model, alarms_per_day, storm }))
 }

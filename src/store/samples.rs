@@ -28,7 +28,7 @@ const FULL: usize = 1_024;
 const PAGE: usize = 512;
 /// What a block costs beside its samples: key, frame, and its place in the index.
 const OVERHEAD: u64 = 96;
-/// Full blocks that wait in memory while the disk refuses: 4 MiB. Of more, the oldest are lost.
+/// Full blocks that wait in memory while the disk refuses: 4 MiB. Of more, the oldest of the property with most are lost.
 const WAITING: usize = 256;
 /// Full blocks that do not wait for the next checkpoint: 1 MiB.
 const CROWDED: usize = 64;
@@ -116,6 +116,9 @@ pub struct Samples {
     properties: BTreeMap<Vec<u8>, Blocks>,
     bounds: Bounds,
     bytes: u64,
+    count: u64,
+    /// Full blocks that wait to be written.
+    waiting: usize,
     damaged: usize,
     lost: u64,
     is_changed: bool,
@@ -132,6 +135,8 @@ impl Samples {
             properties: BTreeMap::new(),
             bounds,
             bytes: 0,
+            count: 0,
+            waiting: 0,
             damaged: 0,
             lost: 0,
             is_changed: false,
@@ -166,6 +171,7 @@ impl Samples {
                 let BlockRecord { first, last, count, .. } = record?;
                 let (first, last) = (Stamp::from_micros(first), Stamp::from_micros(last));
                 blocks.written.push_back(Block { number, first, last, count, bytes });
+                self.count += u64::from(count);
             }
             [_, _, _, _, _, _, _, _, high, low] => {
                 let open = blocks.open.get_or_insert_with(|| Open { number, ..Open::default() });
@@ -178,6 +184,7 @@ impl Samples {
                 open.bytes += bytes;
                 let samples = record.and_then(|record| samples_of(&record));
                 open.samples.extend(samples.iter().flatten());
+                self.count += samples.iter().flatten().count() as u64;
                 open.stored = open.samples.len();
                 self.bytes += bytes;
                 return samples.map(|_| ());
@@ -206,12 +213,15 @@ impl Samples {
         let goes_back = |open: &Open| open.samples.last().is_some_and(|last| sample.at < last.at);
         if blocks.open.as_ref().is_some_and(goes_back) {
             blocks.close();
+            self.waiting += 1;
         }
+        self.count += 1;
         let open = blocks.open.get_or_insert_with(|| Open { number: blocks.next, ..Open::default() });
         blocks.next = open.number + 1;
         open.samples.push(sample);
         if open.samples.len() == FULL {
             blocks.close();
+            self.waiting += 1;
         }
     }
 
@@ -223,18 +233,20 @@ impl Samples {
         samples.iter_mut().for_each(|sample| sample.at = to_millis(sample.at));
         samples.sort_by_key(|sample| sample.at);
         samples.dedup_by_key(|sample| sample.at);
-        let kept = blocks.spans();
-        samples.retain(|sample| !kept.iter().any(|(first, last)| (*first..=*last).contains(&sample.at)));
+        let kept = Covered::new(blocks.spans());
+        samples.retain(|sample| !kept.covers(sample.at));
         let mut rest = samples.as_slice();
         while let Some(first) = rest.first() {
             // A block must not reach over what is kept.
-            let end = kept.iter().map(|(begin, _)| *begin).filter(|begin| *begin > first.at).min();
+            let end = kept.next_after(first.at);
             let free = rest.partition_point(|sample| end.is_none_or(|end| sample.at < end));
             let (block, more) = rest.split_at(free.min(FULL));
             blocks.waiting.push(Waiting { number: blocks.next, parts: 0, part_bytes: 0, samples: block.to_vec() });
             blocks.next += 1;
+            self.waiting += 1;
             rest = more;
         }
+        self.count += samples.len() as u64;
         samples.len()
     }
 
@@ -245,7 +257,7 @@ impl Samples {
 
     /// Whether so many full blocks wait that the next checkpoint is too late for them.
     pub fn is_crowded(&self) -> bool {
-        self.properties.values().map(|blocks| blocks.waiting.len()).sum::<usize>() >= CROWDED
+        self.waiting >= CROWDED
     }
 
     /// Has the next write remove what is too old or too much, although nothing has come.
@@ -268,6 +280,7 @@ impl Samples {
         if !std::mem::take(&mut self.is_changed) {
             return;
         }
+        self.waiting = 0;
         for (prefix, blocks) in &mut self.properties {
             for waiting in std::mem::take(&mut blocks.waiting) {
                 let Waiting { number, parts, part_bytes, samples } = &waiting;
@@ -324,9 +337,14 @@ impl Samples {
         }
         for known in self.properties.values_mut() {
             known.waiting.sort_by_key(|waiting| waiting.number);
-            while known.waiting.len() > WAITING {
-                self.lost += known.waiting.remove(0).samples.len() as u64;
-            }
+        }
+        self.waiting = self.properties.values().map(|known| known.waiting.len()).sum();
+        // Property by property, so that none loses all.
+        while self.waiting > WAITING {
+            let longest = self.properties.values_mut().max_by_key(|known| known.waiting.len());
+            let Some(longest) = longest.filter(|known| !known.waiting.is_empty()) else { return };
+            let lost = longest.waiting.remove(0).samples.len() as u64;
+            (self.lost, self.count, self.waiting) = (self.lost + lost, self.count - lost, self.waiting - 1);
         }
     }
 
@@ -336,6 +354,7 @@ impl Samples {
             blocks.written.retain(|block| {
                 let stays = block.last >= oldest;
                 if !stays {
+                    self.count = self.count.saturating_sub(u64::from(block.count));
                     self.bytes = self.bytes.saturating_sub(block.bytes);
                     batch.delete(key(prefix, block.number));
                 }
@@ -345,6 +364,7 @@ impl Samples {
             if let Some(open) = blocks.open.as_mut().filter(is_old) {
                 (0..open.tried).for_each(|part| batch.delete(part_key(prefix, open.number, part)));
                 self.bytes = self.bytes.saturating_sub(open.bytes);
+                self.count = self.count.saturating_sub(open.samples.len() as u64);
                 blocks.open = None;
             }
         }
@@ -357,6 +377,7 @@ impl Samples {
             let place = blocks.written.iter().position(|block| block.first == first);
             let Some(block) = place.and_then(|place| blocks.written.remove(place)) else { return };
             self.bytes = self.bytes.saturating_sub(block.bytes);
+            self.count = self.count.saturating_sub(u64::from(block.count));
             batch.delete(key(prefix, block.number));
         }
     }
@@ -411,12 +432,7 @@ impl Samples {
 
     /// How many samples there are.
     pub fn count(&self) -> u64 {
-        let written = |blocks: &Blocks| blocks.written.iter().map(|block| u64::from(block.count)).sum::<u64>();
-        let held = |blocks: &Blocks| {
-            let waiting: usize = blocks.waiting.iter().map(|waiting| waiting.samples.len()).sum();
-            (waiting + blocks.open.as_ref().map_or(0, |open| open.samples.len())) as u64
-        };
-        self.properties.values().map(|blocks| written(blocks) + held(blocks)).sum()
+        self.count
     }
 
     /// Blocks that could not be read.
@@ -444,6 +460,33 @@ impl Blocks {
             self.waiting.iter().map(|waiting| &waiting.samples).chain(self.open.iter().map(|open| &open.samples));
         let held = held.filter(|samples| !samples.is_empty()).map(|samples| bounds_of(samples));
         self.written.iter().map(|block| (block.first, block.last)).chain(held).collect()
+    }
+}
+
+/// Times that are kept already.
+struct Covered {
+    /// By their beginnings, each with the latest end up to there.
+    spans: Vec<(Stamp, Stamp)>,
+}
+
+impl Covered {
+    fn new(mut spans: Vec<(Stamp, Stamp)>) -> Covered {
+        spans.sort_unstable();
+        let mut latest = Stamp::from_micros(i64::MIN);
+        for (_, end) in &mut spans {
+            latest = latest.max(*end);
+            *end = latest;
+        }
+        Covered { spans }
+    }
+
+    fn covers(&self, at: Stamp) -> bool {
+        let begun = self.spans.partition_point(|(first, _)| *first <= at);
+        begun.checked_sub(1).and_then(|last| self.spans.get(last)).is_some_and(|(_, end)| *end >= at)
+    }
+
+    fn next_after(&self, at: Stamp) -> Option<Stamp> {
+        self.spans.get(self.spans.partition_point(|(first, _)| *first <= at)).map(|(first, _)| *first)
     }
 }
 

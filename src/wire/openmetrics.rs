@@ -150,6 +150,14 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
         reactions_dropped,
         reactions_waiting,
         reactions_oldest_seconds,
+        models,
+        model_builds,
+        samples,
+        samples_bytes,
+        samples_lost,
+        scored_values,
+        anomalies_found,
+        anomalies_open,
     } = metrics;
     text.counter("messages", *messages, "Messages received.");
     text.counter("faults", *faults, "Messages, or parts of them, that could not be used.");
@@ -171,6 +179,14 @@ fn traffic(text: &mut Text, metrics: &Metrics) {
     text.counter("reactions_dropped", *reactions_dropped, "Deliveries that never arrive.");
     text.gauge("reactions_waiting", *reactions_waiting, "Deliveries that wait.");
     text.gauge("reactions_oldest_age_seconds", *reactions_oldest_seconds, "How long the oldest of them has been due.");
+    text.gauge("models", *models, "Models of anomalies.");
+    text.counter("model_builds", *model_builds, "Models that were built.");
+    text.gauge("samples", *samples, "Values that are kept for models.");
+    text.gauge("samples_bytes", *samples_bytes, "Bytes that these values take on disk.");
+    text.counter("samples_lost", *samples_lost, "Values lost because the disk refused them for too long.");
+    text.counter("scored_values", *scored_values, "Values that models have scored.");
+    text.counter("anomalies_found", *anomalies_found, "Anomalies that models have found.");
+    text.gauge("open_anomalies", *anomalies_open, "Anomalies that go on.");
     text.gauge("last_event_seq", *seq, "Sequence number of the latest event.");
     text.gauge("alarms", *alarms, "Alarms.");
     text.gauge("active_alarms", *active, "Alarms that are activated or acknowledged.");

@@ -188,4 +188,20 @@ pub struct Metrics {
     pub reactions_waiting: u64,
     /// How long the oldest of them has been due.
     pub reactions_oldest_seconds: u64,
+    /// Models of anomalies.
+    pub models: u64,
+    /// Models that were built.
+    pub model_builds: u64,
+    /// Values that are kept for models.
+    pub samples: u64,
+    /// Bytes that they take.
+    pub samples_bytes: u64,
+    /// Values that were lost because the disk refused them for too long.
+    pub samples_lost: u64,
+    /// Values that models have scored.
+    pub scored_values: u64,
+    /// Anomalies that models have found.
+    pub anomalies_found: u64,
+    /// Anomalies that go on.
+    pub anomalies_open: u64,
 }

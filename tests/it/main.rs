@@ -17,6 +17,7 @@
 
 mod anomalies;
 mod anomaly;
+mod anomaly_day_one;
 mod anomaly_verbs;
 mod brokers;
 mod clock;

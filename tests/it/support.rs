@@ -63,6 +63,14 @@ pub fn program(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What `check --state` says to people of a daemon that has ended; it finds nothing that needs them.
+pub fn check_state(daemon: &Daemon) -> String {
+    let mut command = Command::new(PROGRAM);
+    let output = command.args(["check", "--state", "--config"]).arg(daemon.config_file()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 /// A mosquitto of our own.
 pub struct Broker {
     pub port: u16,

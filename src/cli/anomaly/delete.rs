@@ -53,15 +53,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether there is a model of this name. A refusal says that there is none.
+/// Whether there is a model of this name. What is none may be an id; these have slashes.
 fn is_model(client: &mut Client, name: &str) -> Result<bool, Failure> {
     let mut command = Command::new();
     put(&mut command, "model", Some(name));
     let reply = client.request("anomaly-model", command)?;
-    if reply.error().is_some() {
+    if reply.error().is_some() && name.contains('/') {
         return Ok(false);
     }
-    let Models { models } = reply.read()?;
+    let Models { models } = accepted(reply)?.read()?;
     let mut names = models.iter().filter_map(|model| ModelState::read(model.get().as_bytes()));
     Ok(names.any(|state| state.model == name))
 }

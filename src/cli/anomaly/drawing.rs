@@ -83,10 +83,6 @@ impl Sheet {
     /// The least score of a severity.
     pub(super) fn threshold(&mut self, severity: &str, least: f64) {
         let least = (least * 100.0).round() / 100.0;
-        if let Some(same) = self.levels.iter_mut().find(|level| level.low.to_bits() == least.to_bits()) {
-            same.alarms.push(severity.to_owned());
-            return;
-        }
         self.levels.push(Level { low: least, high: least, alarms: vec![severity.to_owned()] });
     }
 

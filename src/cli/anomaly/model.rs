@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The headline of a list of models.
-pub(super) const HEAD: [&str; 8] = ["MODEL", "STATE", "REVISION", "BUILT", "SAMPLES", "PER DAY", "OPEN", "REFRESH"];
+pub(super) const HEAD: [&str; 8] = ["MODEL", "STATE", "REVISION", "BUILT", "SAMPLES", "PER DAY", "OPEN", "REMARK"];
 
 /// The headline of the things that have models of their own.
 const OF_THINGS: [&str; 6] = ["THING", "SAMPLES", "SEGMENTS", "CLUSTERS", "PER DAY", "THRESHOLDS"];
@@ -115,7 +115,7 @@ impl ModelState {
         let open = self.open.unwrap_or_default();
         let last = match (&self.error, &self.refresh) {
             (Some(error), _) => Cell::new(Look::Error, printable(error)),
-            (None, Some(refresh)) => Cell::plain(refresh.words()),
+            (None, Some(refresh)) => Cell::plain(format!("refresh {}", refresh.words())),
             (None, None) => Cell::plain(""),
         };
         [

@@ -142,10 +142,11 @@ fn draw(
             sheet.score(stamp(*millis), *score);
         }
     }
-    model
-        .levels(args.thing.as_deref().unwrap_or_default())
-        .into_iter()
-        .for_each(|(severity, least)| sheet.threshold(severity, least));
+    let levels = model.levels(args.thing.as_deref().unwrap_or_default());
+    let is_a_severity = |unusual: f64| levels.iter().any(|(name, least)| *name != "unusual" && *least <= unusual);
+    for (name, least) in levels.iter().filter(|(name, least)| *name != "unusual" || !is_a_severity(*least)) {
+        sheet.threshold(name, *least);
+    }
     let query = Query { model: Some(&model.model), thing: args.thing.as_deref(), period: args.period, open: false };
     let mut times = Vec::new();
     fetch(client, query, MOST_DRAWN, |anomaly| {

@@ -117,6 +117,7 @@ impl Daemon {
             Set::On => found.refresh(true, things, now.at),
             Set::Off => found.refresh(false, things, now.at),
             Set::Now => {
+                found.once = things.filter(|things| !things.is_empty());
                 found.look_at = Some(now.at);
                 found.is_dirty = true;
             }

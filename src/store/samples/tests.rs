@@ -125,3 +125,59 @@ fn a_damaged_block_costs_its_samples_and_nothing_else() {
         (0..1_024).chain(2_048..3_072).collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn what_the_disk_refuses_is_written_again() {
+    let mut store = Memory::default();
+    let mut samples = Samples::open(&mut store, MUCH).unwrap();
+    for second in 0..3_000 {
+        samples.push("boiler-7", "temperature", sample(second));
+        if second % 300 == 299 {
+            let mut batch = Batch::default();
+            samples.write(Stamp::default(), &mut batch);
+            // Nobody knows whether it was written: every third time it was, and it was not told.
+            match second / 300 % 3 {
+                0 => {
+                    store.commit(&batch).unwrap();
+                    samples.stored();
+                }
+                1 => samples.failed(),
+                _ => {
+                    store.commit(&batch).unwrap();
+                    samples.failed();
+                }
+            }
+        }
+    }
+    write(&mut samples, &mut store, 3_000);
+    let bytes = samples.bytes();
+    let samples = Samples::open(&mut store, MUCH).unwrap();
+    assert_eq!((samples.damaged(), samples.count(), samples.bytes()), (0, 3_000, bytes));
+    assert_eq!(read(&samples, &mut store, "temperature", (0, 9_999)), (0..3_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_past_is_taken_where_nothing_is_kept_and_read_in_its_order() {
+    let mut store = Memory::default();
+    let mut samples = Samples::open(&mut store, MUCH).unwrap();
+    (5_000..5_100).for_each(|second| samples.push("boiler-7", "temperature", sample(second)));
+    let past = |seconds: std::ops::Range<i64>| seconds.map(sample).collect::<Vec<_>>();
+    assert_eq!(samples.import("boiler-7", "temperature", past(0..5_050)), 5_000);
+    assert_eq!(samples.import("boiler-7", "temperature", past(0..5_200)), 100, "only what came after");
+    write(&mut samples, &mut store, 6_000);
+    assert_eq!(samples.count(), 5_200);
+    for samples in [samples, Samples::open(&mut store, MUCH).unwrap()] {
+        assert_eq!(read(&samples, &mut store, "temperature", (0, 9_999)), (0..5_200).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_costs_no_order() {
+    let mut store = Memory::default();
+    let mut samples = Samples::open(&mut store, MUCH).unwrap();
+    for second in (0..100).chain(50..150) {
+        samples.push("boiler-7", "temperature", sample(second));
+    }
+    write(&mut samples, &mut store, 150);
+    assert_eq!(read(&samples, &mut store, "temperature", (0, 9_999)), (0..150).collect::<Vec<_>>());
+}

@@ -245,9 +245,9 @@ impl Fields {
             Some(Value::Array(texts)) => texts.as_slice(),
             Some(text) => std::slice::from_ref(text),
         };
-        let text = |value: &Value| match value {
-            Value::String(text) => Ok(text.clone()),
-            other => Err(format!("{member:?} has {other}; it has to be a list of texts")),
+        let text = |value: &Value| {
+            let text = value.as_str().map(ToOwned::to_owned);
+            text.ok_or_else(|| format!("{member:?} has {value}; it has to be a list of texts"))
         };
         given.iter().map(text).collect::<Result<_, _>>().map(Some)
     }
