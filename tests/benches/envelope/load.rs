@@ -72,7 +72,7 @@ pub(crate) fn thing(property: u64) -> String {
 }
 
 fn topic(property: u64) -> String {
-    format!("plant/{}/{}/value", if property % 2 == 0 { "json" } else { "plain" }, thing(property))
+    format!("plant/{}/{}/value", if property.is_multiple_of(2) { "json" } else { "plain" }, thing(property))
 }
 
 impl Load {
@@ -143,8 +143,7 @@ impl Load {
         let end = stretch.begin + length;
         loop {
             let now = Instant::now();
-            while let Some(due) = stretch.time_of(self.next).filter(|due| *due <= now && *due < end) {
-                debug_assert!(due <= now);
+            while stretch.time_of(self.next).is_some_and(|due| due <= now && due < end) {
                 self.put();
             }
             self.flush()?;
@@ -168,11 +167,11 @@ impl Load {
         self.next += 1;
         let round = number / self.mix.properties;
         let property = usize::try_from(number * STRIDE % self.mix.properties).unwrap_or(0);
-        if self.mix.change_every.is_some_and(|every| (number + round) % every == 0) {
+        if self.mix.change_every.is_some_and(|every| (number + round).is_multiple_of(every)) {
             self.above[property] = !self.above[property];
         }
         let value = if self.above[property] { format!("{}", number + ABOVE) } else { format!("-{number}") };
-        let payload = if property % 2 == 0 { format!("{{\"value\": {value}}}") } else { value };
+        let payload = if property.is_multiple_of(2) { format!("{{\"value\": {value}}}") } else { value };
         let id = (self.mix.qos > 0).then(|| u16::try_from(number % 65_535 + 1).unwrap_or(1));
         put_message(&mut self.buffer, &self.topics[property], payload.as_bytes(), id);
     }

@@ -8,7 +8,6 @@ use std::path::Path;
 
 const MEGABYTE: f64 = 1e6;
 
-#[expect(clippy::unnecessary_wraps, reason = "as all others")]
 pub(crate) fn rows(_: Effort) -> Result<Vec<Row>> {
     let program = program();
     let package = newest_package(Path::new(env!("CARGO_MANIFEST_DIR"))).transpose()?;
