@@ -296,11 +296,6 @@ impl DiskStore {
                 self.newest = Some((side, self.worker_seal));
                 self.behind = sealed;
                 self.remove_old_logs();
-                if self.behind.len() > FOLLOWED_AT_ONCE
-                    && let Err(error) = self.work(self.worker_seal)
-                {
-                    tracing::warn!(%error, "the other database follows later");
-                }
             }
             Err(reason) => {
                 tracing::error!(
@@ -331,6 +326,13 @@ impl DiskStore {
 impl Store for DiskStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.finish_sealing(false);
+        if self.behind.len() > FOLLOWED_AT_ONCE
+            && self.worker.is_none()
+            && let Some((_, seal)) = self.newest
+            && let Err(error) = self.work(seal)
+        {
+            tracing::warn!(%error, "the other database follows later");
+        }
         if self.letters.is_none()
             && let Ok(mut last) = self.scan_back(&[LETTERS], &[LETTERS + 1], 1)
         {

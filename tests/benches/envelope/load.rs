@@ -143,8 +143,7 @@ impl Load {
         let end = stretch.begin + length;
         loop {
             let now = Instant::now();
-            while let Some(due) = stretch.time_of(self.next).filter(|due| *due <= now && *due < end) {
-                debug_assert!(due <= now);
+            while stretch.time_of(self.next).is_some_and(|due| due <= now && due < end) {
                 self.put();
             }
             self.flush()?;
