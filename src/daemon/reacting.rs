@@ -175,15 +175,15 @@ impl Reacting {
         self.report(now);
     }
 
-    /// Goes on with alarms that another instance has activated.
-    pub(super) fn take_over(&mut self, alarms: &[&inheritance::Alarm], engine: &Engine, now: Now) {
+    /// Goes on with alarms that another instance has activated. What was due longer than `untold` ago, it has delivered.
+    pub(super) fn take_over(&mut self, alarms: &[&inheritance::Alarm], untold: Span, engine: &Engine, now: Now) {
         for alarm in alarms {
             let Some(ix) = engine.find(alarm.id().as_str()) else { continue };
             let view = engine.view(ix);
             let Some((event, gateway)) = alarm.activation(view.facts()) else { continue };
             let named = self.named(&event.alarm.id, Some(ix), engine);
             let occasion = Arc::new(Occasion::of(&event, Some(view), gateway, None));
-            self.schedule.take_over(&event, &occasion, &named, &self.reactions, now);
+            self.schedule.take_over(&event, &occasion, &named, &self.reactions, now.at - untold, now);
         }
     }
 

@@ -160,14 +160,15 @@ impl Schedule {
         }
     }
 
-    /// Goes on with an alarm that another instance has activated by this event. Who had to be told until now has been: by
-    /// that one, or they will be when it is back. Repeats go on, and what is due later comes.
+    /// Goes on with an alarm that another instance has activated by this event. Who had to be told until `told` has been;
+    /// what was due later is delivered, under the name that the other one may have delivered it by. Repeats go on.
     pub fn take_over(
         &mut self,
         event: &Event,
         occasion: &Arc<Occasion>,
         named: &[ReactionIx],
         reactions: &Reactions,
+        told: Moment,
         now: Now,
     ) {
         for ix in named {
@@ -175,7 +176,7 @@ impl Schedule {
             let plan = &reaction.plan;
             let asked_for = plan.on.contains(&Transition::Activated);
             let mut course = Course::begun(event, occasion, now.moment(event.at).min(now.at) + plan.initial, asked_for);
-            if asked_for && course.first_at <= now.at {
+            if asked_for && course.first_at <= told {
                 course.next = following(plan, course.first_at, 0, now.at);
                 course.delivered = true;
             }

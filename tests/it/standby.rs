@@ -194,7 +194,31 @@ fn repeats_of_reactions_go_on() {
     a.kill();
     let by_the_other =
         until("a repeat by the other one", || Some(lamp("a repeat")).filter(|text| text.starts_with("gw/b")));
-    assert_eq!(by_the_other, "gw/b gw/a-1 repeat");
+    // The other one cannot know whether anybody was told. Whoever was knows the delivery by its id.
+    assert_eq!(by_the_other, "gw/b gw/a-1 first");
+    assert_eq!(lamp("a repeat"), "gw/b gw/a-1 repeat");
     watcher.value("press-1", "pressure", "10");
     watcher.next("its end", |seen| seen.topic == "lamp" && seen.payload.ends_with(b"clear"));
+}
+
+#[test]
+fn a_shard_has_somebody_who_stands_by_for_it() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let shard = |name: &str| {
+        let shard = "[shard]\nindex = 0\ncount = 1\n\n[standby]";
+        Daemon::with(&config(Protocol::V3, broker.port, name).replace("[standby]", shard))
+    };
+    let mut a = shard("a");
+    watcher.next("a to work", |seen| {
+        let status = seen.json();
+        seen.topic == "annunciator/gw/shards/0/status" && status["gateway"] == "gw/0.a" && status["state"] == "online"
+    });
+    let _b = shard("b");
+    watcher.next("b to stand by", |seen| seen.topic == "annunciator/gw/shards/0/standby/b");
+    watcher.value("press-1", "pressure", "16");
+    assert_eq!(told(&watcher.event("press-1/pressure/hi")), ("gw/0.a", "activated", 1));
+    a.kill();
+    watcher.value("press-1", "pressure", "10");
+    assert_eq!(told(&watcher.event("press-1/pressure/hi")), ("gw/0.b", "idled", 1));
 }
