@@ -206,7 +206,7 @@ impl Daemon {
         let counts = Counts::new(now.at, journal.outbox.next_number(), board);
         Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload)
-                .recording(Recorder::new(&config.anomalies)),
+                .recording(Recorder::new(&config.anomalies, config.model.share)),
             due: Due {
                 checkpoint: soon(gateway.checkpoint),
                 tidy: now.at,

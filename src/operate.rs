@@ -67,6 +67,8 @@ pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
         // Another one may have had the alarm in former times; and each has models of its own.
         Command::History(_) | Command::Reload | Command::Stats | Command::Anomaly(_) => true,
         Command::TestReaction { .. } => share.is_first(),
+        // Each has models of its own things.
+        Command::Anomaly(command) => command.thing().is_none_or(|thing| share.has(thing)),
     }
 }
 

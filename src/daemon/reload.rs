@@ -91,8 +91,8 @@ impl Daemon {
     fn reconfigure(&mut self, config: Config, now: Now, warnings: &Problems) -> Outline {
         let (outline, gone) = self.engine.reconfigure(config.model.clone(), now, &mut self.step);
         self.turn_of_models(now);
-        self.intake =
-            Intake::new(config.sources.clone(), config.gateway.max_payload).recording(Recorder::new(&config.anomalies));
+        self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload)
+            .recording(Recorder::new(&config.anomalies, config.model.share));
         self.reconfigure_models(&config.anomalies, now);
         self.journal.reconfigured(&config.gateway, gone);
         self.reacting.reconfigure(&config, &self.engine, now);

@@ -7,7 +7,7 @@
 use crate::anomaly::definition::AnomalyDefinition;
 use crate::anomaly::series::Sample;
 use crate::engine::STAMP_TOLERANCE;
-use crate::model::{PropertyName, ThingId, ThingPattern};
+use crate::model::{PropertyName, Share, ThingId, ThingPattern};
 use crate::time::Stamp;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -48,6 +48,8 @@ pub(super) enum Recording {
 #[derive(Debug, Default)]
 pub struct Recorder {
     wanted: Vec<(Vec<ThingPattern>, Vec<PropertyName>)>,
+    /// Of which things this instance takes down anything.
+    share: Share,
     known: BTreeMap<(ThingId, PropertyName), usize>,
     tracks: Vec<Track>,
     /// What was taken down since somebody fetched it.
@@ -55,15 +57,16 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for these models.
-    pub fn new(models: &[AnomalyDefinition]) -> Recorder {
+    /// A recorder for these models, of an instance's share of the things.
+    pub fn new(models: &[AnomalyDefinition], share: Share) -> Recorder {
         let wanted = models.iter().map(|model| (model.things.clone(), model.properties.clone()));
-        Recorder { wanted: wanted.collect(), ..Recorder::default() }
+        Recorder { wanted: wanted.collect(), share, ..Recorder::default() }
     }
 
     /// The properties of a thing that are recorded.
     fn properties_of(&self, thing: &str) -> Vec<PropertyName> {
-        let models = self.wanted.iter().filter(|(things, _)| things.iter().any(|pattern| pattern.covers(thing)));
+        let models = self.wanted.iter().filter(|_| self.share.has(thing));
+        let models = models.filter(|(things, _)| things.iter().any(|pattern| pattern.covers(thing)));
         let mut properties: Vec<PropertyName> = models.flat_map(|(_, properties)| properties).cloned().collect();
         properties.sort();
         properties.dedup();

@@ -71,6 +71,22 @@ pub enum AnomalyCommand {
     },
 }
 
+impl AnomalyCommand {
+    /// The one thing that it is about, if it is about one.
+    pub fn thing(&self) -> Option<&str> {
+        match self {
+            AnomalyCommand::Import { thing, .. } => Some(thing),
+            AnomalyCommand::Models(query) => query.thing.as_deref(),
+            AnomalyCommand::Build { .. }
+            | AnomalyCommand::Cancel { .. }
+            | AnomalyCommand::Reprocess { .. }
+            | AnomalyCommand::Refresh { .. }
+            | AnomalyCommand::List(_)
+            | AnomalyCommand::Delete(_) => None,
+        }
+    }
+}
+
 /// Whether a model looks at what is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Set {
