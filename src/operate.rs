@@ -64,8 +64,8 @@ pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
     match command {
         Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
         Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
-        // Another one may have had the alarm in former times; and each has models of its own.
-        Command::History(_) | Command::Reload | Command::Stats | Command::Anomaly(_) => true,
+        // Another one may have had the alarm in former times.
+        Command::History(_) | Command::Reload | Command::Stats => true,
         Command::TestReaction { .. } => share.is_first(),
         // Each has models of its own things.
         Command::Anomaly(command) => command.thing().is_none_or(|thing| share.has(thing)),

@@ -163,7 +163,7 @@ impl Topics {
     /// assert!(!topics.is_saved("annunciator/gw-01/events/a/b/c"));
     /// ```
     pub fn is_saved(&self, topic: &str) -> bool {
-        let below = topic.strip_prefix(self.own.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let below = topic.strip_prefix(self.base.as_str()).and_then(|rest| rest.strip_prefix('/'));
         let below = below.and_then(|rest| rest.strip_prefix(ANOMALIES)).and_then(|rest| rest.strip_prefix('/'));
         below.is_some_and(|rest| rest.matches('/').count() == 2)
     }

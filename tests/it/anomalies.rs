@@ -358,7 +358,7 @@ fn a_fleet_shares_a_model_that_builds_itself() {
         for property in ["heat", "pressure"] {
             for first in (0..LEARNT).step_by(720) {
                 let rows: Vec<Value> = (first..first + 720)
-                    .map(|n| json!([scene.begin + n * MINUTE, usual(n + 3 * property.len() as i64)]))
+                    .map(|n| json!([scene.begin + n * MINUTE, usual(n + 3 * i64::try_from(property.len()).unwrap())]))
                     .collect();
                 scene.does(
                     "anomaly-import",
