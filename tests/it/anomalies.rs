@@ -257,7 +257,7 @@ fn what_is_deleted_takes_its_alarm_along_as_configured() {
         // A rebuild does the same, and turns refreshing off.
         scene.does("anomaly-refresh", json!({ "model": "strange", "set": "on" }));
         scene.import("press-1", LEARNT + 25..LEARNT + 200, usual);
-        scene.import("press-1", LEARNT + 200..LEARNT + 205, |n| usual(n) + 200.0);
+        scene.import("press-1", LEARNT + 200..LEARNT + 205, |n| usual(n) + 5_000.0);
         scene
             .watcher
             .next("activated", |seen| seen.topic.contains("/events/press-1") && seen.json()["to"] == "activated");

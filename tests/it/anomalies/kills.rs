@@ -47,7 +47,9 @@ fn kills_while_it_looks_at_what_is_new_lose_no_anomaly_and_repeat_none() {
     let mut minute = LEARNT;
     for kill in 0..KILLS {
         let fault = minute + 30..minute + 40;
-        let value = |n: i64| if fault.contains(&n) { usual(n) + 100.0 } else { usual(n) };
+        // Each is worse than the one before: what happens again and again is not unusual any more.
+        let much = 100.0 * 10_f64.powi(i32::try_from(kill).unwrap());
+        let value = |n: i64| if fault.contains(&n) { usual(n) + much } else { usual(n) };
         scene.import("press-1", minute..minute + 36, value);
         // Somewhere between finding, writing and telling.
         let before = scene.watcher.events().len();
