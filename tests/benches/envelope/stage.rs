@@ -149,6 +149,8 @@ impl Daemon {
     pub(crate) fn launch(&mut self, notify: Option<&Path>) -> Result<()> {
         let log = std::fs::File::create(self.folder.path().join("log"))?;
         let mut command = on_core(CORE_OF_SUBJECT, &program());
+        // As in systemd/annunciator.service.
+        command.env("MALLOC_TRIM_THRESHOLD_", "131072");
         command.arg("run").arg("--config").arg(self.folder.path().join("annunciator.toml"));
         if let Some(notify) = notify {
             command.env("NOTIFY_SOCKET", notify);
