@@ -5,7 +5,7 @@ use crate::load::{Load, Mix};
 use crate::stage::{Broker, Daemon, Ears, until};
 use crate::table::{Aim, Row, Runs};
 use crate::{Effort, load};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::time::{Duration, Instant};
 
 const MIB: f64 = 1_048_576.0;
@@ -71,11 +71,12 @@ pub(crate) fn flood(effort: Effort) -> Result<Vec<Row>> {
     let begin = Instant::now();
     daemon.launch(None)?;
     let mut peak = 0.0_f64;
-    let metrics = until("the flood to be evaluated", || {
+    let evaluated = until("the flood to be evaluated", || {
         peak = peak.max(daemon.memory().unwrap_or(0) as f64 / MIB);
         let metrics = ears.metrics();
         Ok((metrics["messages"].as_u64() == Some(messages) && metrics["outbox"] == 0).then_some(metrics))
-    })?;
+    });
+    let metrics = evaluated.with_context(|| format!("the last metrics: {}", ears.metrics()))?;
     let rate = messages as f64 / begin.elapsed().as_secs_f64();
     let changes = metrics["seq"].as_u64().unwrap_or(0) - before;
     ensure!(changes == messages / 100, "{changes} of {} changes were seen", messages / 100);
