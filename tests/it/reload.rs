@@ -72,7 +72,10 @@ fn a_source_that_leaves_is_unsubscribed_by_a_reload_and_by_a_restart() {
     daemon.kill();
     daemon.configure(&more(&[]));
     daemon.launch();
-    until("the second UNSUBSCRIBE", || (unsubscribed() == 2).then_some(()));
+    // The kill may have come before the first one's confirmation was on disk: then it is asked for once more.
+    until("the second UNSUBSCRIBE", || broker.log().contains("annunciator-gw second/+/+").then_some(()));
+    let count = unsubscribed();
+    assert!((2..=3).contains(&count), "{count}");
     // What is settled is not asked for again.
     watcher.status("online");
     assert_eq!(daemon.stop(), 0);
@@ -80,7 +83,7 @@ fn a_source_that_leaves_is_unsubscribed_by_a_reload_and_by_a_restart() {
     watcher.status("online");
     watcher.value("press-1", "pressure", "16");
     watcher.event("press-1/pressure/hi");
-    assert_eq!(unsubscribed(), 2);
+    assert_eq!(unsubscribed(), count);
 }
 
 #[test]
