@@ -17,6 +17,7 @@ mod faults;
 mod figures;
 mod filters;
 mod hearing;
+mod housekeeping;
 mod journal;
 mod pulse;
 mod reacting;
@@ -44,7 +45,7 @@ use crate::mqtt::{self, Link, Listener, Outbound, Receipt, Terms};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
 use crate::source::subscriptions;
-use crate::time::{Moment, Now, Span};
+use crate::time::{Moment, Span};
 use crate::wire::status::{self, Metrics, Status};
 use crate::wire::{home_assistant, state};
 use answers::Reply;
@@ -66,19 +67,8 @@ use vigil::Heritage;
 /// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
 /// the broker send again.
 const TURN: usize = 4_096;
-/// The status topic follows changes, but no faster than this.
-const STATUS_PAUSE: Span = Span::from_secs(1);
-/// A status that nobody renews goes: a gateway and its broker that lose their power together leave no last will behind
-/// (MQTT 5; one of version 3.1.1 never forgets).
-const STATUS_LIFETIME: Span = Span::from_secs(15 * 60);
-/// An unchanged status is renewed this often, so that it outlives two that get lost.
-const STATUS_RENEWAL: Span = Span::from_secs(5 * 60);
 /// What the broker has taken leaves the disk with the next write, or after this time: a crash before repeats it.
 const TIDY_PAUSE: Span = Span::from_secs(1);
-/// Reports of faults come at most this often.
-const FAULTS_PAUSE: Span = Span::from_secs(1);
-/// The loop wakes at least this often, so that the watchdog sees turns.
-const IDLE_TURN: Span = Span::from_secs(5);
 
 /// How the daemon has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -477,51 +467,6 @@ impl Daemon {
         }
     }
 
-    /// What recurs: status, faults, metrics, the watchdog.
-    fn housekeeping(&mut self, now: Now) {
-        self.status.alarms = self.engine.len();
-        self.status.active = self.engine.active();
-        self.status.durable = self.journal.is_durable();
-        self.status.problems.retain(|problem| !problem.starts_with(STORE));
-        self.status.problems.retain(|problem| !problem.starts_with(CLOCK));
-        if !now.wall.is_plausible() {
-            let unset = "it shows a time before this version was made; until it is set (NTP, RTC), stamps are marked";
-            self.status.problems.push(format!("{CLOCK}{unset}"));
-        }
-        self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
-        self.status.problems.retain(|problem| !problem.starts_with(REACTION));
-        self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
-        self.show_figures(now);
-        self.publish_models(now);
-        let is_up = self.can_speak();
-        let is_stale = self.published_status.as_ref() != Some(&self.status) || now.at >= self.due.renewal;
-        if is_up && now.at >= self.due.status && is_stale {
-            self.due.status = now.at + STATUS_PAUSE;
-            self.due.renewal = now.at + self.renewal();
-            let topic = self.config.gateway.topics.status();
-            let payload = status::online(&self.status, &self.config.gateway.id).into();
-            let expires = Some(STATUS_LIFETIME);
-            let online = Outbound { topic, payload, confirmed: true, retain: true, expires, ..Outbound::default() };
-            if self.link.send(online, Token::Passing) {
-                self.published_status = Some(self.status.clone());
-            }
-        }
-        if is_up && now.at >= self.due.faults && !self.faults.is_empty() {
-            self.due.faults = now.at + FAULTS_PAUSE;
-            let payload = self.faults.report();
-            self.publish(self.config.gateway.topics.faults(), payload, false, false);
-        }
-        if is_up && now.at >= self.due.metrics {
-            self.due.metrics = now.at + self.config.gateway.metrics_interval;
-            let payload = self.metrics_payload(now);
-            self.publish(self.config.gateway.topics.metrics(), payload, false, true);
-        }
-        if now.at >= self.due.watchdog {
-            self.due.watchdog = now.at + IDLE_TURN;
-            signals::turn_completed();
-        }
-    }
-
     /// Whether there is somebody to tell.
     fn can_speak(&self) -> bool {
         self.link.is_up() && self.engine.link().is_up()
@@ -542,10 +487,3 @@ fn wanted(config: &Config) -> Vec<(String, u8)> {
     let of_others = config.home_assistant.iter().map(|prefix| (home_assistant::status_topic(prefix), 1));
     subscriptions(of_sources.chain(of_commands).chain(of_others).chain([(topics.probe(), 1)]))
 }
-
-/// Problems of one kind begin with the same words, so that they can be found and taken back.
-const SUBSCRIPTION: &str = "subscription ";
-const STORE: &str = "store: ";
-const CLOCK: &str = "clock: ";
-const PROBE: &str = "probe ";
-const REACTION: &str = "reaction ";

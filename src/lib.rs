@@ -16,7 +16,7 @@
 //!   [`replay`], in that of a recording.
 //! - [`model`] is what it decides by: definitions, conditions, limits; compiled by [`config`] and never doubted again.
 //! - [`source`] and [`intake`] turn messages into values and find out who watches them.
-//! - [`anomaly`] is arithmetic: what is normal for a series, and how unusual a value is.
+//! - [`anomaly`] is arithmetic: what is normal for a series, how unusual a value is, and which alarm an anomaly has.
 //! - [`wire`] turns states and events into payloads, and payloads into commands.
 //! - [`operate`] carries out what operators want of alarms, [`explain`] says why an alarm is as it is.
 //! - [`performance`] counts how well the alarms serve people, in the figures of ISA-18.2.
@@ -26,7 +26,9 @@
 //! - [`store`] puts all of it on disk, in one atomic, synced write for each turn of the loop.
 //! - [`mqtt`] is everything that knows rumqttc; [`clock`] is the one place that asks for the time.
 //! - [`http`] is a window through which monitoring looks at figures, from a thread of its own.
-//! - [`daemon`] is the loop; [`cli`] is the command line, and [`client`] how it asks a running daemon.
+//! - [`daemon`] is the loop, and what it has done for it by threads of low priority: models are built and look at the past
+//!   there. It also knows when another instance has to be looked for, or given way to.
+//! - [`cli`] is the command line, and [`client`] how it asks a running daemon.
 //!
 //! What is *not* there is as telling: the engine has no clock, no I/O, no errors and no strings to look up; nothing
 //! awaits the connection's queue; no message is acknowledged before its effects are on disk; nothing is published

@@ -1,9 +1,10 @@
 //! What comes from the link: messages, confirmations, the beginning and the end of gaps, and the proof that there is none.
 
+use super::Daemon;
 use super::answers::Reply;
 use super::ear::Doubt;
+use super::housekeeping::{PROBE, SUBSCRIPTION};
 use super::repeats::Repeats;
-use super::{Daemon, PROBE, SUBSCRIPTION};
 use crate::engine::{Engine, Input, Link as Hearing};
 use crate::intake::Message;
 use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound, ReplyTo};

@@ -9,9 +9,10 @@
 //! whoever connects with its name ends the connection of the one before, and so that one cannot publish any more,
 //! whatever it thinks of itself. It looks anew then, as after a start.
 
+use super::Unusable;
 use super::farewell::FAREWELL;
+use super::housekeeping::IDLE_TURN;
 use super::signals::{self, Stop, Wish};
-use super::{IDLE_TURN, Unusable};
 use crate::clock::Clock;
 use crate::config::{Config, MqttSettings, Standby};
 use crate::engine::{AlarmMemory, Memory};

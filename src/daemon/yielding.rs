@@ -3,7 +3,8 @@
 //! It may have when the connection has broken, whoever broke it, and when the process did not run for a while. Then it
 //! ends as it would after a crash, and looks around before it works again ([`super::vigil`]).
 
-use super::{Daemon, STATUS_RENEWAL};
+use super::Daemon;
+use super::housekeeping::STATUS_RENEWAL;
 use crate::time::{Moment, Span};
 
 impl Daemon {

@@ -1,0 +1,75 @@
+//! What recurs: the status of the gateway with its problems, reports of faults, figures, and signs of life for the watchdog.
+//!
+//! Each has its time in [`super::Due`]; whatever is due is done at the end of a turn, and what nobody could hear is not.
+
+use super::{Daemon, signals};
+use crate::mqtt::Outbound;
+use crate::outbox::Token;
+use crate::time::{Now, Span};
+use crate::wire::status;
+
+/// The status topic follows changes, but no faster than this.
+const STATUS_PAUSE: Span = Span::from_secs(1);
+/// A status that nobody renews goes: a gateway and its broker that lose their power together leave no last will behind
+/// (MQTT 5; one of version 3.1.1 never forgets).
+const STATUS_LIFETIME: Span = Span::from_secs(15 * 60);
+/// An unchanged status is renewed this often, so that it outlives two that get lost.
+pub(super) const STATUS_RENEWAL: Span = Span::from_secs(5 * 60);
+/// Reports of faults come at most this often.
+const FAULTS_PAUSE: Span = Span::from_secs(1);
+/// The loop wakes at least this often, so that the watchdog sees turns.
+pub(super) const IDLE_TURN: Span = Span::from_secs(5);
+
+/// Problems of one kind begin with the same words, so that they can be found and taken back.
+pub(super) const SUBSCRIPTION: &str = "subscription ";
+const STORE: &str = "store: ";
+const CLOCK: &str = "clock: ";
+pub(super) const PROBE: &str = "probe ";
+const REACTION: &str = "reaction ";
+
+impl Daemon {
+    /// What recurs: status, faults, metrics, the watchdog.
+    pub(super) fn housekeeping(&mut self, now: Now) {
+        self.status.alarms = self.engine.len();
+        self.status.active = self.engine.active();
+        self.status.durable = self.journal.is_durable();
+        self.status.problems.retain(|problem| !problem.starts_with(STORE));
+        self.status.problems.retain(|problem| !problem.starts_with(CLOCK));
+        if !now.wall.is_plausible() {
+            let unset = "it shows a time before this version was made; until it is set (NTP, RTC), stamps are marked";
+            self.status.problems.push(format!("{CLOCK}{unset}"));
+        }
+        self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        self.status.problems.retain(|problem| !problem.starts_with(REACTION));
+        self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
+        self.show_figures(now);
+        self.publish_models(now);
+        let is_up = self.can_speak();
+        let is_stale = self.published_status.as_ref() != Some(&self.status) || now.at >= self.due.renewal;
+        if is_up && now.at >= self.due.status && is_stale {
+            self.due.status = now.at + STATUS_PAUSE;
+            self.due.renewal = now.at + self.renewal();
+            let topic = self.config.gateway.topics.status();
+            let payload = status::online(&self.status, &self.config.gateway.id).into();
+            let expires = Some(STATUS_LIFETIME);
+            let online = Outbound { topic, payload, confirmed: true, retain: true, expires, ..Outbound::default() };
+            if self.link.send(online, Token::Passing) {
+                self.published_status = Some(self.status.clone());
+            }
+        }
+        if is_up && now.at >= self.due.faults && !self.faults.is_empty() {
+            self.due.faults = now.at + FAULTS_PAUSE;
+            let payload = self.faults.report();
+            self.publish(self.config.gateway.topics.faults(), payload, false, false);
+        }
+        if is_up && now.at >= self.due.metrics {
+            self.due.metrics = now.at + self.config.gateway.metrics_interval;
+            let payload = self.metrics_payload(now);
+            self.publish(self.config.gateway.topics.metrics(), payload, false, true);
+        }
+        if now.at >= self.due.watchdog {
+            self.due.watchdog = now.at + IDLE_TURN;
+            signals::turn_completed();
+        }
+    }
+}
