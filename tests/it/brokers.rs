@@ -10,16 +10,8 @@ const SILENT: &str = "[[alarm]]\nthing = \"press-2\"\nproperty = \"pressure\"\nl
                       observe_time = \"1s\"\n";
 
 #[test]
-fn nats() {
-    works_with(Kind::Nats);
-}
-
-/// It takes its time to start, so this is for `tests/run --slow`.
-#[test]
-fn rabbitmq() {
-    if brokers::are_all_wanted() {
-        works_with(Kind::RabbitMq);
-    }
+fn the_whole_path_works_with_other_kinds() {
+    brokers::kinds().into_iter().for_each(works_with);
 }
 
 fn works_with(kind: Kind) {

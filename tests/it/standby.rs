@@ -1,6 +1,6 @@
 //! One instance works, another one waits: who takes over, when, and with which states.
 
-use crate::support::brokers::{self, Kind, OtherBroker};
+use crate::support::brokers::{self, OtherBroker};
 use crate::support::{Broker, Daemon, HI, Protocol, Watcher, for_both_versions, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -53,15 +53,9 @@ fn a_killed_one_is_replaced_and_nothing_is_activated_twice(mqtt: Protocol) {
 }
 
 #[test]
-fn they_replace_each_other_at_nats() {
-    let broker = OtherBroker::start(Kind::Nats);
-    they_replace_each_other(Protocol::V3, broker.port);
-}
-
-#[test]
-fn they_replace_each_other_at_rabbitmq() {
-    if brokers::are_all_wanted() {
-        let broker = OtherBroker::start(Kind::RabbitMq);
+fn they_replace_each_other_at_other_kinds_of_broker() {
+    for kind in brokers::kinds() {
+        let broker = OtherBroker::start(kind);
         they_replace_each_other(Protocol::V3, broker.port);
     }
 }

@@ -14,9 +14,10 @@ pub enum Kind {
     RabbitMq,
 }
 
-/// Whether there is time for brokers that take theirs.
-pub fn are_all_wanted() -> bool {
-    std::env::var_os("ANNUNCIATOR_BROKERS").is_some()
+/// The kinds that are tried: with `tests/run --slow` also the one that takes its time to start.
+pub fn kinds() -> Vec<Kind> {
+    let are_all_wanted = std::env::var_os("ANNUNCIATOR_BROKERS").is_some();
+    if are_all_wanted { vec![Kind::Nats, Kind::RabbitMq] } else { vec![Kind::Nats] }
 }
 
 /// One that runs.
