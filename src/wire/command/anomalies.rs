@@ -346,8 +346,8 @@ mod tests {
 
     #[test]
     fn an_import_may_be_larger_than_other_commands() {
-        let rows: Vec<String> =
-            (0..MAX_IMPORTED).map(|n| format!("[{},{}.125]", 1_790_000_000_000_usize + n, n)).collect();
+        let row = |n: u32| format!("[{},{n}.125]", 1_790_000_000_000 + u64::from(n));
+        let rows: Vec<String> = (0..).map(row).take(MAX_IMPORTED).collect();
         let import = format!(r#"{{"model":"m","thing":"t","property":"p","samples":[{}]}}"#, rows.join(","));
         assert!(
             matches!(read("anomaly-import", &import), Ok(AnomalyCommand::Import { samples, .. }) if samples.len() == 5_000)
