@@ -20,7 +20,8 @@
 //!
 //! A base that cannot be opened, or that lacks logs which are gone, is made anew from the other one. Only if both are
 //! unusable is something lost: then all of it is moved aside, never deleted, an empty store is begun, and a person is told.
-//! A log and the memory beside it are bounded by `LOG_BYTES`, as long as a base can be written; there are three at most.
+//! A log and the memory beside it are bounded by `LOG_BYTES`, as long as a base can be written; there are four at most, one
+//! of them only for its room.
 
 use super::base::Base;
 use super::layers::{after, merged, newer_first};
@@ -81,6 +82,8 @@ pub struct DiskStore {
     rotate_at: u64,
     /// The last letter that there was when the log began, and the last one that there is; none: nobody has looked.
     letters: Option<(Vec<u8>, Vec<u8>)>,
+    /// A log that nobody needs any more: the next one is made of it.
+    spare: Option<u64>,
 }
 
 /// Which of the two bases.
@@ -212,9 +215,10 @@ impl DiskStore {
             last = Some((*number, end)).filter(|_| *number > sealed);
         }
         let wal = match last {
-            Some((number, Some(end))) => wal::Wal::reopen(&folder, number, end)?,
-            Some((number, None)) => wal::Wal::create(&folder, number)?,
-            None => wal::Wal::create(&folder, sealed + 1)?,
+            Some((number, wal::End::At(end))) => wal::Wal::reopen(&folder, number, end)?,
+            Some((number, wal::End::Nowhere)) => wal::Wal::create(&folder, number, None)?,
+            Some((number, wal::End::Next)) => wal::Wal::create(&folder, number + 1, None)?,
+            None => wal::Wal::create(&folder, sealed + 1, None)?,
         };
         let mut store = DiskStore {
             folder,
@@ -231,6 +235,7 @@ impl DiskStore {
             is_copying: false,
             reader: None,
             letters: None,
+            spare: None,
         };
         // The other base can follow only if the logs that it lacks are there.
         if let Some(other) = other
@@ -247,7 +252,7 @@ impl DiskStore {
     /// Begins a new log, and works what has changed into the base whose turn it is, beside the commits.
     fn rotate(&mut self) -> Result<(), StoreError> {
         let seal = self.wal.number();
-        self.wal = wal::Wal::create(&self.folder, seal + 1)?;
+        self.wal = wal::Wal::create(&self.folder, seal + 1, self.spare.take())?;
         self.rotate_at = LOG_BYTES;
         self.sealing = Arc::new(std::mem::take(&mut self.recent));
         if let Some((first, last)) = &mut self.letters {
@@ -312,10 +317,15 @@ impl DiskStore {
         }
     }
 
-    /// Logs stay until both bases have what they say.
-    fn remove_old_logs(&self) {
+    /// Logs stay until both bases have what they say; and one of them longer.
+    fn remove_old_logs(&mut self) {
         let Some(other) = self.other else { return };
-        for number in wal::list(&self.folder).unwrap_or_default().into_iter().filter(|number| *number <= other) {
+        let mut old = wal::list(&self.folder).unwrap_or_default();
+        old.retain(|number| *number <= other);
+        let is_usual =
+            |number: &u64| wal::path(&self.folder, *number).metadata().is_ok_and(|about| about.len() < 2 * LOG_BYTES);
+        self.spare = old.iter().copied().rfind(is_usual);
+        for number in old.into_iter().filter(|number| Some(*number) != self.spare) {
             if let Err(error) = std::fs::remove_file(wal::path(&self.folder, number)) {
                 tracing::warn!(%error, number, "cannot remove an old log");
             }

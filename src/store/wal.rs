@@ -1,22 +1,33 @@
 //! The write-ahead log: batches as they were committed, one after the other, each synced.
 //!
-//! A file is a header and frames. A frame is its length, a checksum over the log's number, the frame's place and its
-//! bytes, and the batch. Reading stops at the first frame that is not whole: after a power cut the last one may be torn,
-//! and it belongs to a commit that nobody was told of.
+//! A file is a header and frames, each of which begins with a sector of the drive. A frame is its length, a checksum over
+//! the log's number, the frame's place and its bytes, the batch, and zeros up to the next sector. Reading stops at the
+//! first frame that is not whole: after a power cut the last one may be torn, and it belongs to a commit that nobody was
+//! told of.
 //!
-//! Why each instant is safe: a frame counts when `fdatasync` has returned, and nothing before it is ever written again. A
-//! new log counts when its header and its folder are synced, before the first frame goes in.
+//! Why each instant is safe: a frame counts when `fdatasync` has returned, and no sector before it is ever written again. A
+//! new log counts when its header and its folder are synced, before the first frame goes in. It may be made of a log that
+//! nobody needs any more: what is still in there carries another number, so it is no frame of the new one.
+//!
+//! Flash wears by what is written to it. Through the page cache a commit would be four kilobytes or more, and a new length
+//! of the file a few more in the journal of the file system; so the log goes around the cache where the file system allows
+//! it, and into room that it has already. An alarm's change is a sector or two.
 
 use super::{Batch, StoreError};
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Says what the file is, and in which format.
-const MAGIC: [u8; 8] = *b"ANNWAL\x00\x01";
+const MAGIC: [u8; 8] = *b"ANNWAL\x00\x02";
+/// A log whose frames follow one another closely. It is read, and not gone on with.
+const MAGIC_WITHOUT_SECTORS: [u8; 8] = *b"ANNWAL\x00\x01";
 /// Magic and number.
-const HEADER: u64 = 16;
+const HEADER: usize = 16;
+/// What a drive writes as a whole, and the least that it takes around the cache. Drives with larger sectors refuse; their
+/// logs go through the cache.
+const SECTOR: usize = 512;
 /// Length and checksum of a frame.
 const FRAME: usize = 8;
 /// Bytes that a frame may claim to have; more is damage.
@@ -25,7 +36,7 @@ const MAX_FRAME: u32 = 1 << 30;
 /// A log that is written.
 #[derive(Debug)]
 pub(super) struct Wal {
-    file: File,
+    file: LogFile,
     number: u64,
     /// Where the next frame goes.
     end: u64,
@@ -50,19 +61,23 @@ pub(super) fn list(folder: &Path) -> std::io::Result<Vec<u64>> {
 }
 
 impl Wal {
-    /// Begins a log. When this returns it is there after a power cut.
-    pub(super) fn create(folder: &Path, number: u64) -> Result<Wal, StoreError> {
+    /// Begins a log; in the room of an older one that is not needed any more, if there is one. When this returns it is
+    /// there after a power cut.
+    pub(super) fn create(folder: &Path, number: u64, spare: Option<u64>) -> Result<Wal, StoreError> {
         let path = path(folder, number);
         let attempt = || {
-            let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-            file.write_all_at(&MAGIC, 0)?;
-            file.write_all_at(&number.to_le_bytes(), MAGIC.len() as u64)?;
-            file.sync_all()?;
+            if let Some(spare) = spare {
+                std::fs::rename(self::path(folder, spare), &path)?;
+            }
+            let options = File::options().read(true).write(true).create(true).truncate(spare.is_none()).clone();
+            let file = LogFile::open(&options, &path)?;
+            file.write(&[&MAGIC, &number.to_le_bytes()], 0)?;
+            file.file.sync_all()?;
             File::open(folder)?.sync_all()?;
             Ok(file)
         };
         match attempt() {
-            Ok(file) => Ok(Wal { file, number, end: HEADER, path }),
+            Ok(file) => Ok(Wal { file, number, end: SECTOR as u64, path }),
             Err(error) => Err(failed("begin", &path, error)),
         }
     }
@@ -70,13 +85,10 @@ impl Wal {
     /// Goes on with a log behind its last whole frame.
     pub(super) fn reopen(folder: &Path, number: u64, end: u64) -> Result<Wal, StoreError> {
         let path = path(folder, number);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(&path)
+        let file = LogFile::open(File::options().read(true).write(true), &path)
             .and_then(|file| {
-                file.set_len(end)?;
-                file.sync_all()?;
+                file.file.set_len(end)?;
+                file.file.sync_all()?;
                 Ok(file)
             })
             .map_err(|error| failed("open", &path, error))?;
@@ -99,52 +111,103 @@ impl Wal {
             .ok()
             .filter(|length| *length <= MAX_FRAME)
             .ok_or_else(|| StoreError::new("cannot write to the log", "so much at once is not possible"))?;
-        let mut frame = Vec::with_capacity(FRAME + body.len());
-        frame.extend_from_slice(&length.to_le_bytes());
-        frame.extend_from_slice(&checksum(self.number, self.end, &body).to_le_bytes());
-        frame.extend_from_slice(&body);
-        let written = self.file.write_all_at(&frame, self.end).and_then(|()| self.file.sync_data());
+        let sum = checksum(self.number, self.end, &body);
+        let frame = [&length.to_le_bytes()[..], &sum.to_le_bytes(), &body];
+        let written = self.file.write(&frame, self.end).and_then(|()| self.file.file.sync_data());
         if let Err(error) = written {
             // What may be there of the frame must not be taken for a commit later. If even this fails, the next frame
             // goes over it, and until then the checksum speaks.
-            let _ = self.file.set_len(self.end).and_then(|()| self.file.sync_data());
+            let _ = self.file.file.set_len(self.end).and_then(|()| self.file.file.sync_data());
             return Err(failed("write to", &self.path, error));
         }
-        self.end += frame.len() as u64;
+        self.end += sectors(FRAME + body.len()) as u64;
         Ok(())
     }
 }
 
-/// Reads a log: its batches in order, and where the last whole frame ends. None: there is not even a whole header.
-pub(super) fn read(folder: &Path, number: u64, visit: &mut dyn FnMut(Batch)) -> Result<Option<u64>, StoreError> {
+/// Bytes of the sectors that so many bytes need.
+fn sectors(bytes: usize) -> usize {
+    bytes.next_multiple_of(SECTOR)
+}
+
+/// A file that is written in whole sectors, around the cache of the system if that is possible.
+#[derive(Debug)]
+struct LogFile {
+    file: File,
+    /// The same file through the cache.
+    cached: File,
+}
+
+impl LogFile {
+    fn open(options: &OpenOptions, path: &Path) -> std::io::Result<LogFile> {
+        let cached = options.open(path)?;
+        let around = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
+        // It is there now, and must not be emptied again.
+        let file = match File::options().read(true).write(true).custom_flags(around).open(path) {
+            Ok(file) => file,
+            Err(_) => cached.try_clone()?,
+        };
+        Ok(LogFile { file, cached })
+    }
+
+    /// Writes these parts one behind the other, and zeros up to the next sector.
+    fn write(&self, parts: &[&[u8]], place: u64) -> std::io::Result<()> {
+        let length = sectors(parts.iter().map(|part| part.len()).sum());
+        // Around the cache the drive reads from our memory itself, and it wants that to begin with a multiple, too.
+        let mut memory: Vec<u8> = Vec::with_capacity(length + SECTOR);
+        let begin = memory.as_ptr().align_offset(SECTOR);
+        memory.resize(begin, 0);
+        parts.iter().for_each(|part| memory.extend_from_slice(part));
+        memory.resize(begin + length, 0);
+        match self.file.write_all_at(&memory[begin..], place) {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => self.cached.write_all_at(&memory[begin..], place),
+            written => written,
+        }
+    }
+}
+
+/// Where a log that was read can be gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// There is not even a whole header.
+    Nowhere,
+    /// Behind its last whole frame.
+    At(u64),
+    /// In the next log: it is of an older format.
+    Next,
+}
+
+/// Reads a log: its batches in order.
+pub(super) fn read(folder: &Path, number: u64, visit: &mut dyn FnMut(Batch)) -> Result<End, StoreError> {
     let path = path(folder, number);
     let mut bytes = Vec::new();
     File::open(&path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .map_err(|error| failed("read", &path, error))?;
-    let Some((header, mut rest)) = bytes.split_at_checked(16) else { return Ok(None) };
-    if header[..8] != MAGIC || header[8..] != number.to_le_bytes() {
-        return Ok(None);
+    let Some((header, _)) = bytes.split_at_checked(HEADER) else { return Ok(End::Nowhere) };
+    let (magic, said) = header.split_at(MAGIC.len());
+    if said != number.to_le_bytes() || (magic != MAGIC && magic != MAGIC_WITHOUT_SECTORS) {
+        return Ok(End::Nowhere);
     }
-    let mut end = HEADER;
-    while let Some((body, after)) = whole_frame(number, end, rest) {
+    let has_sectors = magic == MAGIC;
+    let place_after = |bytes: usize| if has_sectors { sectors(bytes) } else { bytes };
+    let mut end = place_after(HEADER);
+    while let Some(body) = whole_frame(number, end, &bytes) {
         // As slices: byte by byte, megabytes would take their time at each start.
         let Ok(entries) = postcard::from_bytes::<Vec<(&[u8], Option<&[u8]>)>>(body) else { break };
         let entries = entries.into_iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
         visit(Batch { entries });
-        end += (FRAME + body.len()) as u64;
-        rest = after;
+        end += place_after(FRAME + body.len());
     }
-    Ok(Some(end))
+    Ok(if has_sectors { End::At(end as u64) } else { End::Next })
 }
 
-/// The first frame of `bytes` and what follows it, if it is whole.
-fn whole_frame(number: u64, place: u64, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
+/// What the frame at this place holds, if it is whole.
+fn whole_frame(number: u64, place: usize, bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.get(place..)?.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let (body, after) = rest.split_at_checked(length)?;
-    (checksum(number, place, body) == u32::from_le_bytes(*sum)).then_some((body, after))
+    let body = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    (checksum(number, place as u64, body) == u32::from_le_bytes(*sum)).then_some(body)
 }
 
 fn checksum(number: u64, place: u64, body: &[u8]) -> u32 {
@@ -167,24 +230,38 @@ mod tests {
         Batch { entries: vec![(vec![n], Some(vec![n; usize::from(n)])), (vec![0], None)] }
     }
 
-    fn read_all(folder: &Path) -> (Vec<Batch>, Option<u64>) {
+    fn read_all(folder: &Path) -> (Vec<Batch>, End) {
         let mut batches = Vec::new();
         let end = read(folder, 7, &mut |batch| batches.push(batch)).unwrap();
         (batches, end)
     }
 
+    /// A log of the older format: the same frames, one right behind the other.
+    fn closely(number: u64, batches: &[Batch]) -> Vec<u8> {
+        let mut bytes = [&MAGIC_WITHOUT_SECTORS[..], &number.to_le_bytes()].concat();
+        for batch in batches {
+            let body = postcard::to_allocvec(&batch.entries).unwrap();
+            let sum = checksum(number, bytes.len() as u64, &body);
+            bytes.extend([&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat());
+        }
+        bytes
+    }
+
     #[test]
     fn every_torn_tail_ends_before_the_frame_that_it_tears() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wal = Wal::create(folder.path(), 7).unwrap();
+        let mut wal = Wal::create(folder.path(), 7, None).unwrap();
+        // Where each frame ends, less the zeros behind it.
         let ends: Vec<u64> = (1..=4)
             .map(|n| {
+                let begin = wal.len();
                 wal.append(&batch(n)).unwrap();
-                wal.len()
+                begin + (FRAME + postcard::to_allocvec(&batch(n).entries).unwrap().len()) as u64
             })
             .collect();
         let whole = std::fs::read(path(folder.path(), 7)).unwrap();
-        for cut in 0..=whole.len() {
+        let cuts = (0..=whole.len()).filter(|cut| cut % SECTOR < 40 || cut % SECTOR > SECTOR - 3);
+        for cut in cuts {
             for garbage in [&b""[..], &[0; 40], &[0xff; 40]] {
                 let torn = [&whole[..cut], garbage].concat();
                 // Garbage may happen to be what was to be written.
@@ -193,8 +270,8 @@ mod tests {
                 let (batches, end) = read_all(folder.path());
                 let survived = ends.iter().filter(|end| **end <= good).count();
                 assert_eq!(batches.len(), survived, "cut at {cut}");
-                if let Some(end) = end {
-                    assert!(end <= good);
+                if let End::At(end) = end {
+                    assert_eq!(end, (survived as u64 + 1) * SECTOR as u64);
                     let mut wal = Wal::reopen(folder.path(), 7, end).unwrap();
                     wal.append(&batch(9)).unwrap();
                     assert_eq!(read_all(folder.path()).0.len(), survived + 1);
@@ -206,13 +283,40 @@ mod tests {
     #[test]
     fn a_frame_of_another_log_or_place_is_damage() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wal = Wal::create(folder.path(), 7).unwrap();
+        let mut wal = Wal::create(folder.path(), 7, None).unwrap();
         wal.append(&batch(1)).unwrap();
         let bytes = std::fs::read(path(folder.path(), 7)).unwrap();
-        let twice = [&bytes[..], &bytes[16..]].concat();
+        let twice = [&bytes[..], &bytes[SECTOR..]].concat();
         std::fs::write(path(folder.path(), 7), twice).unwrap();
         assert_eq!(read_all(folder.path()).0.len(), 1);
         std::fs::rename(path(folder.path(), 7), path(folder.path(), 8)).unwrap();
-        assert_eq!(read(folder.path(), 8, &mut |_| ()).unwrap(), None);
+        assert_eq!(read(folder.path(), 8, &mut |_| ()).unwrap(), End::Nowhere);
+    }
+
+    #[test]
+    fn a_log_in_the_room_of_an_older_one_has_nothing_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut older = Wal::create(folder.path(), 4, None).unwrap();
+        (1..=6).for_each(|n| older.append(&batch(n)).unwrap());
+        let length = std::fs::metadata(path(folder.path(), 4)).unwrap().len();
+        let mut wal = Wal::create(folder.path(), 7, Some(4)).unwrap();
+        assert_eq!(list(folder.path()).unwrap(), [7]);
+        assert_eq!(read_all(folder.path()), (vec![], End::At(SECTOR as u64)));
+        for n in 1..=3 {
+            wal.append(&batch(10 + n)).unwrap();
+            assert_eq!(read_all(folder.path()).0.len(), usize::from(n), "and not what is behind it");
+        }
+        assert_eq!(std::fs::metadata(path(folder.path(), 7)).unwrap().len(), length, "it has not grown");
+        let mut wal = Wal::reopen(folder.path(), 7, wal.len()).unwrap();
+        wal.append(&batch(14)).unwrap();
+        assert_eq!(read_all(folder.path()).0.last(), Some(&batch(14)));
+    }
+
+    #[test]
+    fn a_log_of_the_older_format_is_read_and_not_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let batches = [batch(1), batch(2), batch(200)];
+        std::fs::write(path(folder.path(), 7), closely(7, &batches)).unwrap();
+        assert_eq!(read_all(folder.path()), (batches.to_vec(), End::Next));
     }
 }
