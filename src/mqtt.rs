@@ -200,7 +200,7 @@ pub fn connect(
     let link = match settings.protocol {
         Protocol::V3 => {
             let (requests, connection) = v3::open(settings, will, terms.is_kept)?;
-            let link = Link::new(Rc::new(requests), events.downgrade(), clock);
+            let link = Link::new(requests, events.downgrade(), clock);
             tokio::task::spawn_local(
                 Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
             );

@@ -5,8 +5,8 @@
 use crate::engine::Step;
 use crate::history::{DeliveryFate, DeliveryReport, Entry};
 use crate::model::{AlarmFacts, AlarmId};
-use crate::store::Batch;
-use crate::store::history::{self, Names, Old};
+use crate::store::history::{self, Names, Old, Shelved};
+use crate::store::{Batch, Store};
 use crate::time::{Moment, Span, Stamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -62,13 +62,23 @@ pub(super) struct Chronicle {
     old: VecDeque<Old>,
     /// The numbers of the entries on disk.
     stored: Range<u64>,
+    /// Nothing of the entries before this number is on disk any more.
+    cleared: u64,
+    /// How those on disk are kept.
+    shelved: Shelved,
     look_at: Moment,
     pub(super) retention: Retention,
 }
 
 impl Chronicle {
     /// A history of which the entries `stored` are on disk.
-    pub(super) fn restore(names: Names, stored: Range<u64>, retention: Retention, now: Moment) -> Chronicle {
+    pub(super) fn restore(
+        names: Names,
+        stored: Range<u64>,
+        shelved: Shelved,
+        retention: Retention,
+        now: Moment,
+    ) -> Chronicle {
         let mut named: BTreeMap<AlarmId, Vec<u32>> = BTreeMap::new();
         for (number, facts) in &names {
             named.entry(facts.id.clone()).or_default().push(*number);
@@ -80,7 +90,9 @@ impl Chronicle {
             waiting: VecDeque::new(),
             next: stored.end,
             old: VecDeque::new(),
+            cleared: stored.start,
             stored,
+            shelved,
             look_at: now,
             retention,
         }
@@ -89,6 +101,11 @@ impl Chronicle {
     /// All names that there are, for a search.
     pub(super) fn names(&self) -> Arc<Names> {
         self.names.clone()
+    }
+
+    /// The numbers of the entries that are on disk.
+    pub(super) fn on_disk(&self) -> Range<u64> {
+        self.stored.clone()
     }
 
     /// The numbers of the entries that are on disk after the next write.
@@ -203,15 +220,51 @@ impl Chronicle {
         for Waiting { number, name, at, entry } in &self.waiting {
             history::put_entry(batch, *number, *name, *at, entry);
         }
-        self.old.iter().take(self.leaving(now)).for_each(|old| history::delete_entry(batch, old));
+        let leaving = self.leaving(now);
+        if leaving > 0 {
+            let gone = self.cleared..self.left_after(now);
+            history::delete(batch, gone, self.old.iter().take(leaving), self.shelved);
+        }
     }
 
-    /// That write is on disk. `now` is the same as it was for the write.
-    pub(super) fn stored(&mut self, now: Moment) {
-        self.stored.start = self.left_after(now);
+    /// What a write now should bind, of the entries that are on disk already.
+    pub(super) fn binding(&self, now: Moment) -> Binding {
+        Binding { shelved: self.shelved, kept: self.left_after(now)..self.stored.end }
+    }
+
+    /// That write is on disk. `now` is the same as it was for the write, `bound` what it said.
+    pub(super) fn stored(&mut self, now: Moment, bound: u64) {
+        let left_after = self.left_after(now);
+        if left_after > self.stored.start {
+            self.cleared = left_after;
+        }
+        self.stored.start = left_after;
+        self.shelved.bound = bound;
         self.old.retain(|old| old.number >= self.stored.start);
         self.stored.end = self.next;
         self.waiting.clear();
         self.new_names.clear();
     }
 }
+
+/// Entries that can be bound.
+#[derive(Debug)]
+pub(super) struct Binding {
+    shelved: Shelved,
+    kept: Range<u64>,
+}
+
+impl Binding {
+    /// Adds to a write what binds them; returns up to where entries are bound after it. If the store cannot be read they
+    /// are bound another time.
+    pub(super) fn add(self, store: &mut dyn Store, batch: &mut Batch) -> u64 {
+        let Shelved { bound, has_earlier_index } = self.shelved;
+        history::bind(store, batch, bound, &self.kept, has_earlier_index).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the history is bound another time");
+            bound
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,7 @@ impl Journal {
         let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
         let filters = record::texts(store.as_mut(), record::FILTERS)?;
         let names = history::names(store.as_mut(), &mut damaged)?;
+        let shelved = history::shelved(store.as_mut())?;
         if damaged > 0 {
             let lost = format!("{damaged} records were damaged: those alarms begin anew");
             trouble = Some(trouble.map_or(lost.clone(), |trouble| format!("{trouble}; {lost}")));
@@ -179,6 +180,7 @@ impl Journal {
             chronicle: Chronicle::restore(
                 names,
                 position.map_or(0..0, |position| position.history),
+                shelved,
                 Retention { span: config.gateway.history, max: config.gateway.history_max },
                 now.at,
             ),
@@ -326,15 +328,20 @@ impl Journal {
         deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
         self.chronicle.put(&mut batch, now);
         self.anomalies.put(&mut batch, is_checkpoint, clock.now().wall);
-        match self.keeper.commit(batch).await {
-            Ok(()) => {
+        let binding = self.chronicle.binding(now);
+        let written = self.keeper.ask(move |store| {
+            let bound = binding.add(store, &mut batch);
+            store.commit(&batch).map(|()| bound)
+        });
+        match written.await {
+            Ok(bound) => {
                 self.commits += 1;
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
                 self.repeats.stored();
                 self.prefixes.stored();
                 self.filters.stored();
-                self.chronicle.stored(now);
+                self.chronicle.stored(now, bound);
                 reacting.stored();
                 self.anomalies.stored();
                 self.gone.clear();
@@ -432,7 +439,7 @@ impl Journal {
     /// Searches the history beside the loop, a slice at a time.
     pub(super) fn search(&self, filter: Filter) -> impl Future<Output = Result<Search, StoreError>> + use<> {
         let keeper = self.keeper.clone();
-        let mut search = Search::new(filter, self.chronicle.names());
+        let mut search = Search::new(filter, self.chronicle.names(), self.chronicle.on_disk());
         async move {
             loop {
                 let advanced = keeper.ask(move |store| search.advance(store).map(|done| (done, search)));

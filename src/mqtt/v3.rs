@@ -3,16 +3,20 @@
 use super::library::{Broken, Connection, Filter, Happened, Limits, Requests};
 use super::{Inbound, LIBRARY_WINDOW, MAX_INBOUND_PACKET, MAX_OUTBOUND_PACKET, Outbound, REQUESTS, route};
 use crate::config::MqttSettings;
-use bytes::Bytes;
 use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, MqttState,
-    NetworkOptions, Outgoing, Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+    ConnectReturnCode, ConnectionError, Disconnect, Event, EventLoop, LastWill, MqttOptions, MqttState, NetworkOptions,
+    Outgoing, Packet, PubAck, Publish, QoS, Request, StateError, Subscribe, SubscribeFilter, SubscribeReasonCode,
+    Unsubscribe, valid_topic,
 };
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Both halves of a connection that is not made yet.
-pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Result<(AsyncClient, Session), String> {
+pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Result<(Rc<Queue>, Session), String> {
     let (address, transport) = route::to_broker(settings)?;
     let mut options = MqttOptions::new(&settings.client_id, address, settings.port);
     options
@@ -26,37 +30,68 @@ pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Re
     if let Some((username, password)) = route::credentials(settings)? {
         options.set_credentials(username, password);
     }
-    let (client, mut connection) = AsyncClient::new(options, REQUESTS);
+    // Of its queue only the other end is needed, so that the library waits for it and not in vain.
+    let mut connection = EventLoop::new(options, 1);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(settings.connect_timeout.to_std().as_secs());
     connection.set_network_options(network);
-    Ok((client, Session { connection, keep_alive: settings.keep_alive.to_std() }))
+    let requests = Rc::new(Queue::default());
+    let (keep_alive, patience) = (settings.keep_alive.to_std(), settings.connect_timeout.to_std());
+    Ok((requests.clone(), Session { connection, requests, keep_alive, patience }))
 }
 
-impl Requests for AsyncClient {
+/// What is to be sent. The library has a queue of its own, but writes to the socket after each message that it takes out;
+/// here all that a turn has to say is one write, and so is the broker's answer.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: RefCell<VecDeque<Request>>,
+    appeared: Notify,
+}
+
+impl Queue {
+    fn put(&self, request: Request) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        let has_room = waiting.len() < REQUESTS;
+        if has_room {
+            waiting.push_back(request);
+            self.appeared.notify_one();
+        }
+        has_room
+    }
+
+    fn next(&self) -> Option<Request> {
+        self.waiting.borrow_mut().pop_front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+}
+
+impl Requests for Queue {
     fn publish(&self, outbound: Outbound) -> bool {
         let Outbound { topic, payload, confirmed, retain, correlation: _, expires: _ } = outbound;
-        self.try_publish(topic, quality(u8::from(confirmed)), retain, payload).is_ok()
+        let mut publish = Publish::from_bytes(topic, quality(u8::from(confirmed)), payload);
+        publish.retain = retain;
+        valid_topic(&publish.topic) && self.put(Request::Publish(publish))
     }
 
     fn acknowledge(&self, packet_id: u16) -> bool {
-        let mut publish = Publish::new("", QoS::AtLeastOnce, Bytes::new());
-        publish.pkid = packet_id;
-        self.try_ack(&publish).is_ok()
+        self.put(Request::PubAck(PubAck::new(packet_id)))
     }
 
     fn subscribe(&self, filters: &[Filter]) -> bool {
         let filters = filters.iter().map(|(filter, qos)| SubscribeFilter::new(filter.clone(), quality(*qos)));
-        self.try_subscribe_many(filters).is_ok()
+        self.put(Request::Subscribe(Subscribe::new_many(filters)))
     }
 
     fn unsubscribe(&self, filter: &str) -> bool {
-        self.try_unsubscribe(filter).is_ok()
+        self.put(Request::Unsubscribe(Unsubscribe::new(filter)))
     }
 
     fn disconnect(&self) -> bool {
-        self.try_disconnect().is_ok()
+        self.put(Request::Disconnect(Disconnect))
     }
 }
 
@@ -67,12 +102,57 @@ fn quality(qos: u8) -> QoS {
 /// The half that has to be polled.
 pub(super) struct Session {
     connection: EventLoop,
+    requests: Rc<Queue>,
     keep_alive: Duration,
+    /// How long the broker may take nothing.
+    patience: Duration,
+}
+
+impl Session {
+    /// Writes what is waiting, as far as the library has room for it.
+    async fn write(&mut self) -> Result<(), ConnectionError> {
+        let EventLoop { network, state, .. } = &mut self.connection;
+        let Some(network) = network else { return Ok(()) };
+        let mut has_written = false;
+        while state.collision.is_none()
+            && state.inflight() < LIBRARY_WINDOW
+            && let Some(request) = self.requests.next()
+        {
+            if let Some(packet) = state.handle_outgoing_packet(request)? {
+                within(self.patience, network.write(packet)).await?;
+                has_written = true;
+            }
+        }
+        if has_written { within(self.patience, network.flush()).await } else { Ok(()) }
+    }
+
+    async fn next(&mut self) -> Result<Event, ConnectionError> {
+        loop {
+            if !self.requests.is_empty() {
+                self.write().await?;
+            }
+            // A connection that is being made must not be given up. One that is there can be polled again at any time.
+            let is_connected = self.connection.network.is_some();
+            tokio::select! {
+                biased;
+                event = self.connection.poll() => return event,
+                () = self.requests.appeared.notified(), if is_connected => {}
+            }
+        }
+    }
+}
+
+/// A step of writing, if the broker takes it in time.
+async fn within(patience: Duration, step: impl Future<Output = Result<(), StateError>>) -> Result<(), ConnectionError> {
+    match tokio::time::timeout(patience, step).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(ConnectionError::FlushTimeout),
+    }
 }
 
 impl Connection for Session {
     async fn poll(&mut self) -> Result<Happened, Broken> {
-        match self.connection.poll().await {
+        match self.next().await {
             Ok(Event::Incoming(packet)) => Ok(incoming(packet)),
             Ok(Event::Outgoing(outgoing)) => Ok(Happened::from(outgoing)),
             Err(error) => Err(explain(&error).into()),
@@ -83,6 +163,7 @@ impl Connection for Session {
         self.connection.clean();
         self.connection.pending.clear();
         self.connection.state = MqttState::new(LIBRARY_WINDOW, true);
+        self.requests.waiting.borrow_mut().clear();
     }
 
     fn keep_alive(&self) -> Duration {

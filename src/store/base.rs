@@ -66,13 +66,10 @@ impl Base {
     /// Looks at every pair that alarms depend on, so that damage shows now and not in the middle of one. The history is
     /// not among them: it may be large, and damage in it shows when it is asked.
     pub(super) fn verify(&self) -> Result<(), String> {
-        let [entries, index] = HISTORY;
-        let parts = [
-            (Bound::Unbounded, Bound::Excluded(vec![entries])),
-            (Bound::Included(vec![entries + 1]), Bound::Excluded(vec![index])),
-            (Bound::Included(vec![index + 1]), Bound::Unbounded),
-        ];
-        let mut pairs = parts.into_iter().flat_map(|part| self.db.range(part));
+        let before = HISTORY.iter().map(|letter| Bound::Excluded(vec![*letter]));
+        let behind = HISTORY.iter().map(|letter| Bound::Included(vec![*letter + 1]));
+        let parts = std::iter::once(Bound::Unbounded).chain(behind).zip(before.chain([Bound::Unbounded]));
+        let mut pairs = parts.flat_map(|part| self.db.range(part));
         pairs.try_for_each(|pair| pair.map(|_| ())).map_err(|error| error.to_string())
     }
 

@@ -24,6 +24,7 @@
 //! of them only for its room.
 
 use super::base::Base;
+use super::history::ENTRIES;
 use super::layers::{after, merged, newer_first};
 use super::record::LETTERS;
 use super::{Batch, Pair, Store, StoreError, wal};
@@ -80,10 +81,18 @@ pub struct DiskStore {
     reader: Option<Base>,
     /// The log may grow to here.
     rotate_at: u64,
-    /// The last letter that there was when the log began, and the last one that there is; none: nobody has looked.
-    letters: Option<(Vec<u8>, Vec<u8>)>,
+    /// What mostly comes and goes while one log lasts, by the first byte of its keys.
+    passing: [Passing; 2],
     /// A log that nobody needs any more: the next one is made of it.
     spare: Option<u64>,
+}
+
+/// Keys that only rise: one above the last that there was when the log began was never in a base.
+#[derive(Debug)]
+struct Passing {
+    letter: u8,
+    /// The last one when the log began, and the last one that there was since; none: nobody has looked.
+    last: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Which of the two bases.
@@ -234,7 +243,7 @@ impl DiskStore {
             behind: Arc::new(behind),
             is_copying: false,
             reader: None,
-            letters: None,
+            passing: [LETTERS, ENTRIES].map(|letter| Passing { letter, last: None }),
             spare: None,
         };
         // The other base can follow only if the logs that it lacks are there.
@@ -255,7 +264,7 @@ impl DiskStore {
         self.wal = wal::Wal::create(&self.folder, seal + 1, self.spare.take())?;
         self.rotate_at = LOG_BYTES;
         self.sealing = Arc::new(std::mem::take(&mut self.recent));
-        if let Some((first, last)) = &mut self.letters {
+        for (first, last) in self.passing.iter_mut().filter_map(|passing| passing.last.as_mut()) {
             first.clone_from(last);
         }
         self.work(seal)
@@ -343,11 +352,14 @@ impl Store for DiskStore {
         {
             tracing::warn!(%error, "the other database follows later");
         }
-        if self.letters.is_none()
-            && let Ok(mut last) = self.scan_back(&[LETTERS], &[LETTERS + 1], 1)
-        {
-            let last = last.pop().map_or(vec![LETTERS], |(key, _)| key);
-            self.letters = Some((last.clone(), last));
+        for place in 0..self.passing.len() {
+            let Passing { letter, ref last } = self.passing[place];
+            if last.is_none()
+                && let Ok(mut pairs) = self.scan_back(&[letter], &[letter + 1], 1)
+            {
+                let last = pairs.pop().map_or(vec![letter], |(key, _)| key);
+                self.passing[place].last = Some((last.clone(), last));
+            }
         }
         self.wal.append(batch)?;
         for (key, value) in &batch.entries {
@@ -385,19 +397,16 @@ impl Store for DiskStore {
 }
 
 impl DiskStore {
-    /// Notes a change that is in the log. A letter that came and went while the log lasts is never written to a base.
+    /// Notes a change that is in the log. What came and went while the log lasts is never written to a base.
     fn remember(&mut self, key: &[u8], value: Option<&Vec<u8>>) {
-        if key.first() == Some(&LETTERS) {
+        let passing = self.passing.iter_mut().find(|passing| key.first() == Some(&passing.letter));
+        if let Some(Passing { last: Some((first, last)), .. }) = passing {
             if value.is_some() {
-                if let Some((_, last)) = &mut self.letters
-                    && key > last.as_slice()
-                {
+                if key > last.as_slice() {
                     last.clear();
                     last.extend_from_slice(key);
                 }
-            } else if self.letters.as_ref().is_some_and(|(first, _)| key > first.as_slice())
-                && self.recent.remove(key).is_some()
-            {
+            } else if key > first.as_slice() && self.recent.remove(key).is_some() {
                 return;
             }
         }

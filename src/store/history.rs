@@ -1,29 +1,31 @@
-//! The history on disk: how entries look as bytes, how they are searched, and how the oldest go.
+//! The history on disk: how entries look as bytes, and how the oldest go.
 //!
 //! | key | value |
 //! |---|---|
 //! | `f` number | what an alarm was called, and how bad it was |
 //! | `h` number | an entry, with the number of its alarm's name |
-//! | `x` name number | nothing: the entries of one alarm |
+//! | `v` number | entries that were bound together, from this number on: see [`volumes`] |
+//! | `c` number | which names are in which of the volumes from this number on |
+//! | `x` name number | nothing: the entries of one alarm, from a store of an earlier release |
 //!
-//! Names change rarely and are said once, so an entry has some fifty bytes. A search goes back through the entries of the
-//! alarms that it is about, or through all entries where it is about many; it does so a slice at a time, so that writes
-//! come in between.
+//! Names change rarely and are said once, so an entry has some fifty bytes. How they are searched is in [`search`].
+
+pub(super) mod search;
+pub(super) mod volumes;
+
+pub use search::Search;
+pub use volumes::bind;
 
 use super::record::{self, ValueRecord};
 use super::{Batch, Store, StoreError};
 use crate::engine::{Cause, Event, ShelvingChange, State};
-use crate::history::{DeliveryFate, DeliveryReport, Entry, Filter};
+use crate::history::{DeliveryFate, DeliveryReport, Entry};
 use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use crate::time::{Moment, Stamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
-
-/// Entries that one slice of a search looks at: a few milliseconds.
-const SLICE: usize = 512;
-/// With more alarms than this it is cheaper to look at all entries than to join theirs.
-const JOINED: usize = 64;
 
 #[derive(Serialize, Deserialize)]
 struct NameRecord {
@@ -84,15 +86,22 @@ pub struct Old {
     pub at: Moment,
 }
 
-/// The first bytes of the keys of entries and of their index: most of what is in a store.
-pub(super) const KEYS: [u8; 2] = *b"hx";
+/// The first byte of the keys of entries that are not bound. Their numbers only rise: a key above all that there were was
+/// never there before.
+pub(super) const ENTRIES: u8 = b'h';
+const VOLUMES: u8 = b'v';
+const CONTENTS: u8 = b'c';
+const EARLIER_INDEX: u8 = b'x';
+/// The first bytes of the keys of the history, in order: most of what is in a store.
+pub(super) const KEYS: [u8; 4] = [CONTENTS, ENTRIES, VOLUMES, EARLIER_INDEX];
 
 fn entry_key(number: u64) -> Vec<u8> {
-    record::numbered_key(KEYS[0], number)
+    record::numbered_key(ENTRIES, number)
 }
 
+/// The key of an entry in the index that earlier releases kept.
 fn index_key(name: u32, number: u64) -> Vec<u8> {
-    let mut key = record::key(KEYS[1], name);
+    let mut key = record::key(EARLIER_INDEX, name);
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
@@ -194,7 +203,6 @@ pub fn put_entry(batch: &mut Batch, number: u64, name: u32, moment: Moment, entr
         },
     };
     batch.put(entry_key(number), record::frame(&record));
-    batch.put(index_key(name, number), Vec::new());
 }
 
 impl EntryRecord {
@@ -244,10 +252,34 @@ impl EntryRecord {
     }
 }
 
-/// Removes an entry.
-pub fn delete_entry(batch: &mut Batch, old: &Old) {
-    batch.delete(entry_key(old.number));
-    batch.delete(index_key(old.name, old.number));
+/// How the entries in a store are kept.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn shelved(store: &mut dyn Store) -> Result<Shelved, StoreError> {
+    let has_earlier_index = !store.scan(&[EARLIER_INDEX], &[EARLIER_INDEX], 1)?.is_empty();
+    Ok(Shelved { bound: volumes::bound_until(store)?, has_earlier_index })
+}
+
+/// Removes these entries, the oldest that there are. What is bound leaves with the last of its volume. `shelved` is what
+/// the caller knows of how they are kept.
+pub fn delete<'a>(batch: &mut Batch, gone: Range<u64>, entries: impl Iterator<Item = &'a Old>, shelved: Shelved) {
+    for old in entries.filter(|old| old.number >= shelved.bound) {
+        batch.delete(entry_key(old.number));
+        if shelved.has_earlier_index {
+            batch.delete(index_key(old.name, old.number));
+        }
+    }
+    volumes::delete(batch, gone, shelved.bound);
+}
+
+/// How the entries are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shelved {
+    /// Those before this number are bound.
+    pub bound: u64,
+    /// Whether those that are not bound are in the index that earlier releases kept.
+    pub has_earlier_index: bool,
 }
 
 /// The oldest entries from this number on.
@@ -255,92 +287,16 @@ pub fn delete_entry(batch: &mut Batch, old: &Old) {
 /// # Errors
 /// Why the store cannot be read.
 pub fn oldest(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<Old>, StoreError> {
-    let pairs = store.scan(b"h", &entry_key(from), limit)?;
-    let read = pairs.iter().filter_map(|(key, value)| {
-        let number = number_of(key)?;
+    let mut entries = volumes::entries_from(store, from, limit)?;
+    let rest = limit.saturating_sub(entries.len());
+    let single = store.scan(&[ENTRIES], &entry_key(from), rest)?;
+    entries.extend(single.into_iter().filter_map(|(key, value)| Some((number_of(&key)?, value))));
+    let read = entries.into_iter().take(limit).map(|(number, value)| {
         // A damaged entry is as old as can be, and leaves.
-        let old = record::unframe::<EntryRecord>(value).map_or(
+        record::unframe::<EntryRecord>(&value).map_or(
             Old { number, name: u32::MAX, at: Moment::from_micros(i64::MIN) },
             |record| Old { number, name: record.name, at: Moment::from_micros(record.moment) },
-        );
-        Some(old)
+        )
     });
     Ok(read.collect())
-}
-
-/// A search that is going on.
-#[derive(Debug)]
-pub struct Search {
-    filter: Filter,
-    names: Arc<Names>,
-    /// The names of the alarms that it is about; none: of all.
-    about: Option<BTreeSet<u32>>,
-    /// Only entries before this one are left to be looked at.
-    before: u64,
-    /// What was found, newest first.
-    pub found: Vec<Entry>,
-    /// Where to go on for more; none: there is no more.
-    pub next: Option<u64>,
-}
-
-impl Search {
-    /// A search among alarms with these names.
-    pub fn new(filter: Filter, names: Arc<Names>) -> Search {
-        let about = filter
-            .names_alarms()
-            .then(|| names.iter().filter(|(_, facts)| filter.is_about(facts)).map(|(number, _)| *number).collect());
-        Search { before: filter.before(), filter, names, about, found: Vec::new(), next: None }
-    }
-
-    /// Looks at the next slice. True: the search is over.
-    ///
-    /// # Errors
-    /// Why the store cannot be read.
-    pub fn advance(&mut self, store: &mut dyn Store) -> Result<bool, StoreError> {
-        let slice = match &self.about {
-            Some(names) if names.len() <= JOINED => joined(store, names, self.before)?,
-            Some(_) | None => store
-                .scan_back(b"h", &entry_key(self.before), SLICE)?
-                .into_iter()
-                .filter_map(|(key, value)| number_of(&key).map(|number| (number, Some(value))))
-                .collect(),
-        };
-        let is_last = slice.len() < SLICE;
-        for (number, value) in slice {
-            self.before = number;
-            let value = match value {
-                Some(value) => value,
-                None => match store.scan(&entry_key(number), &entry_key(number), 1)?.pop() {
-                    Some((_, value)) => value,
-                    None => continue,
-                },
-            };
-            let Ok(record) = record::unframe::<EntryRecord>(&value) else { continue };
-            if self.about.as_ref().is_some_and(|names| !names.contains(&record.name)) {
-                continue;
-            }
-            let Some(entry) = record.into_entry(&self.names).filter(|entry| self.filter.takes(entry)) else { continue };
-            if self.found.len() == self.filter.limit() {
-                self.next = Some(number + 1);
-                return Ok(true);
-            }
-            self.found.push(entry);
-        }
-        Ok(is_last)
-    }
-}
-
-/// The number of an entry, and the entry itself if it has been read.
-type Candidate = (u64, Option<Vec<u8>>);
-
-/// The newest entries of some alarms, by number; their values have to be read one by one.
-fn joined(store: &mut dyn Store, names: &BTreeSet<u32>, before: u64) -> Result<Vec<Candidate>, StoreError> {
-    let mut numbers = Vec::new();
-    for name in names {
-        let pairs = store.scan_back(&record::key(KEYS[1], *name), &index_key(*name, before), SLICE)?;
-        numbers.extend(pairs.iter().filter_map(|(key, _)| number_of(key)));
-    }
-    numbers.sort_unstable_by(|a, b| b.cmp(a));
-    numbers.truncate(SLICE);
-    Ok(numbers.into_iter().map(|number| (number, None)).collect())
 }

@@ -1,6 +1,6 @@
 //! A thread for the store: a card that takes a second to sync must not keep the daemon from listening.
 
-use super::{Batch, Store, StoreError};
+use super::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Jobs that may wait: a write, a page of letters, one slice of each search that is going on, and one of each look at
@@ -35,14 +35,6 @@ impl Keeper {
     pub(crate) fn without_thread() -> (Keeper, mpsc::Receiver<Job>) {
         let (jobs, queue) = mpsc::channel(QUEUE);
         (Keeper { jobs }, queue)
-    }
-
-    /// Writes a batch; when it returns, the batch survives a power cut.
-    ///
-    /// # Errors
-    /// Why it may not be on disk.
-    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        self.ask(move |store| store.commit(&batch)).await
     }
 
     /// Has something done on the store's thread. Writes wait for it, so it has to be short.

@@ -7,7 +7,7 @@
 //! | `s` handle | the part that changes with values |
 //! | `w` handle block | samples of its window |
 //! | `o` number | a message for the broker |
-//! | `f`, `h`, `x` | the history: see [`super::history`] |
+//! | `f`, `h`, `v`, `c`, `x` | the history: see [`super::history`] |
 //! | `b` | the subscriptions that the broker's session may have |
 //! | `g` | the prefixes under which alarms may have been announced to Home Assistant |
 //! | `i` block | messages that were evaluated and that the broker may send again |
@@ -122,7 +122,7 @@ pub(super) enum Unreadable {
     Newer(u8),
 }
 
-pub(super) fn unframe<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
+pub(super) fn unframe<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> Result<T, Unreadable> {
     let (header, body) = frame.split_at_checked(HEADER).ok_or(Unreadable::Damaged)?;
     let (version, checksum) = header.split_first().ok_or(Unreadable::Damaged)?;
     if crc32fast::hash(body).to_le_bytes() != checksum {

@@ -59,7 +59,7 @@ fn event(seq: u64, alarm: Arc<AlarmFacts>) -> Entry {
 }
 
 fn search(store: &mut DiskStore, names: &Arc<Names>, query: HistoryQuery) -> (usize, Duration, Duration) {
-    let mut search = Search::new(Filter::new(query), names.clone());
+    let mut search = Search::new(Filter::new(query), names.clone(), 0..u64::MAX);
     let (begin, mut longest) = (Instant::now(), Duration::ZERO);
     loop {
         let slice = Instant::now();
@@ -79,7 +79,7 @@ fn main() {
     let mut batch = Batch::default();
     names.iter().for_each(|(number, facts)| history::put_name(&mut batch, *number, facts));
     store.commit(&batch).unwrap();
-    let (begin, mut slowest) = (Instant::now(), Duration::ZERO);
+    let (begin, mut slowest, mut bound) = (Instant::now(), Duration::ZERO, 0);
     for turn in 0..events / TURN {
         let mut batch = Batch::default();
         for seq in turn * TURN..(turn + 1) * TURN {
@@ -87,6 +87,7 @@ fn main() {
             history::put_entry(&mut batch, seq, name, Moment::from_micros(0), &event(seq, names[&name].clone()));
         }
         let write = Instant::now();
+        bound = history::bind(&mut store, &mut batch, bound, &(0..turn * TURN), false).unwrap();
         store.commit(&batch).unwrap();
         slowest = slowest.max(write.elapsed());
     }
