@@ -19,6 +19,7 @@ mod filters;
 mod hearing;
 mod housekeeping;
 mod journal;
+mod pace;
 mod pulse;
 mod reacting;
 mod reload;
@@ -54,6 +55,7 @@ use ear::Ear;
 use faults::FaultLog;
 use figures::Counts;
 use journal::{Journal, Occasion, Reactors};
+use pace::Pace;
 use pulse::{Pulse, SHORTEST_STOP};
 use reacting::Reacting;
 use reload::Reload;
@@ -112,6 +114,7 @@ struct Daemon {
     answers: Receiver<Answer>,
     ear: Ear,
     pulse: Rc<Pulse>,
+    pace: Pace,
     faults: FaultLog,
     step: Step,
     status: Status,
@@ -229,6 +232,7 @@ impl Daemon {
             answers,
             ear: Ear::new(now.at),
             pulse,
+            pace: Pace::new(now.at),
             faults: FaultLog::default(),
             step,
             published_status: None,
@@ -293,6 +297,7 @@ impl Daemon {
                 return Ok(End::Yielded);
             }
             let mut next = first;
+            let earlier = self.metrics.messages;
             for _ in 0..TURN {
                 let heard = match next.take() {
                     Some(heard) => heard,
@@ -318,10 +323,20 @@ impl Daemon {
             // 4. Fire what is due, as far as it is proven that nothing else has come.
             self.advance();
             // 5. Write, then speak.
+            let wants_answers = !self.receipts.is_empty();
             self.finish_turn().await;
             if self.has_lost_its_place {
                 self.yield_to_others().await;
                 return Ok(End::Yielded);
+            }
+            // 6. Where messages come in quick succession, let some of them come.
+            let taken = self.metrics.messages - earlier;
+            if let Some(breath) = self.pace.turned(taken, self.clock.at())
+                && !wants_answers
+            {
+                // First leaves what there is to say. Then the thread rests, not the task: packets must not wake it.
+                tokio::task::yield_now().await;
+                std::thread::sleep(breath);
             }
         }
         self.stop().await;

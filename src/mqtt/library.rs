@@ -27,6 +27,9 @@ pub(super) trait Requests: fmt::Debug {
 
 /// The half that has to be polled.
 pub(super) trait Connection {
+    /// What has happened already: the library reads several packets at once. To ask is next to nothing, while a poll
+    /// sets up all that it takes to wait and to connect.
+    fn ready(&mut self) -> Option<Result<Happened, Broken>>;
     /// The next thing that happens. Connects if there is no connection.
     async fn poll(&mut self) -> Result<Happened, Broken>;
     /// Forgets everything of a connection that is to be no more, so that nothing of it surfaces in the next one.

@@ -5,6 +5,7 @@ use super::link::{Flight, Link, Shared};
 use super::{Heard, INBOUND_BYTES, INBOUND_MESSAGES, Inbound, LinkEvent, Receipt};
 use crate::time::Moment;
 use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -76,7 +77,6 @@ impl<C: Connection> Poller<C> {
     }
 
     pub(super) async fn run(mut self) {
-        let link = self.link.clone();
         let mut was_waiting = false;
         loop {
             let is_waiting = self.shared(|shared| shared.subscriptions.is_waiting());
@@ -84,29 +84,45 @@ impl<C: Connection> Poller<C> {
                 self.answer_by = Instant::now() + ANSWER_LIMIT;
             }
             was_waiting = is_waiting;
-            // At least a PINGREQ happens in time. If it does not, the library is stuck in a write that nobody reads.
-            let stuck_at = Instant::now() + self.connection.keep_alive() + self.longest_connect + MARGIN;
-            // A poll that is given up half-way is one of a connection that is given up too.
-            let polled = tokio::select! {
-                biased;
-                () = link.restart.notified() => {
-                    Err(self.shared(|shared| shared.restart.take()).unwrap_or_default().into())
-                }
-                polled = self.connection.poll() => polled,
-                () = tokio::time::sleep_until(self.answer_by), if is_waiting => {
-                    Err("the broker did not answer the subscription".into())
-                }
-                () = tokio::time::sleep_until(stuck_at) => Err("the broker takes nothing any more".into()),
+            let happened = match self.connection.ready() {
+                Some(happened) => happened,
+                None => self.next(is_waiting).await,
             };
-            let outcome = match polled {
-                Ok(happened) => self.handle(happened).await,
-                Err(broken) => Err(broken),
-            };
-            let Err(broken) = outcome else { continue };
-            if self.shared(|shared| shared.closing) || !self.broken(broken).await {
+            if !self.go_on(happened).await {
                 return;
             }
         }
+    }
+
+    /// Waits for what happens next.
+    async fn next(&mut self, is_waiting: bool) -> Result<Happened, Broken> {
+        let Poller { connection, link, longest_connect, answer_by, .. } = self;
+        // At least a PINGREQ happens in time. If it does not, the library is stuck in a write that nobody reads.
+        let stuck_at = Instant::now() + connection.keep_alive() + *longest_connect + MARGIN;
+        // A poll that is given up half-way is one of a connection that is given up too. It is kilobytes, for all that it
+        // takes to connect: they stay where they are.
+        let mut polled = pin!(connection.poll());
+        tokio::select! {
+            biased;
+            () = link.restart.notified() => {
+                Err(link.shared.borrow_mut().restart.take().unwrap_or_default().into())
+            }
+            polled = &mut polled => polled,
+            () = tokio::time::sleep_until(*answer_by), if is_waiting => {
+                Err("the broker did not answer the subscription".into())
+            }
+            () = tokio::time::sleep_until(stuck_at) => Err("the broker takes nothing any more".into()),
+        }
+    }
+
+    /// Does what has to be done about something that has happened. False: nobody listens any more.
+    async fn go_on(&mut self, happened: Result<Happened, Broken>) -> bool {
+        let outcome = match happened {
+            Ok(happened) => self.handle(happened).await,
+            Err(broken) => Err(broken),
+        };
+        let Err(broken) = outcome else { return true };
+        !self.shared(|shared| shared.closing) && self.broken(broken).await
     }
 
     fn shared<T>(&self, look: impl FnOnce(&mut Shared) -> T) -> T {

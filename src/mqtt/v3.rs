@@ -11,6 +11,7 @@ use rumqttc::{
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -133,9 +134,11 @@ impl Session {
             }
             // A connection that is being made must not be given up. One that is there can be polled again at any time.
             let is_connected = self.connection.network.is_some();
+            // It is kilobytes, for all that it takes to connect: they stay where they are.
+            let mut event = pin!(self.connection.poll());
             tokio::select! {
                 biased;
-                event = self.connection.poll() => return event,
+                event = &mut event => return event,
                 () = self.requests.appeared.notified(), if is_connected => {}
             }
         }
@@ -151,12 +154,12 @@ async fn within(patience: Duration, step: impl Future<Output = Result<(), StateE
 }
 
 impl Connection for Session {
+    fn ready(&mut self) -> Option<Result<Happened, Broken>> {
+        self.connection.state.events.pop_front().map(|event| Ok(translate(event)))
+    }
+
     async fn poll(&mut self) -> Result<Happened, Broken> {
-        match self.next().await {
-            Ok(Event::Incoming(packet)) => Ok(incoming(packet)),
-            Ok(Event::Outgoing(outgoing)) => Ok(Happened::from(outgoing)),
-            Err(error) => Err(explain(&error).into()),
-        }
+        self.next().await.map(translate).map_err(|error| explain(&error).into())
     }
 
     fn reset(&mut self) {
@@ -168,6 +171,13 @@ impl Connection for Session {
 
     fn keep_alive(&self) -> Duration {
         self.keep_alive
+    }
+}
+
+fn translate(event: Event) -> Happened {
+    match event {
+        Event::Incoming(packet) => incoming(packet),
+        Event::Outgoing(outgoing) => Happened::from(outgoing),
     }
 }
 

@@ -95,6 +95,11 @@ pub(super) struct Session {
 }
 
 impl Connection for Session {
+    fn ready(&mut self) -> Option<Result<Happened, Broken>> {
+        let event = self.connection.state.events.pop_front()?;
+        Some(self.translate(event))
+    }
+
     async fn poll(&mut self) -> Result<Happened, Broken> {
         if self.failure.is_none() {
             match self.connection.poll().await {
@@ -102,13 +107,10 @@ impl Connection for Session {
                 Err(error) => self.failure = Some(self.explain(&error)),
             }
         }
-        // The library reads several packets at once. A confirmation that came before the failure is one.
-        match (self.connection.state.events.pop_front(), self.failure.take()) {
-            (Some(event), failure) => {
-                self.failure = failure;
-                self.translate(event)
-            }
-            (None, failure) => Err(failure.unwrap_or_else(|| "it is not known why".into())),
+        // A confirmation that came before the failure has not been told yet.
+        match self.ready() {
+            Some(ready) => ready,
+            None => Err(self.failure.take().unwrap_or_else(|| "it is not known why".into())),
         }
     }
 

@@ -42,8 +42,9 @@ const MOVED_ASIDE: &str = "store.damaged-";
 /// The file whose lock keeps other processes out.
 const LOCK: &str = "lock";
 /// A log that is longer than this is worked into a base. Long enough that most of what comes and goes (an event until the
-/// broker has taken it) never reaches a base; short enough to be read in no time at the start.
-const LOG_BYTES: u64 = 2 << 20;
+/// broker has taken it) never reaches a base, and that what changes often reaches it once; short enough to be read in a
+/// tenth of a second at the start.
+const LOG_BYTES: u64 = 8 << 20;
 /// With more pairs than this in one log the other base follows at once: until it does, they are held in memory. Only a
 /// turn that writes very many alarms at a time makes such a log.
 const FOLLOWED_AT_ONCE: usize = 16_384;
@@ -79,6 +80,8 @@ pub struct DiskStore {
     is_copying: bool,
     /// The newest base, since it was last read.
     reader: Option<Base>,
+    /// A log that is longer than this is worked into a base.
+    log_bytes: u64,
     /// The log may grow to here.
     rotate_at: u64,
     /// What mostly comes and goes while one log lasts, by the first byte of its keys.
@@ -198,6 +201,14 @@ impl DiskStore {
         Ok(Opened { store, trouble: Some(trouble) })
     }
 
+    /// The same store with logs of another length: short ones show quickly what becomes of them.
+    #[must_use]
+    pub fn with_logs_of(mut self, bytes: u64) -> DiskStore {
+        self.log_bytes = bytes;
+        self.rotate_at = self.wal.len().max(bytes);
+        self
+    }
+
     /// Moves a store away of which nobody knows what is in it, if there is one.
     pub(super) fn move_aside(state_dir: &Path) -> Result<(), StoreError> {
         let folder = state_dir.join(FOLDER);
@@ -232,6 +243,7 @@ impl DiskStore {
         let mut store = DiskStore {
             folder,
             _lock: lock,
+            log_bytes: LOG_BYTES,
             rotate_at: wal.len().max(LOG_BYTES),
             wal,
             recent,
@@ -262,7 +274,7 @@ impl DiskStore {
     fn rotate(&mut self) -> Result<(), StoreError> {
         let seal = self.wal.number();
         self.wal = wal::Wal::create(&self.folder, seal + 1, self.spare.take())?;
-        self.rotate_at = LOG_BYTES;
+        self.rotate_at = self.log_bytes;
         self.sealing = Arc::new(std::mem::take(&mut self.recent));
         for (first, last) in self.passing.iter_mut().filter_map(|passing| passing.last.as_mut()) {
             first.clone_from(last);
@@ -321,7 +333,7 @@ impl DiskStore {
                 self.recent = changes;
                 self.other = None;
                 self.behind = Arc::default();
-                self.rotate_at = self.wal.len() + LOG_BYTES;
+                self.rotate_at = self.wal.len() + self.log_bytes;
             }
         }
     }
@@ -331,8 +343,9 @@ impl DiskStore {
         let Some(other) = self.other else { return };
         let mut old = wal::list(&self.folder).unwrap_or_default();
         old.retain(|number| *number <= other);
-        let is_usual =
-            |number: &u64| wal::path(&self.folder, *number).metadata().is_ok_and(|about| about.len() < 2 * LOG_BYTES);
+        let is_usual = |number: &u64| {
+            wal::path(&self.folder, *number).metadata().is_ok_and(|about| about.len() < 2 * self.log_bytes)
+        };
         self.spare = old.iter().copied().rfind(is_usual);
         for number in old.into_iter().filter(|number| Some(*number) != self.spare) {
             if let Err(error) = std::fs::remove_file(wal::path(&self.folder, number)) {
@@ -369,7 +382,7 @@ impl Store for DiskStore {
             // The batch is safe, whatever comes of this.
             if let Err(error) = self.rotate() {
                 tracing::error!(%error, "the log cannot be rotated; it goes on growing, and it is tried again");
-                self.rotate_at = self.wal.len() + LOG_BYTES;
+                self.rotate_at = self.wal.len() + self.log_bytes;
             }
         }
         Ok(())

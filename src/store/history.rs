@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `f` number | what an alarm was called, and how bad it was |
 //! | `h` number | an entry, with the number of its alarm's name |
-//! | `v` number | entries that were bound together, from this number on: see [`volumes`] |
+//! | `v` number | entries that were bound together, from this number on: see `volumes` |
 //! | `c` number | which names are in which of the volumes from this number on |
 //! | `x` name number | nothing: the entries of one alarm, from a store of an earlier release |
 //!
-//! Names change rarely and are said once, so an entry has some fifty bytes. How they are searched is in [`search`].
+//! Names change rarely and are said once, so an entry has some fifty bytes. How they are searched is in `search`.
 
 pub(super) mod search;
 pub(super) mod volumes;

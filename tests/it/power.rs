@@ -20,6 +20,8 @@ use std::sync::Mutex;
 const LIVES: u64 = 4;
 /// Commits in each: several logs are filled, and worked into both databases.
 const COMMITS: u64 = 260;
+/// Bytes of a log: with some thirty thousand a commit, a recording has several.
+const LOG: u64 = 2 << 20;
 /// Cuts of each recording in the ordinary suite; `ANNUNCIATOR_CUTS` asks for more.
 const CUTS: usize = 100;
 /// Where the writer notes which commit has returned. It is not part of what is cut.
@@ -71,7 +73,7 @@ fn last_commit(map: &Map) -> u64 {
 fn the_writer_that_is_recorded() {
     let Some(folder) = std::env::var_os("ANNUNCIATOR_WRITER") else { return };
     let folder = Path::new(&folder);
-    let mut store = DiskStore::open(folder).unwrap().store;
+    let mut store = DiskStore::open(folder).unwrap().store.with_logs_of(LOG);
     let last = last_commit(&content(&mut store));
     let mut marks = std::fs::File::create(folder.join(MARKS)).unwrap();
     for number in last + 1..=last + COMMITS {
