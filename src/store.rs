@@ -5,6 +5,7 @@
 //! that a slow disk never stops the daemon from listening.
 
 pub mod anomalies;
+mod backwards;
 mod base;
 pub mod disk;
 pub mod history;

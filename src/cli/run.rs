@@ -4,7 +4,7 @@ use super::journal::Journal;
 use super::{ConfigArg, Failure, load, say};
 use crate::daemon::{self, End, Stop, Unusable};
 use std::os::unix::process::CommandExt as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -46,15 +46,42 @@ fn start_anew() -> Failure {
 
 /// Logs what `ANNUNCIATOR_LOG` says or else `usual`: to the journal if standard error leads there, else to standard error.
 pub(super) fn start_logging(usual: &str) {
-    let filter = EnvFilter::try_from_env("ANNUNCIATOR_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let registry = tracing_subscriber::registry().with(filter(std::env::var("ANNUNCIATOR_LOG").ok(), usual));
     let started = match Journal::behind_standard_error() {
-        Some(journal) => tracing_subscriber::registry().with(filter).with(journal).try_init().is_ok(),
+        Some(journal) => registry.with(journal).try_init().is_ok(),
         None => {
-            let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-            builder.with_target(false).with_ansi(super::people_watch()).try_init().is_ok()
+            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            registry.with(lines.with_target(false).with_ansi(super::people_watch())).try_init().is_ok()
         }
     };
     if !started {
         tracing::debug!("logging was started before");
+    }
+}
+
+/// Levels, for all or by module (`info,rumqttc=debug`). What cannot be read or says nothing is as good as nothing.
+fn filter(wanted: Option<String>, usual: &str) -> Targets {
+    let wanted = wanted.filter(|wanted| !wanted.is_empty()).and_then(|wanted| wanted.parse().ok());
+    wanted.or_else(|| usual.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn somebody_says_what_is_logged_or_it_is_as_usual() {
+        let logs = |wanted: Option<&str>, target: &str, level: Level| {
+            filter(wanted.map(str::to_owned), "info,rumqttc=warn").would_enable(target, &level)
+        };
+        for usual in [None, Some(""), Some("info=much"), Some("a=b=c")] {
+            assert!(logs(usual, "annunciator::daemon", Level::INFO) && !logs(usual, "rumqttc::state", Level::INFO));
+        }
+        assert!(logs(Some("debug"), "rumqttc::state", Level::DEBUG) && !logs(Some("debug"), "sled", Level::TRACE));
+        let by_module = Some("warn,annunciator::mqtt=trace");
+        assert!(logs(by_module, "annunciator::mqtt::poll", Level::TRACE));
+        assert!(!logs(by_module, "annunciator::daemon", Level::INFO));
+        assert!(!logs(Some("off"), "annunciator", Level::ERROR));
     }
 }

@@ -9,6 +9,7 @@
 //! - A snapshot that was being written when the power went keeps it from opening: such leftovers are removed before.
 //! - A damaged database may keep it busy for ever: opening has a time limit.
 
+use super::backwards::backwards;
 use super::history::KEYS as HISTORY;
 use super::{Pair, StoreError};
 use std::fs::File;
@@ -104,11 +105,11 @@ impl Base {
             .map_err(|error| error.to_string())
     }
 
-    /// Pairs with keys in `range`, from either end.
+    /// Pairs with keys in `range`.
     pub(super) fn range(
         &self,
         range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
-    ) -> impl DoubleEndedIterator<Item = Result<Pair, StoreError>> + use<> {
+    ) -> impl Iterator<Item = Result<Pair, StoreError>> + use<> {
         self.db
             .range(range)
             .map(|pair| {
@@ -116,6 +117,16 @@ impl Base {
                     .map_err(|error| StoreError::new("cannot read the store", error))
             })
             .filter(|pair| !pair.as_ref().is_ok_and(|(key, _)| key == SEAL))
+    }
+
+    /// Pairs with keys from `prefix` on, before `before`, the last one first; mostly so many as `wanted`.
+    pub(super) fn range_back(
+        &self,
+        prefix: &[u8],
+        before: &[u8],
+        wanted: usize,
+    ) -> impl Iterator<Item = Result<Pair, StoreError>> + use<'_> {
+        backwards(prefix.to_vec(), before.to_vec(), wanted, |range, most| self.range(range).take(most).collect())
     }
 }
 

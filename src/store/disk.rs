@@ -403,7 +403,7 @@ impl Store for DiskStore {
         }
         self.open_reader()?;
         let backwards = |a: &Vec<u8>, b: &Vec<u8>| b.cmp(a);
-        let stored = self.reader.as_ref().map(|base| base.range(range.clone()).rev()).into_iter().flatten();
+        let stored = self.reader.as_ref().map(|base| base.range_back(prefix, before, limit)).into_iter().flatten();
         let sealing = self.sealing.range(range.clone()).rev();
         merged(stored, newer_first(self.recent.range(range).rev(), sealing, backwards), backwards).take(limit).collect()
     }
