@@ -469,7 +469,7 @@ impl Daemon {
                         self.journal.outbox.taken(Token::State(alarm));
                         continue;
                     }
-                    let topic = self.config.gateway.topics.alarm(&view.facts().id);
+                    let topic = self.config.gateway.topics.alarm(view.id());
                     let payload = state::render(view, &self.config.gateway.id).into();
                     let state = Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() };
                     (state, Token::State(alarm))

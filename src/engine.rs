@@ -32,7 +32,8 @@ pub use shelving::{Shelving, ShelvingChange};
 pub use timers::Timer;
 pub use window::WindowSample;
 
-use crate::model::{AlarmDefinition, AlarmId, AlarmType, Model, ThingPattern, Trigger};
+use crate::compact;
+use crate::model::{AlarmDefinition, AlarmFacts, AlarmId, AlarmType, Model, ThingPattern, Trigger};
 use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use roster::Roster;
@@ -234,6 +235,7 @@ impl Engine {
             alarm: found,
             timer: self.timers.get(alarm),
             definition: &self.model.definitions[found.definition.0 as usize],
+            thing: self.roster.thing_id(self.roster.get(found.property).thing),
         }
     }
 
@@ -298,24 +300,22 @@ impl Engine {
         let alarm = AlarmIx::new(self.alarms.len());
         let entry = &self.model.definitions[definition.0 as usize];
         let property = self.roster.add_property(thing, &entry.property);
-        let facts = Arc::new(entry.facts(self.roster.thing_id(thing)));
-        let is_latent = facts.alarm_type == AlarmType::Anomaly;
-        self.ids.insert(facts.id.clone(), alarm);
-        self.alarms.push(Alarm {
-            facts,
+        let id = AlarmId::new(self.roster.thing_id(thing), &entry.property, &entry.level);
+        let is_latent = entry.trigger.alarm_type() == AlarmType::Anomaly;
+        self.ids.insert(id.clone(), alarm);
+        let new = Alarm {
+            id,
             definition,
             property,
             state: if entry.enabled { State::Enabled } else { State::Off },
-            occurrence: 0,
-            activated_since: None,
-            acknowledged: None,
+            severity: entry.severity,
+            past: None,
             since: Moment::default(),
             value: None,
             value_at: None,
             lives_until_told: false,
             heard: 0,
             window: None,
-            last: None,
             shelved: None,
             anomaly: None,
             is_latent,
@@ -324,7 +324,8 @@ impl Engine {
             timer_is_stored: false,
             is_listed: false,
             unsaved: Unsaved::Nothing,
-        });
+        };
+        compact::push(&mut self.alarms, new);
         self.timers.add_alarm();
         let alarms = &self.alarms;
         let on_property = &mut self.roster.get_mut(property).alarms;
@@ -417,6 +418,10 @@ impl Engine {
                 true
             }
         }
+    }
+
+    fn facts(&self, ix: AlarmIx) -> Arc<AlarmFacts> {
+        Arc::new(self.view(ix).facts())
     }
 
     fn trigger(&self, ix: AlarmIx) -> &Trigger {

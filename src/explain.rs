@@ -86,7 +86,7 @@ struct HeldBack {
 pub(crate) fn explain(engine: &Engine, ix: AlarmIx, reactions: Vec<ToldReaction>, now: Now) -> Explained<'_> {
     let view = engine.view(ix);
     let explanation = Explanation { reactions, ..explanation(engine, view, now) };
-    Explained { alarm: view.facts().id.as_str(), text: words(view, &explanation), explanation }
+    Explained { alarm: view.id().as_str(), text: words(view, &explanation), explanation }
 }
 
 fn explanation<'a>(engine: &Engine, view: AlarmView<'a>, now: Now) -> Explanation<'a> {

@@ -371,14 +371,14 @@ fn explain_doubts(topic: &str, engine: &Engine, step: &mut Step, faults: &mut Ve
     for doubt in step.doubts.drain(..) {
         let reason = match doubt {
             Doubt::WrongType { alarm, wanted, got } => {
-                format!("value is a {got}, alarm {} compares with a {wanted}", engine.view(alarm).facts().id)
+                format!("value is a {got}, alarm {} compares with a {wanted}", engine.view(alarm).id())
             }
             Doubt::StampInFuture { .. } => {
                 "time stamp is more than 5s in the future, the time of receipt was taken".to_owned()
             }
             Doubt::StampOutOfOrder { .. } => "time stamp is older than that of the latest value".to_owned(),
             Doubt::WindowFull { alarm } => {
-                format!("the window of {} is full, its oldest sample was dropped", engine.view(alarm).facts().id)
+                format!("the window of {} is full, its oldest sample was dropped", engine.view(alarm).id())
             }
             Doubt::TooManyThings { limit } => {
                 format!("{limit} things are watched already, no alarm was created for this one")

@@ -40,6 +40,7 @@ pub mod anomaly;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod compact;
 pub mod config;
 pub mod daemon;
 #[cfg(feature = "demo")]

@@ -77,11 +77,11 @@ pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
 fn find(engine: &Engine, wanted: &str) -> Option<AlarmIx> {
     engine.find(wanted).or_else(|| {
         let is_wanted = |ix: &AlarmIx| {
-            let facts = engine.view(*ix).facts();
-            let rest = wanted.strip_prefix(&*facts.thing).and_then(|rest| rest.strip_prefix('/'));
+            let view = engine.view(*ix);
+            let rest = wanted.strip_prefix(&**view.thing()).and_then(|rest| rest.strip_prefix('/'));
             let rest =
-                rest.and_then(|rest| rest.strip_prefix(&*facts.property)).and_then(|rest| rest.strip_prefix('/'));
-            rest == Some(&*facts.level)
+                rest.and_then(|rest| rest.strip_prefix(&*view.definition().property)).and_then(|rest| rest.strip_prefix('/'));
+            rest == Some(&*view.definition().level)
         };
         let mut found = engine.alarms().filter(is_wanted);
         let first = found.next();
@@ -96,7 +96,7 @@ fn named(engine: &Engine, wanted: &str, with_latent: bool) -> Result<Vec<AlarmIx
     };
     let mut found = engine.all_alarms();
     found.retain(|ix| with_latent || !engine.view(*ix).is_latent());
-    found.retain(|ix| glob.matches(engine.view(*ix).facts().id.as_str()));
+    found.retain(|ix| glob.matches(engine.view(*ix).id().as_str()));
     if found.is_empty() { Err(format!("no alarm matches {wanted:?}")) } else { Ok(found) }
 }
 
@@ -108,7 +108,7 @@ fn unexplained(engine: &Engine, wanted: &str) -> String {
     match named(engine, wanted, true).as_deref() {
         Err(error) => error.clone(),
         Ok(found) => {
-            let shown = found.iter().take(SUGGESTED).map(|ix| engine.view(*ix).facts().id.as_str());
+            let shown = found.iter().take(SUGGESTED).map(|ix| engine.view(*ix).id().as_str());
             let shown = shown.collect::<Vec<&str>>().join(", ");
             let more = if found.len() > SUGGESTED { ", …" } else { "" };
             format!("explain takes one alarm, not a pattern; {wanted} stands for {shown}{more}")
@@ -146,7 +146,7 @@ fn alarms(
     let outcomes = answers.iter().map(|(ix, answer)| {
         let view = engine.view(*ix);
         Outcome {
-            alarm: view.facts().id.as_str(),
+            alarm: view.id().as_str(),
             state: view.state().as_str(),
             changed: *answer == Answer::Done,
             shelved_until: view.shelving().map(|shelving| shelving.until),
@@ -167,7 +167,7 @@ fn refusal(answer: Answer) -> Option<&'static str> {
 fn complaint(engine: &Engine, ix: AlarmIx, answer: Answer) -> String {
     let view = engine.view(ix);
     let what = refusal(answer).unwrap_or("was not changed");
-    format!("{} {what} (it is {})", view.facts().id, view.state())
+    format!("{} {what} (it is {})", view.id(), view.state())
 }
 
 fn list(name: &serde_json::Value, query: &ListQuery, gateway: &str, engine: &Engine) -> Result<Vec<u8>, String> {
@@ -187,14 +187,14 @@ fn list(name: &serde_json::Value, query: &ListQuery, gateway: &str, engine: &Eng
         .alarms_by_id(after.as_deref())
         .filter(|ix| match &wanted {
             None => true,
-            Some(Ok(glob)) => glob.matches(engine.view(*ix).facts().id.as_str()),
+            Some(Ok(glob)) => glob.matches(engine.view(*ix).id().as_str()),
             Some(Err(only)) => ix == only,
         })
         .map(|ix| engine.view(ix))
         .filter(|view| states.is_empty() || states.contains(&view.state()))
         .filter(|view| active.is_none_or(|active| active == view.state().is_active()));
     let listed: Vec<_> = found.by_ref().take(*limit).collect();
-    let next = found.next().and(listed.last()).map(|view| view.facts().id.as_str());
+    let next = found.next().and(listed.last()).map(|view| view.id().as_str());
     let alarms = listed.iter().map(|view| state::payload(*view, gateway)).collect();
     Ok(reply::answer(name, None, Body { alarms, next }))
 }
@@ -209,7 +209,7 @@ fn nearest(engine: &Engine, wanted: &str) -> Option<String> {
     engine
         .all_alarms()
         .into_iter()
-        .map(|ix| engine.view(ix).facts().id.to_string())
+        .map(|ix| engine.view(ix).id().to_string())
         .filter(|id| id.len().abs_diff(wanted.len()) <= wanted.len() / 3)
         .map(|id| (strsim::damerau_levenshtein(&id, wanted), id))
         .filter(|(distance, _)| *distance <= wanted.len() / 3)

@@ -19,6 +19,7 @@ pub mod state;
 pub mod status;
 pub mod topics;
 
+use crate::engine::AlarmView;
 use crate::model::Value;
 use crate::time::Stamp;
 use serde::{Serialize, Serializer};
@@ -98,6 +99,21 @@ impl<'a> From<&'a crate::model::AlarmFacts> for Named<'a> {
             alarm_type: facts.alarm_type.as_str(),
             severity: facts.severity.as_str(),
             title: title(facts),
+        }
+    }
+}
+
+impl<'a> From<AlarmView<'a>> for Named<'a> {
+    fn from(view: AlarmView<'a>) -> Named<'a> {
+        let definition = view.definition();
+        Named {
+            alarm: view.id().as_str(),
+            thing: view.thing(),
+            property: &definition.property,
+            level: &definition.level,
+            alarm_type: definition.trigger.alarm_type().as_str(),
+            severity: view.severity().as_str(),
+            title: if definition.title.is_empty() { view.id().as_str() } else { &definition.title },
         }
     }
 }

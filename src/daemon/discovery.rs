@@ -149,7 +149,7 @@ impl Daemon {
             }
             (None, None) => return None,
         };
-        let topic = home_assistant::topic(prefix, &gateway.shared_id, &view.facts().id);
+        let topic = home_assistant::topic(prefix, &gateway.shared_id, view.id());
         Some(Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() })
     }
 

@@ -97,7 +97,7 @@ impl Reacting {
         let next = orphans.iter().map(|(number, ..)| number + 1).max().unwrap_or(0);
         queue.restore(next, deliveries);
         for ix in engine.alarms().filter(|ix| engine.view(*ix).shelving().is_some()) {
-            schedule.shelved(&engine.view(ix).facts().id, true, &reactions, &mut Vec::new());
+            schedule.shelved(engine.view(ix).id(), true, &reactions, &mut Vec::new());
         }
         for (id, course) in courses {
             match reactions.get(id.1) {
@@ -180,7 +180,7 @@ impl Reacting {
         for alarm in alarms {
             let Some(ix) = engine.find(alarm.id().as_str()) else { continue };
             let view = engine.view(ix);
-            let Some((event, gateway)) = alarm.activation(view.facts()) else { continue };
+            let Some((event, gateway)) = alarm.activation(Arc::new(view.facts())) else { continue };
             let named = self.named(&event.alarm.id, Some(ix), engine);
             let occasion = Arc::new(Occasion::of(&event, Some(view), gateway, None));
             self.schedule.take_over(&event, &occasion, &named, &self.reactions, now.at - untold, now);

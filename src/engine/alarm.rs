@@ -12,9 +12,12 @@
 
 use super::window::{Window, WindowSample};
 use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Shelving, Standing, Timer};
-use crate::model::{AlarmDefinition, AlarmFacts, OnGap, Trigger, Value, ValueRef, ValueType, Verdict};
+use crate::model::{
+    AlarmDefinition, AlarmFacts, AlarmId, OnGap, Severity, ThingId, Trigger, Value, ValueRef, ValueType, Verdict,
+};
 use crate::time::{Moment, Now, Stamp};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Where an alarm is in its life cycle.
@@ -155,18 +158,18 @@ pub struct LastChange {
     pub average: Option<f64>,
 }
 
-/// What is kept of one alarm while the daemon runs.
+/// What is kept of one alarm while the daemon runs. There may be a hundred thousand: what its definition says, and what
+/// only few have, is not in here.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    pub(crate) facts: Arc<AlarmFacts>,
+    pub(crate) id: AlarmId,
     pub(crate) definition: DefinitionIx,
     pub(crate) property: PropertyIx,
     pub(crate) state: State,
-    /// Occurrences so far; the number of the present or the last one.
-    pub(crate) occurrence: u64,
-    /// When the condition of the present or the last occurrence became true, as published with it.
-    pub(crate) activated_since: Option<Stamp>,
-    pub(crate) acknowledged: Option<Box<Acknowledgement>>,
+    /// The definition's, or that of the anomaly.
+    pub(crate) severity: Severity,
+    /// What has happened to it; none before the first event.
+    pub(crate) past: Option<Box<Past>>,
     /// When the condition that is being observed became true; for a no-value alarm, when its clock started.
     pub(crate) since: Moment,
     pub(crate) value: Option<Value>,
@@ -176,7 +179,6 @@ pub(crate) struct Alarm {
     /// Its liveness topic has said that the thing lives until its last will says otherwise: the clock stands still.
     pub(crate) lives_until_told: bool,
     pub(crate) window: Option<Box<Window>>,
-    pub(crate) last: Option<Box<LastChange>>,
     pub(crate) shelved: Option<Box<Shelving>>,
     /// The anomaly that is going on.
     pub(crate) anomaly: Option<Box<Standing>>,
@@ -185,13 +187,24 @@ pub(crate) struct Alarm {
     /// The type of the latest value, if it was not the one of the limit.
     pub(crate) mismatch: Option<ValueType>,
     /// Its place in the store; none until it was stored once.
-    pub(crate) handle: Option<u32>,
+    pub(crate) handle: Option<NonZeroU32>,
     /// Whether the store says that a timer of it is running.
     pub(crate) timer_is_stored: bool,
     /// Whether it is in the engine's list of alarms with changes.
     pub(crate) is_listed: bool,
     /// Whether something has changed since it was last stored.
     pub(crate) unsaved: Unsaved,
+}
+
+/// What is kept of an alarm that something has happened to.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Past {
+    /// Occurrences so far; the number of the present or the last one.
+    pub(crate) occurrence: u64,
+    /// When the condition of the present or the last occurrence became true, as published with it.
+    pub(crate) activated_since: Option<Stamp>,
+    pub(crate) acknowledged: Option<Box<Acknowledgement>>,
+    pub(crate) last: Option<LastChange>,
 }
 
 /// What the store does not have yet of an alarm.
@@ -277,6 +290,29 @@ impl Alarm {
         self.value_at = stamp;
     }
 
+    /// What it is called, by its definition and its thing.
+    pub(crate) fn facts(&self, definition: &AlarmDefinition, thing: &ThingId) -> AlarmFacts {
+        AlarmFacts {
+            id: self.id.clone(),
+            thing: thing.clone(),
+            property: definition.property.clone(),
+            level: definition.level.clone(),
+            alarm_type: definition.trigger.alarm_type(),
+            severity: self.severity,
+            title: definition.title.clone(),
+        }
+    }
+
+    /// Occurrences so far; the number of the present or the last one.
+    pub(crate) fn occurrence(&self) -> u64 {
+        self.past.as_ref().map_or(0, |past| past.occurrence)
+    }
+
+    /// When the condition of that occurrence became true.
+    pub(crate) fn activated_since(&self) -> Option<Stamp> {
+        self.past.as_ref()?.activated_since
+    }
+
     /// The mean as last calculated; average alarms only.
     pub(crate) fn average(&self) -> Option<f64> {
         self.window.as_ref().and_then(|window| window.mean())
@@ -289,12 +325,28 @@ pub struct AlarmView<'a> {
     pub(crate) alarm: &'a Alarm,
     pub(crate) timer: Option<Timer>,
     pub(crate) definition: &'a AlarmDefinition,
+    pub(crate) thing: &'a ThingId,
 }
 
 impl<'a> AlarmView<'a> {
-    /// What it is called.
-    pub fn facts(&self) -> &'a Arc<AlarmFacts> {
-        &self.alarm.facts
+    /// Its identity.
+    pub fn id(&self) -> &'a AlarmId {
+        &self.alarm.id
+    }
+
+    /// The thing that it watches.
+    pub fn thing(&self) -> &'a ThingId {
+        self.thing
+    }
+
+    /// Information for people: the definition's, or that of the anomaly.
+    pub fn severity(&self) -> Severity {
+        self.alarm.severity
+    }
+
+    /// What it is called, as events tell it.
+    pub fn facts(&self) -> AlarmFacts {
+        self.alarm.facts(self.definition, self.thing)
     }
 
     /// The definition that it comes from.
@@ -319,22 +371,22 @@ impl<'a> AlarmView<'a> {
 
     /// The number of the present or the last occurrence; 0 before the first.
     pub fn occurrence(&self) -> u64 {
-        self.alarm.occurrence
+        self.alarm.occurrence()
     }
 
     /// When the condition of that occurrence became true.
     pub fn since(&self) -> Option<Stamp> {
-        self.alarm.activated_since
+        self.alarm.activated_since()
     }
 
     /// Who acknowledged that occurrence, if somebody did.
     pub fn acknowledgement(&self) -> Option<&'a Acknowledgement> {
-        self.alarm.acknowledged.as_deref()
+        self.alarm.past.as_ref()?.acknowledged.as_deref()
     }
 
     /// The latest event, if there was one.
     pub fn last_change(&self) -> Option<&'a LastChange> {
-        self.alarm.last.as_deref()
+        self.alarm.past.as_ref()?.last.as_ref()
     }
 
     /// The latest value that counted for it.

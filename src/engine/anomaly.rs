@@ -9,7 +9,7 @@
 //! shelved it. A latent alarm has its name and obeys operators; it has no topic and is in no list. It is so again after the
 //! deletion of its anomalies.
 
-use super::alarm::{Alarm, Unsaved};
+use super::alarm::Unsaved;
 use super::decide::Change;
 use super::{AlarmIx, Cause, DefinitionIx, Engine, State, Step, number};
 use crate::anomaly::life::Order;
@@ -137,9 +137,9 @@ impl Engine {
     pub(super) fn take_severity(&mut self, ix: AlarmIx) {
         let alarm = &mut self.alarms[ix.index()];
         let Some(standing) = alarm.anomaly.as_deref().copied() else { return };
-        alarm.set_severity(standing.severity);
+        alarm.severity = standing.severity;
         if matches!(self.trigger(ix), Trigger::Anomaly { .. }) {
-            self.alarms[ix.index()].activated_since = Some(standing.since);
+            self.alarms[ix.index()].past.get_or_insert_default().activated_since = Some(standing.since);
         }
     }
 
@@ -147,9 +147,11 @@ impl Engine {
     pub(super) fn rise(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {
         let alarm = &mut self.alarms[ix.index()];
         let Some(severity) = alarm.anomaly.as_ref().map(|standing| standing.severity) else { return };
-        if alarm.state.is_active() && alarm.facts.severity < severity {
-            alarm.set_severity(severity);
-            alarm.acknowledged = None;
+        if alarm.state.is_active() && alarm.severity < severity {
+            alarm.severity = severity;
+            if let Some(past) = &mut alarm.past {
+                past.acknowledged = None;
+            }
             self.change(ix, State::Activated, Change::of(Cause::Anomaly), now, step);
         }
     }
@@ -185,23 +187,12 @@ impl Engine {
         let alarm = &mut self.alarms[ix.index()];
         self.latent += usize::from(!alarm.is_latent);
         self.dirty -= usize::from(alarm.unsaved != Unsaved::Nothing);
-        alarm.set_severity(severity);
+        alarm.severity = severity;
         alarm.is_latent = true;
         alarm.unsaved = Unsaved::Nothing;
         alarm.state = if alarm.state == State::Off { State::Off } else { State::Enabled };
-        alarm.occurrence = 0;
-        (alarm.handle, alarm.last, alarm.acknowledged) = (None, None, None);
-        alarm.activated_since = None;
+        (alarm.handle, alarm.past) = (None, None);
         true
-    }
-}
-
-impl Alarm {
-    /// What is told of the alarm from now on has this severity.
-    pub(super) fn set_severity(&mut self, severity: Severity) {
-        if self.facts.severity != severity {
-            Arc::make_mut(&mut self.facts).severity = severity;
-        }
     }
 }
 

@@ -146,9 +146,10 @@ impl Engine {
 
     pub(super) fn activate(&mut self, ix: AlarmIx, cause: Cause, now: Now, step: &mut Step) {
         let alarm = &mut self.alarms[ix.index()];
-        alarm.occurrence += 1;
-        alarm.acknowledged = None;
-        alarm.activated_since = Some(now.stamp(alarm.since));
+        let past = alarm.past.get_or_insert_default();
+        past.occurrence += 1;
+        past.acknowledged = None;
+        past.activated_since = Some(now.stamp(alarm.since));
         self.take_severity(ix);
         self.change(ix, State::Activated, Change::of(cause), now, step);
     }
@@ -170,10 +171,11 @@ impl Engine {
             (Verb::Acknowledge, State::Off | State::Enabled) => return Answer::NothingToAcknowledge,
             (Verb::Acknowledge, State::Acknowledged) => return Answer::AlreadyAcknowledged,
             (Verb::Acknowledge, state @ (State::Activated | State::Idled)) => {
-                if alarm.acknowledged.is_some() {
+                let past = alarm.past.get_or_insert_default();
+                if past.acknowledged.is_some() {
                     return Answer::AlreadyAcknowledged;
                 }
-                alarm.acknowledged = Some(Box::new(Acknowledgement {
+                past.acknowledged = Some(Box::new(Acknowledgement {
                     at: now.wall,
                     by: who.by.clone().unwrap_or_else(|| Arc::from("")),
                     comment: who.comment.clone(),
@@ -218,6 +220,7 @@ impl Engine {
             self.timers.stop(ix);
         }
         let is_score = matches!(self.trigger(ix), Trigger::Score { .. });
+        let facts = self.facts(ix);
         let alarm = &mut self.alarms[ix.index()];
         let average = alarm.average();
         if to == State::Off
@@ -232,13 +235,13 @@ impl Engine {
         }
         let event = Event {
             seq: self.next_seq,
-            alarm: alarm.facts.clone(),
+            cause: change.cause_for(facts.alarm_type),
+            alarm: facts,
             from: alarm.state,
             to,
             at: now.wall,
-            since: if to == State::Activated { alarm.activated_since } else { None },
-            occurrence: alarm.occurrence,
-            cause: change.cause_for(alarm.facts.alarm_type),
+            since: if to == State::Activated { alarm.activated_since() } else { None },
+            occurrence: alarm.occurrence(),
             value: alarm.value.clone(),
             value_at: alarm.value_at,
             average,
@@ -250,17 +253,13 @@ impl Engine {
             alarm.anomaly = None;
         }
         alarm.state = to;
-        let last = LastChange {
+        alarm.past.get_or_insert_default().last = Some(LastChange {
             seq: event.seq,
             at: event.at,
             cause: event.cause,
             value: event.value.clone(),
             average: event.average,
-        };
-        match &mut alarm.last {
-            Some(earlier) => **earlier = last,
-            None => alarm.last = Some(Box::new(last)),
-        }
+        });
         self.next_seq += 1;
         self.note(ix, Unsaved::Hard);
         step.events.push(event);

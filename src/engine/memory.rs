@@ -7,7 +7,7 @@
 //! All moments are on the engine's time line, which goes on after a restart at the last moment that was stored; so
 //! what is kept of a running timer is the time that was left of it, whatever the wall clock does meanwhile.
 
-use super::alarm::Unsaved;
+use super::alarm::{Past, Unsaved};
 use super::decide::Change;
 use super::window::Window;
 use super::{
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::model::{AlarmDefinition, AlarmFacts, AlarmType, Model, Value};
 use crate::time::{Moment, Now, Stamp};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -189,10 +190,11 @@ impl Engine {
 
     /// The short number of an alarm in the store.
     pub(super) fn handle_of(&mut self, ix: AlarmIx) -> u32 {
-        *self.alarms[ix.index()].handle.get_or_insert_with(|| {
-            self.next_handle += 1;
-            self.next_handle
-        })
+        let handle = self.alarms[ix.index()].handle.get_or_insert_with(|| {
+            self.next_handle = self.next_handle.saturating_add(1);
+            NonZeroU32::new(self.next_handle).unwrap_or(NonZeroU32::MIN)
+        });
+        handle.get()
     }
 
     pub(super) fn alarm_memory(&self, ix: AlarmIx, handle: u32) -> AlarmMemory {
@@ -200,14 +202,14 @@ impl Engine {
         let definition = self.definition(ix);
         AlarmMemory {
             handle,
-            facts: (*alarm.facts).clone(),
+            facts: self.view(ix).facts(),
             trigger_fingerprint: definition.trigger_fingerprint(),
             definition_fingerprint: definition.fingerprint(),
             state: alarm.state,
-            occurrence: alarm.occurrence,
-            activated_since: alarm.activated_since,
-            acknowledged: alarm.acknowledged.as_deref().cloned(),
-            last: alarm.last.as_deref().cloned(),
+            occurrence: alarm.occurrence(),
+            activated_since: alarm.activated_since(),
+            acknowledged: alarm.past.as_ref().and_then(|past| past.acknowledged.as_deref().cloned()),
+            last: alarm.past.as_ref().and_then(|past| past.last.clone()),
             shelved: alarm.shelved.as_deref().cloned(),
         }
     }
@@ -275,8 +277,9 @@ impl Engine {
         let same_trigger = definition.trigger_fingerprint() == stored.trigger_fingerprint;
         let same_definition = definition.fingerprint() == stored.definition_fingerprint;
         let enabled = definition.enabled;
+        let is_anomaly = definition.trigger.alarm_type() == AlarmType::Anomaly;
         let alarm = &mut self.alarms[ix.index()];
-        alarm.handle = Some(stored.handle);
+        alarm.handle = NonZeroU32::new(stored.handle);
         // It is on disk as it is, unless something below says otherwise.
         self.dirty -= usize::from(alarm.unsaved != Unsaved::Nothing);
         alarm.unsaved = Unsaved::Nothing;
@@ -285,14 +288,17 @@ impl Engine {
             alarm.is_latent = false;
             self.latent -= 1;
         }
-        if alarm.facts.alarm_type == AlarmType::Anomaly && was_anomaly && stored.occurrence > 0 {
-            alarm.set_severity(stored.facts.severity);
+        if is_anomaly && was_anomaly && stored.occurrence > 0 {
+            alarm.severity = stored.facts.severity;
         }
         alarm.state = stored.state;
-        alarm.occurrence = stored.occurrence;
-        alarm.activated_since = stored.activated_since;
-        alarm.acknowledged = stored.acknowledged.map(Box::new);
-        alarm.last = stored.last.map(Box::new);
+        let past = Past {
+            occurrence: stored.occurrence,
+            activated_since: stored.activated_since,
+            acknowledged: stored.acknowledged.map(Box::new),
+            last: stored.last,
+        };
+        alarm.past = (past != Past::default()).then(|| Box::new(past));
         self.active += usize::from(stored.state.is_active());
         self.put_on_shelf(ix, stored.shelved);
         let alarm = &mut self.alarms[ix.index()];

@@ -59,9 +59,9 @@ impl Engine {
             }
         }
         let added: Vec<AlarmIx> =
-            next.all_alarms().into_iter().filter(|ix| !before.contains(&next.alarms[ix.index()].facts.id)).collect();
+            next.all_alarms().into_iter().filter(|ix| !before.contains(&next.alarms[ix.index()].id)).collect();
         for ix in added {
-            outline.added.push(next.alarms[ix.index()].facts.id.clone());
+            outline.added.push(next.alarms[ix.index()].id.clone());
             if next.link.was_ever_up() {
                 next.start_clock(ix, now.at);
             }

@@ -4,6 +4,7 @@
 //! Only what some alarm watches is here, so a property nobody asked for costs nothing.
 
 use super::AlarmIx;
+use crate::compact::{self, Few};
 use crate::model::{PropertyName, ThingId};
 use crate::time::Stamp;
 use std::collections::BTreeMap;
@@ -19,17 +20,18 @@ pub struct PropertyIx(u32);
 #[derive(Debug)]
 struct Thing {
     id: ThingId,
-    /// In the order of their names. Things have few, and there may be very many things: a map would weigh more than all
-    /// else that is known of one.
-    properties: Vec<(PropertyName, PropertyIx)>,
+    /// In the order of their names.
+    properties: Few<(PropertyName, PropertyIx)>,
     heard: bool,
 }
 
 /// What is known of a property apart from its alarms' states.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Property {
+    /// Whose it is.
+    pub(crate) thing: ThingIx,
     /// In the order of their definitions.
-    pub(crate) alarms: Vec<AlarmIx>,
+    pub(crate) alarms: Few<AlarmIx>,
     /// The newest stamp a source gave; older ones are ignored.
     pub(crate) newest: Option<Stamp>,
 }
@@ -90,7 +92,7 @@ impl Roster {
             return known;
         }
         let thing = ThingIx(super::number(self.things.len()));
-        self.things.push(Thing { id: id.clone(), properties: Vec::new(), heard: false });
+        compact::push(&mut self.things, Thing { id: id.clone(), properties: Few::default(), heard: false });
         self.names.insert(id.clone(), thing);
         thing
     }
@@ -103,10 +105,7 @@ impl Roster {
             Err(place) => place,
         };
         let property = PropertyIx(super::number(self.properties.len()));
-        self.properties.push(Property::default());
-        if properties.is_empty() {
-            properties.reserve_exact(1);
-        }
+        compact::push(&mut self.properties, Property { thing, alarms: Few::default(), newest: None });
         properties.insert(place, (name.clone(), property));
         property
     }

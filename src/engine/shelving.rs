@@ -97,20 +97,22 @@ impl Engine {
     fn shelving_changed(&mut self, ix: AlarmIx, who: Signature, at: Stamp, step: &mut Step) {
         self.appear(ix, step);
         self.note(ix, Unsaved::Hard);
+        let facts = self.facts(ix);
+        let alarm_type = facts.alarm_type;
         let alarm = &self.alarms[ix.index()];
         step.shelvings.push(ShelvingChange {
-            alarm: alarm.facts.clone(),
+            alarm: facts,
             place: step.events.len(),
             at,
             state: alarm.state,
-            occurrence: alarm.occurrence,
+            occurrence: alarm.occurrence(),
             until: alarm.shelved.as_ref().map(|shelving| shelving.until),
             by: who.by,
             comment: who.comment,
         });
         // That it was shelved was all that there was to tell of it.
-        let alarm = &self.alarms[ix.index()];
-        if alarm.facts.alarm_type == AlarmType::Anomaly && alarm.last.is_none() && alarm.shelved.is_none() {
+        let has_changed = alarm.past.as_ref().is_some_and(|past| past.last.is_some());
+        if alarm_type == AlarmType::Anomaly && !has_changed && alarm.shelved.is_none() {
             self.vanish(ix, step);
             self.note_if_heard(ix);
         }

@@ -5,6 +5,7 @@
 //! than it. An entry that surfaces too early is put back where it belongs.
 
 use super::AlarmIx;
+use crate::compact;
 use crate::time::{Moment, Span};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -28,21 +29,32 @@ pub(crate) struct Timers {
     next_order: u64,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+/// Times that are not there are [`NEVER`]: there is a slot for every alarm, and few of them have any.
+#[derive(Debug, Clone, Copy)]
 struct Slot {
-    timer: Option<Timer>,
-    entry: Option<Moment>,
+    timer: Timer,
+    entry: Moment,
+}
+
+/// No deadline can be before every moment.
+const NEVER: Moment = Moment::BEGINNING;
+const EMPTY: Slot = Slot { timer: Timer { deadline: NEVER, order: 0 }, entry: NEVER };
+
+impl Slot {
+    fn timer(&self) -> Option<Timer> {
+        (self.timer.deadline != NEVER).then_some(self.timer)
+    }
 }
 
 impl Timers {
     /// Makes room for one alarm more.
     pub(crate) fn add_alarm(&mut self) {
-        self.slots.push(Slot::default());
+        compact::push(&mut self.slots, EMPTY);
     }
 
     /// What is running for the alarm.
     pub(crate) fn get(&self, alarm: AlarmIx) -> Option<Timer> {
-        self.slots[alarm.index()].timer
+        self.slots[alarm.index()].timer()
     }
 
     /// Starts the alarm's timer, or starts it anew.
@@ -56,16 +68,16 @@ impl Timers {
     pub(crate) fn put(&mut self, alarm: AlarmIx, timer: Timer) {
         self.next_order = self.next_order.max(timer.order + 1);
         let slot = &mut self.slots[alarm.index()];
-        slot.timer = Some(timer);
-        if slot.entry.is_none_or(|entry| timer.deadline < entry) {
-            slot.entry = Some(timer.deadline);
+        slot.timer = timer;
+        if slot.entry == NEVER || timer.deadline < slot.entry {
+            slot.entry = timer.deadline;
             self.heap.push(Reverse((timer.deadline, timer.order, alarm)));
         }
     }
 
     /// Ends the alarm's timer, if one is running.
     pub(crate) fn stop(&mut self, alarm: AlarmIx) -> bool {
-        self.slots[alarm.index()].timer.take().is_some()
+        std::mem::replace(&mut self.slots[alarm.index()].timer, EMPTY.timer).deadline != NEVER
     }
 
     /// Makes the alarm's timer later by `gap`.
@@ -82,7 +94,7 @@ impl Timers {
             return None;
         }
         self.heap.pop();
-        self.slots[alarm.index()] = Slot::default();
+        self.slots[alarm.index()] = EMPTY;
         Some((alarm, timer))
     }
 
@@ -97,18 +109,18 @@ impl Timers {
             let mut top = self.heap.peek_mut()?;
             let Reverse((moment, order, alarm)) = *top;
             let slot = &mut self.slots[alarm.index()];
-            let stands_for_the_alarm = slot.entry == Some(moment);
-            match slot.timer {
+            let stands_for_the_alarm = slot.entry == moment;
+            match slot.timer() {
                 Some(timer) if stands_for_the_alarm && timer == (Timer { deadline: moment, order }) => {
                     return Some((alarm, timer));
                 }
                 Some(timer) if stands_for_the_alarm => {
-                    slot.entry = Some(timer.deadline);
+                    slot.entry = timer.deadline;
                     *top = Reverse((timer.deadline, timer.order, alarm));
                 }
                 Some(_) | None => {
                     if stands_for_the_alarm {
-                        slot.entry = None;
+                        slot.entry = NEVER;
                     }
                     PeekMut::pop(top);
                 }

@@ -37,7 +37,7 @@ pub fn standing<'a>(alarms: impl Iterator<Item = AlarmView<'a>>, now: Stamp) -> 
             && now - since > STALE
         {
             found.stale += 1;
-            stale.push((since, &view.facts().id));
+            stale.push((since, view.id()));
             if stale.len() > 2 * LISTED {
                 stale.sort_unstable();
                 stale.truncate(LISTED);

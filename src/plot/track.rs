@@ -55,7 +55,7 @@ impl Track {
     pub(crate) fn new(view: AlarmView<'_>, begins: Stamp) -> Track {
         let definition = view.definition();
         let lane = Lane {
-            name: view.facts().level.to_string(),
+            name: definition.level.to_string(),
             words: words::alarm(definition),
             begins,
             light: if definition.enabled { Light::Enabled } else { Light::Off },

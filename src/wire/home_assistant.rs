@@ -88,7 +88,7 @@ pub fn render(view: AlarmView<'_>, gateway: &str, topics: &Topics) -> Vec<u8> {
     let state_topic = topics.alarm(&facts.id);
     let node = safe(gateway);
     to_bytes(&Sensor {
-        name: name(facts),
+        name: name(&facts),
         unique_id: format!("annunciator_{node}_{}", safe(facts.id.as_str())),
         device_class: "problem",
         state_topic: &state_topic,

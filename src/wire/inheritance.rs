@@ -91,7 +91,7 @@ impl Alarm {
     }
 
     /// The event that activated it, if it is active and nobody has acknowledged that, and the instance that published it.
-    pub(crate) fn activation(&self, facts: &Arc<AlarmFacts>) -> Option<(Event, &str)> {
+    pub(crate) fn activation(&self, facts: Arc<AlarmFacts>) -> Option<(Event, &str)> {
         if self.state != State::Activated.as_str() {
             return None;
         }
@@ -99,7 +99,7 @@ impl Alarm {
         let event = Event {
             // One that was taken over before has lost its number. Deliveries need one that no other event has.
             seq: self.seq.unwrap_or_else(|| fnv(&format!("{} {at}", facts.id))),
-            alarm: facts.clone(),
+            alarm: facts,
             from: State::Enabled,
             to: State::Activated,
             at,

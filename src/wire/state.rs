@@ -63,11 +63,10 @@ pub fn render(view: AlarmView<'_>, gateway: &str) -> Vec<u8> {
 
 /// The state, for whatever it becomes a part of.
 pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> {
-    let facts = view.facts();
     let last = view.last_change();
-    let averages = facts.alarm_type == AlarmType::Average;
+    let averages = view.definition().trigger.alarm_type() == AlarmType::Average;
     Payload {
-        named: Named::from(facts.as_ref()),
+        named: Named::from(view),
         gateway,
         description: &view.definition().description,
         state: view.state().as_str(),

@@ -34,7 +34,7 @@ impl Reacting {
 
     /// What there is to say of an alarm's reactions: what comes next, and what waits.
     pub(in crate::daemon) fn explain(&self, ix: AlarmIx, engine: &Engine, now: Now) -> Vec<Explained> {
-        let alarm = &engine.view(ix).facts().id;
+        let alarm = engine.view(ix).id();
         let waiting: Vec<_> = self.queue.of(alarm).collect();
         let of = |reaction: &ReactionIx| {
             let name = self.reactions.get(*reaction)?.name.clone();
