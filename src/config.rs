@@ -12,6 +12,7 @@ mod document;
 mod duration;
 pub mod keys;
 mod operations;
+mod pool;
 mod reactions;
 mod reader;
 pub mod report;
@@ -35,6 +36,7 @@ use crate::source::Source;
 use crate::time::Span;
 use crate::wire::topics::Topics;
 use document::Document;
+use pool::Pool;
 use reader::Table;
 use report::{Problem, Problems};
 use std::path::{Path, PathBuf};
@@ -125,14 +127,15 @@ impl Config {
     }
 
     fn compile(texts: Vec<(PathBuf, String)>, mut problems: Problems) -> Result<(Config, Problems), Problems> {
-        let files: Vec<(usize, Mended)> = texts
-            .iter()
-            .map(|(path, text)| {
+        let files: Vec<(usize, Mended)> = beside(|| {
+            let mend = |(path, text): &(PathBuf, String)| {
                 let file = problems.add_file(path, text);
                 (file, syntax::mend(file, text, &mut problems))
-            })
-            .collect();
-        let documents: Vec<Document<'_>> = files.iter().map(|(file, mended)| Document::parse(*file, mended)).collect();
+            };
+            texts.iter().map(mend).collect()
+        });
+        let documents: Vec<Document<'_>> =
+            beside(|| files.iter().map(|(file, mended)| Document::parse(*file, mended)).collect());
         let (main, extra) = match documents.split_first() {
             Some((main, extra)) => (main, extra),
             None => return Err(problems),
@@ -170,11 +173,11 @@ impl Config {
             documents.iter().flat_map(|document| document.tables(&keys::ALARM, &mut problems)).collect();
         let are_sources_known = main.is_whole() && sources.len() == source_tables.len() && !sources.is_empty();
         let known_sources = are_sources_known.then_some(sources.as_slice());
-        let mut taken = alarms::Taken::default();
-        let definitions = alarms::compile(&alarm_tables, known_sources, &mut taken, &mut problems);
+        let (mut taken, mut pool) = (alarms::Taken::default(), Pool::default());
+        let definitions = alarms::compile(&alarm_tables, known_sources, &mut taken, &mut pool, &mut problems);
         let anomaly_tables: Vec<Table<'_, '_>> =
             documents.iter().flat_map(|document| document.tables(&keys::ANOMALY, &mut problems)).collect();
-        let anomalies = anomalies::compile(&anomaly_tables, known_sources, &mut taken, &mut problems);
+        let anomalies = anomalies::compile(&anomaly_tables, known_sources, &mut taken, &mut pool, &mut problems);
         let first = alarm_tables.first().or(anomaly_tables.first());
         if let (true, [], Some(alarm)) = (main.is_whole(), source_tables.as_slice(), first) {
             problems.add(Problem::error(
@@ -203,7 +206,8 @@ impl Config {
         if problems.has_errors() {
             return Err(problems.sorted());
         }
-        let definitions: Vec<_> = alarms.into_iter().filter_map(|(_, definition)| definition).collect();
+        let mut definitions: Vec<_> = alarms.into_iter().filter_map(|(_, definition)| definition).collect();
+        definitions.shrink_to_fit();
         let before = definitions.len() - anomalies.iter().flatten().count();
         let anomalies = anomalies.into_iter().flatten().enumerate();
         let anomalies = anomalies
@@ -230,6 +234,13 @@ impl Config {
             () => None,
         }
     }
+}
+
+/// Does something on a thread of its own. A parsed text needs ten times its length for a moment. Allocators give a thread
+/// a place of its own, which goes back to the system whole when the text is done with; between what stays of it, it would
+/// go back in pieces, or never.
+fn beside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
 /// The text of a file.

@@ -6,6 +6,7 @@
 
 pub mod recorder;
 
+use crate::compact::Few;
 use crate::engine::{Doubt, Engine, Input, Life, PropertyIx, Sample, Step, ThingIx};
 use crate::model::{Value, ValueRef};
 use crate::source::payload::{Flaw, Map, Payload};
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Topics that are remembered: about 150 bytes each. A gateway with more topics than this works on, each message then
+/// Topics that are remembered: about 130 bytes each. A gateway with more topics than this works on, each message then
 /// costs a microsecond more.
 const MAX_TOPICS: usize = 1 << 17;
 
@@ -50,7 +51,7 @@ struct Route {
     source: usize,
     target: Target,
     /// Where its numbers are kept for models.
-    recording: Option<Recording>,
+    recording: Option<Box<Recording>>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ enum Target {
     /// The payload's members are properties of this thing.
     Object(ThingIx),
     /// The payload says whether the thing lives, for these of its properties.
-    Life(Rc<[PropertyIx]>),
+    Life(Rc<Vec<PropertyIx>>),
     /// No alarm watches this. The payload is looked at all the same, so that a sensor that sends rubbish is found
     /// before somebody relies on it.
     Nobody(Kind),
@@ -79,7 +80,7 @@ enum Kind {
 pub struct Intake {
     sources: Arc<[Source]>,
     max_payload: usize,
-    routes: HashMap<Box<str>, Box<[Route]>>,
+    routes: HashMap<Box<str>, Few<Route>>,
     /// Scratch for messages with several values.
     values: Vec<(PropertyIx, Value)>,
     /// Takes down what models need.
@@ -184,7 +185,7 @@ impl Intake {
                 if let Some(recording) = &recording {
                     delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
                 }
-                routes.push(Route { source: index, target, recording });
+                routes.push(Route { source: index, target, recording: recording.map(Box::new) });
             }
         }
         self.values = values;
@@ -200,14 +201,14 @@ impl Intake {
 impl Intake {
     /// The properties of a thing for which a source's liveness topic speaks: what the source itself may deliver, less
     /// what a source without such a topic is there for.
-    fn alive_properties(&self, source: &Source, thing: ThingIx, engine: &Engine) -> Rc<[PropertyIx]> {
+    fn alive_properties(&self, source: &Source, thing: ThingIx, engine: &Engine) -> Rc<Vec<PropertyIx>> {
         let named = |source: &Source| source.property.as_deref().and_then(|name| engine.property(thing, name));
         if source.property.is_some() {
-            return named(source).into_iter().collect();
+            return Rc::new(named(source).into_iter().collect());
         }
         let elsewhere: Vec<PropertyIx> =
             self.sources.iter().filter(|other| other.alive.is_none()).filter_map(named).collect();
-        engine.properties_of(thing).filter(|property| !elsewhere.contains(property)).collect()
+        Rc::new(engine.properties_of(thing).filter(|property| !elsewhere.contains(property)).collect())
     }
 }
 

@@ -14,8 +14,10 @@ pub use glob::Glob;
 pub use share::{Share, owner, owner_of_alarm};
 pub use value::{Value, ValueRef, ValueType};
 
+use crate::compact::Few;
 use crate::time::Span;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The name of a device.
@@ -267,7 +269,7 @@ pub enum ThingPattern {
     /// Exactly this thing: the alarm exists from the start.
     Exactly(ThingId),
     /// Every thing that fits: its alarm exists from the moment in which it is first heard.
-    Matching(Glob),
+    Matching(Box<Glob>),
 }
 
 impl ThingPattern {
@@ -300,7 +302,14 @@ impl ThingPattern {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlarmDefinition {
     /// The things it is for; one alarm each.
-    pub things: Vec<ThingPattern>,
+    pub things: Few<ThingPattern>,
+    /// All else. Where there are very many definitions, most differ in their things alone, and share this.
+    pub attributes: Arc<Attributes>,
+}
+
+/// What a definition says of its alarms (ISA-18.2: alarm attributes). A definition is read as its attributes are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attributes {
     /// The property that it watches.
     pub property: PropertyName,
     /// Its label among the alarms of that property.
@@ -346,11 +355,24 @@ impl AlarmDefinition {
     /// A number that changes when anything in the definition does: what an operator switched at run time yields then.
     pub fn fingerprint(&self) -> u64 {
         let things: Vec<&str> = self.things.iter().map(ThingPattern::as_str).collect();
-        let AlarmDefinition { property, level, trigger, on_gap, enabled, severity, title, description, .. } = self;
+        fnv(&format!("{things:?} {}", self.attributes.canonical()))
+    }
+}
+
+impl Deref for AlarmDefinition {
+    type Target = Attributes;
+
+    fn deref(&self) -> &Attributes {
+        &self.attributes
+    }
+}
+
+impl Attributes {
+    /// One text per meaning, the same in every release: it is what fingerprints in the store are made of.
+    pub(crate) fn canonical(&self) -> String {
+        let Attributes { property, level, trigger, on_gap, enabled, severity, title, description } = self;
         let trigger = trigger.canonical();
-        fnv(&format!(
-            "{things:?} {property:?} {level:?} {trigger} {on_gap:?} {enabled} {severity:?} {title:?} {description:?}"
-        ))
+        format!("{property:?} {level:?} {trigger} {on_gap:?} {enabled} {severity:?} {title:?} {description:?}")
     }
 }
 

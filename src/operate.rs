@@ -79,8 +79,9 @@ fn find(engine: &Engine, wanted: &str) -> Option<AlarmIx> {
         let is_wanted = |ix: &AlarmIx| {
             let view = engine.view(*ix);
             let rest = wanted.strip_prefix(&**view.thing()).and_then(|rest| rest.strip_prefix('/'));
-            let rest =
-                rest.and_then(|rest| rest.strip_prefix(&*view.definition().property)).and_then(|rest| rest.strip_prefix('/'));
+            let rest = rest
+                .and_then(|rest| rest.strip_prefix(&*view.definition().property))
+                .and_then(|rest| rest.strip_prefix('/'));
             rest == Some(&*view.definition().level)
         };
         let mut found = engine.alarms().filter(is_wanted);

@@ -49,7 +49,7 @@ pub struct Reactions {
     /// In the order of the file.
     pub list: Vec<Arc<Reaction>>,
     /// For each alarm definition, by its place in the model, the reactions that it names.
-    pub of_definitions: Vec<Vec<ReactionIx>>,
+    pub of_definitions: Vec<Box<[ReactionIx]>>,
     /// `[smtp]`, if there is one.
     pub smtp: Option<Arc<Smtp>>,
     /// The zone in which people read times.

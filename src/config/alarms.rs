@@ -1,10 +1,12 @@
 //! `[[alarm]]`: definitions, and what makes no sense in them.
 
+use super::pool::Pool;
 use super::reader::Table;
 use super::report::{Place, Problem, Problems};
 use crate::intake::MAX_NAME;
 use crate::model::{
-    AlarmDefinition, AlarmType, Condition, Deadband, Glob, OnGap, Operator, Severity, ThingPattern, Trigger, Value,
+    AlarmDefinition, AlarmType, Attributes, Condition, Deadband, Glob, OnGap, Operator, Severity, ThingPattern,
+    Trigger, Value,
 };
 use crate::source::Source;
 use crate::time::Span;
@@ -19,16 +21,17 @@ pub(super) fn compile(
     tables: &[Table<'_, '_>],
     sources: Option<&[Source]>,
     taken: &mut Taken,
+    pool: &mut Pool,
     problems: &mut Problems,
 ) -> Vec<Option<AlarmDefinition>> {
-    let mut definitions = Vec::new();
+    let mut definitions = Vec::with_capacity(tables.len());
     for table in tables {
-        let identity = identity(table, problems);
+        let identity = identity(table, pool, problems);
         if let Some(identity) = &identity {
             taken.check(identity, table.place("level"), problems);
             identity.check_delivery(sources, table.place("property"), problems);
         }
-        definitions.push(one(table, identity, problems));
+        definitions.push(one(table, identity, pool, problems));
     }
     definitions
 }
@@ -118,8 +121,8 @@ impl Identity {
     }
 }
 
-fn identity(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Identity> {
-    let things = things(table, "thing", problems);
+fn identity(table: &Table<'_, '_>, pool: &mut Pool, problems: &mut Problems) -> Option<Identity> {
+    let things = pool.things(things(table, "thing", problems));
     let property = table.text("property", problems);
     let property = property.and_then(|text| label(text, "property", table.place("property"), problems));
     let level = table.text("level", problems);
@@ -141,7 +144,12 @@ pub(super) fn label(text: String, name: &str, place: Place, problems: &mut Probl
     Some(Arc::from(text))
 }
 
-fn one(table: &Table<'_, '_>, identity: Option<Identity>, problems: &mut Problems) -> Option<AlarmDefinition> {
+fn one(
+    table: &Table<'_, '_>,
+    identity: Option<Identity>,
+    pool: &mut Pool,
+    problems: &mut Problems,
+) -> Option<AlarmDefinition> {
     let severity = table.word("severity", problems);
     let severity = Severity::ALL.into_iter().find(|s| Some(s.as_str()) == severity).unwrap_or(Severity::Warning);
     let on_gap = match table.word("on_gap", problems) {
@@ -154,12 +162,15 @@ fn one(table: &Table<'_, '_>, identity: Option<Identity>, problems: &mut Problem
     let description = table.text("description", problems).unwrap_or_default().into();
     let trigger = trigger(table, problems);
     let Identity { things, property, level } = identity?;
-    Some(AlarmDefinition { things, property, level, trigger: trigger?, on_gap, enabled, severity, title, description })
+    let trigger = trigger?;
+    let attributes = Attributes { property, level, trigger, on_gap, enabled, severity, title, description };
+    Some(pool.definition(things, attributes))
 }
 
 /// An id, or a pattern over ids.
 pub(super) fn pattern(text: &str) -> ThingPattern {
-    Glob::parse(text).map_or_else(|| ThingPattern::Exactly(Arc::from(text)), ThingPattern::Matching)
+    Glob::parse(text)
+        .map_or_else(|| ThingPattern::Exactly(Arc::from(text)), |glob| ThingPattern::Matching(Box::new(glob)))
 }
 
 /// Ids and patterns.

@@ -4,13 +4,14 @@
 
 use super::alarms::{Identity, Taken, label, things};
 use super::keys::OF_A_MODEL;
+use super::pool::Pool;
 use super::reader::{Table, suggestion};
 use super::report::{Place, Problem, Problems};
 use crate::anomaly::cluster::Clustering;
 use crate::anomaly::definition::{AnomalyDefinition, Per, Refresh};
 use crate::anomaly::life::OnDeletion;
 use crate::anomaly::model::{LEAST_SEGMENTS, Settings};
-use crate::model::{AlarmDefinition, OnGap, Severity, ThingPattern, Trigger, Value};
+use crate::model::{AlarmDefinition, Attributes, OnGap, Severity, ThingPattern, Trigger, Value};
 use crate::source::Source;
 use crate::time::Span;
 use std::collections::BTreeMap;
@@ -29,13 +30,14 @@ pub(super) fn compile(
     tables: &[Table<'_, '_>],
     sources: Option<&[Source]>,
     taken: &mut Taken,
+    pool: &mut Pool,
     problems: &mut Problems,
 ) -> Vec<Option<Compiled>> {
     let mut names: BTreeMap<Arc<str>, Place> = BTreeMap::new();
     let mut compiled = Vec::new();
     for table in tables {
         let name = name(table, &mut names, problems);
-        compiled.push(one(table, name, sources, taken, problems));
+        compiled.push(one(table, name, sources, taken, pool, problems));
     }
     compiled
 }
@@ -62,6 +64,7 @@ fn one(
     name: Option<Arc<str>>,
     sources: Option<&[Source]>,
     taken: &mut Taken,
+    pool: &mut Pool,
     problems: &mut Problems,
 ) -> Option<Compiled> {
     let things_key = either(table, "thing", "things", problems);
@@ -121,8 +124,8 @@ fn one(
         let things = things.clone();
         AnomalyDefinition { name: name.unwrap_or_default(), things, properties, settings, join, severities, ..model }
     });
-    let alarm = AlarmDefinition { things, property, level, trigger, on_gap, enabled, severity, title, description };
-    Some((alarm, model))
+    let attributes = Attributes { property, level, trigger, on_gap, enabled, severity, title, description };
+    Some((pool.definition(things, attributes), model))
 }
 
 /// Which of two spellings is used.

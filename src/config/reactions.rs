@@ -67,9 +67,10 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
     for (table, definition) in tables.alarms {
         let named = reactions_of(table, &reactions, &names, are_all_known, problems);
         if definition.is_some() {
-            of_definitions.push(named);
+            of_definitions.push(named.into_boxed_slice());
         }
     }
+    of_definitions.shrink_to_fit();
     let reactions = Reactions { of_definitions, ..reactions };
     let definitions = tables.alarms.iter().filter_map(|(_, definition)| definition.as_ref());
     sample::render_all(tables.gateway_id, &reactions, definitions, &sources, problems);

@@ -222,10 +222,8 @@ impl Reacting {
 
     /// The reactions that an alarm names, and those that still have something to say about it.
     fn named(&self, alarm: &AlarmId, ix: Option<AlarmIx>, engine: &Engine) -> Vec<ReactionIx> {
-        let mut named = match ix {
-            Some(ix) => self.reactions.of_definitions.get(engine.definition_of(ix)).cloned().unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let of_definition = ix.and_then(|ix| self.reactions.of_definitions.get(engine.definition_of(ix)));
+        let mut named = of_definition.map_or(Vec::new(), |named| named.to_vec());
         let running: Vec<ReactionIx> = self.schedule.of(alarm).map(|((_, reaction), _)| *reaction).collect();
         named.extend(running.into_iter().filter(|reaction| !named.contains(reaction)).collect::<Vec<_>>());
         named

@@ -204,9 +204,9 @@ pub(crate) fn sample_delivery(
 
 /// An alarm for reactions that no alarm names.
 fn sample_definition() -> AlarmDefinition {
-    use crate::model::{OnGap, Operator, Severity, ThingPattern};
-    AlarmDefinition {
-        things: vec![ThingPattern::Exactly("thing-1".into())],
+    use crate::compact::Few;
+    use crate::model::{Attributes, OnGap, Operator, Severity, ThingPattern};
+    let attributes = Attributes {
         property: "property".into(),
         level: "test".into(),
         trigger: Trigger::Standard {
@@ -219,7 +219,8 @@ fn sample_definition() -> AlarmDefinition {
         severity: Severity::Info,
         title: "A test of this reaction; nothing is wrong".into(),
         description: "".into(),
-    }
+    };
+    AlarmDefinition { things: Few::One(ThingPattern::Exactly("thing-1".into())), attributes: Arc::new(attributes) }
 }
 
 /// What a test sends: an activation of no real alarm.

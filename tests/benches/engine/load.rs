@@ -1,7 +1,7 @@
 //! The load of an engine alone: one value after the other, and none that changes an alarm.
 
 use annunciator::engine::{Engine, Input, PropertyIx, Sample, Step};
-use annunciator::model::{AlarmDefinition, Model, OnGap, Severity, ThingPattern, Trigger, ValueRef};
+use annunciator::model::{AlarmDefinition, Attributes, Model, OnGap, Severity, ThingPattern, Trigger, ValueRef};
 use annunciator::time::{Moment, Now, Span, Stamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
@@ -27,14 +27,16 @@ impl Load {
         let things: Vec<Arc<str>> = (0..properties).map(|number| Arc::from(format!("thing-{number}"))).collect();
         let definition = |level: u64| AlarmDefinition {
             things: things.iter().cloned().map(ThingPattern::Exactly).collect(),
-            property: Arc::from("temperature"),
-            level: Arc::from(level.to_string()),
-            trigger: trigger.clone(),
-            on_gap: OnGap::Pause,
-            enabled: true,
-            severity: Severity::Warning,
-            title: Arc::default(),
-            description: Arc::default(),
+            attributes: Arc::new(Attributes {
+                property: Arc::from("temperature"),
+                level: Arc::from(level.to_string()),
+                trigger: trigger.clone(),
+                on_gap: OnGap::Pause,
+                enabled: true,
+                severity: Severity::Warning,
+                title: Arc::default(),
+                description: Arc::default(),
+            }),
         };
         let definitions = (0..alarms).map(definition).collect();
         let mut engine = Engine::new(Arc::new(Model { definitions, max_things: properties, ..Model::default() }));
