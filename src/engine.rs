@@ -16,6 +16,7 @@ mod input;
 mod memory;
 mod reconfigure;
 mod roster;
+mod samples;
 mod shelving;
 mod sum;
 mod timers;
@@ -401,7 +402,7 @@ impl Engine {
         let alarms = &self.roster.get(property).alarms;
         if alarms.len() > 1 {
             let read = |ix: &AlarmIx| self.alarms[ix.index()].window.as_ref().map_or(0, |window| window.fetch());
-            std::hint::black_box(alarms.iter().map(read).fold(0, i64::wrapping_add));
+            std::hint::black_box(alarms.iter().map(read).fold(0, u32::wrapping_add));
         }
     }
 

@@ -411,7 +411,7 @@ impl<'a> AlarmView<'a> {
 
     /// Samples in the window; average alarms only.
     pub fn samples(&self) -> usize {
-        self.alarm.window.as_ref().map_or(0, |window| window.samples().len())
+        self.alarm.window.as_ref().map_or(0, |window| window.len())
     }
 
     /// Whether an operator has put it aside, and until when.

@@ -153,8 +153,7 @@ impl Engine {
                 let (held, unstored, stored_from) = window.take_unstored();
                 let first = (unstored - unstored % SAMPLES_PER_BLOCK).max(held.start);
                 if unstored < held.end || stored_from < held.start {
-                    let skip = usize::try_from(first - held.start).unwrap_or(usize::MAX);
-                    let samples = window.samples().skip(skip).collect();
+                    let samples = window.last(usize::try_from(held.end - first).unwrap_or(usize::MAX));
                     let held_from = held.start;
                     changes.windows.push(WindowMemory { handle, stored_from, held_from, first, samples });
                 }

@@ -80,7 +80,7 @@ impl Engine {
                 let handle = self.handle_of(ix);
                 let alarm = self.alarm_memory(ix, handle);
                 let entry = &self.alarms[ix.index()];
-                let samples: Vec<_> = entry.window.iter().flat_map(|window| window.samples()).collect();
+                let samples = entry.window.as_ref().map_or(Vec::new(), |window| window.last(usize::MAX));
                 let soft = SoftMemory {
                     handle,
                     since: entry.since,

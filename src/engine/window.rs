@@ -3,12 +3,12 @@
 //! Adding a sample and dropping an old one cost the same whatever the window holds. The mean is exact
 //! ([`super::sum`]), so it equals a fresh sum of the window after any number of samples.
 
+use super::samples::Samples;
 use super::sum::ExactSum;
 use crate::time::{Moment, Span};
-use std::collections::VecDeque;
 
-/// Samples that one window holds at most: 32 MiB. At 10 values a second it is reached after two days; who needs
-/// more averages a slower property. The oldest sample makes room, and the caller is told.
+/// Samples that one window holds at most: 27 MiB with what is in reserve. At 10 values a second it is reached after two
+/// days; who needs more averages a slower property. The oldest sample makes room, and the caller is told.
 pub(crate) const MAX_SAMPLES: usize = 1 << 21;
 
 /// One value and the time from which its age counts.
@@ -23,7 +23,7 @@ pub struct WindowSample {
 /// A sliding window and its mean.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
-    samples: VecDeque<WindowSample>,
+    samples: Samples,
     sum: ExactSum,
     mean: Option<f64>,
     /// How many samples have left the window since it was empty: with it every sample has a number for ever.
@@ -38,16 +38,14 @@ impl Window {
     /// Takes a sample, drops what is older than `span` at `now` (in a gap that stops the time: at its beginning), and
     /// calculates the mean. False: the window was full and lost a sample that was still young enough.
     pub(crate) fn push(&mut self, sample: WindowSample, span: Span, now: Moment) -> bool {
-        let after = self.samples.iter().rev().take_while(|s| s.at > sample.at).count();
-        if after == 0 {
-            self.samples.push_back(sample);
-        } else {
-            let place = self.samples.len() - after;
-            self.samples.insert(place, sample);
-            self.changed_from(place);
+        let later = self.samples.take_later(sample.at);
+        if !later.is_empty() {
+            self.changed_from(self.samples.len());
         }
+        self.samples.push(sample);
+        later.into_iter().for_each(|later| self.samples.push(later));
         self.sum.add(sample.value);
-        while self.samples.front().is_some_and(|oldest| now - oldest.at > span) {
+        while self.samples.oldest().is_some_and(|oldest| now - oldest > span) {
             self.drop_oldest();
         }
         let fits = self.samples.len() <= MAX_SAMPLES;
@@ -55,21 +53,20 @@ impl Window {
             self.drop_oldest();
         }
         // A sample whose stamp is older than the window leaves at once. Without any, the mean stays what it was.
-        if !self.samples.is_empty() {
+        if !self.is_empty() {
             self.mean = Some(self.sum.mean(self.samples.len()));
         }
         fits
     }
 
     /// Reads where the next sample will be added and where old ones will leave.
-    pub(crate) fn fetch(&self) -> i64 {
-        let at = |sample: Option<&WindowSample>| sample.map_or(0, |sample| sample.at.as_micros());
-        at(self.samples.front()).wrapping_add(at(self.samples.back()))
+    pub(crate) fn fetch(&self) -> u32 {
+        self.samples.fetch()
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.samples.pop_front() {
-            self.sum.subtract(oldest.value);
+        if let Some(value) = self.samples.drop_oldest() {
+            self.sum.subtract(value);
             self.dropped += 1;
         }
     }
@@ -83,37 +80,45 @@ impl Window {
         self.mean
     }
 
-    /// Whether a sample is in the window.
+    /// How many samples are in the window.
+    pub(crate) fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether no sample is in the window.
     pub(crate) fn is_empty(&self) -> bool {
-        self.samples.is_empty()
+        self.len() == 0
     }
 
     /// Makes the samples as young at `end` as they were at `since`.
     pub(crate) fn pause(&mut self, since: Moment, end: Moment) {
-        for sample in self.samples.iter_mut().filter(|sample| sample.at < end) {
-            sample.at = sample.at + (end - since.max(sample.at));
-        }
+        let in_gap = self.samples.take_later(since);
+        self.samples.shift(end - since);
+        in_gap.into_iter().for_each(|sample| self.samples.push(WindowSample { at: sample.at.max(end), ..sample }));
         self.changed_from(0);
     }
 
     /// Forgets all samples. The mean stays as it was last calculated; without samples nobody judges it.
     pub(crate) fn clear(&mut self) {
         self.dropped += self.samples.len() as u64;
-        self.samples.clear();
+        self.samples = Samples::default();
         self.sum = ExactSum::default();
     }
 
-    /// The samples, oldest first.
-    pub(crate) fn samples(&self) -> impl ExactSizeIterator<Item = WindowSample> + '_ {
-        self.samples.iter().copied()
+    /// The newest samples, so many of them, oldest first.
+    pub(crate) fn last(&self, count: usize) -> Vec<WindowSample> {
+        self.samples.last(count)
     }
 
     /// A window with these samples and the mean that was calculated last.
     pub(crate) fn restore(samples: Vec<WindowSample>, mean: Option<f64>, dropped: u64) -> Window {
-        let mut sum = ExactSum::default();
-        samples.iter().for_each(|sample| sum.add(sample.value));
-        let stored = dropped + samples.len() as u64;
-        Window { samples: samples.into(), sum, mean, dropped, stored, stored_from: dropped }
+        let mut window = Window { mean, dropped, stored_from: dropped, ..Window::default() };
+        for sample in samples {
+            window.sum.add(sample.value);
+            window.samples.push(sample);
+        }
+        window.stored = dropped + window.len() as u64;
+        window
     }
 
     /// The numbers of the samples in the window, the first of them that is not on disk yet, and the first number that
@@ -158,7 +163,7 @@ mod tests {
         for secs in [0, 3, 2] {
             window.push(at(secs, 1.0), Span::from_secs(5), at(3, 0.0).at);
         }
-        let times: Vec<i64> = window.samples().map(|s| s.at.as_micros() / 1_000_000).collect();
+        let times: Vec<i64> = window.last(9).iter().map(|s| s.at.as_micros() / 1_000_000).collect();
         assert_eq!(times, [0, 2, 3]);
         assert_eq!(window.take_unstored(), (0..3, 0, 0));
         assert_eq!(window.take_unstored(), (0..3, 3, 0));
