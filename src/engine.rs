@@ -12,6 +12,7 @@ mod alarm;
 mod anomaly;
 mod decide;
 mod gap;
+mod index;
 mod input;
 mod memory;
 mod reconfigure;
@@ -37,9 +38,10 @@ use crate::compact;
 use crate::model::{AlarmDefinition, AlarmFacts, AlarmId, AlarmType, Model, ThingPattern, Trigger};
 use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
+use index::Index;
 use roster::Roster;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use timers::Timers;
 
@@ -75,7 +77,8 @@ pub struct Engine {
     model: Arc<Model>,
     roster: Roster,
     alarms: Vec<Alarm>,
-    ids: BTreeMap<AlarmId, AlarmIx>,
+    /// By their ids.
+    ids: Index<AlarmIx>,
     timers: Timers,
     /// Shelved alarms, by when that ends.
     shelf: BTreeSet<(Moment, AlarmIx)>,
@@ -104,7 +107,7 @@ impl Engine {
             model: model.clone(),
             roster: Roster::default(),
             alarms: Vec::new(),
-            ids: BTreeMap::new(),
+            ids: Index::default(),
             timers: Timers::default(),
             shelf: BTreeSet::new(),
             link: Link::NeverUp,
@@ -197,7 +200,7 @@ impl Engine {
 
     /// The alarm with this id.
     pub fn find(&self, id: &str) -> Option<AlarmIx> {
-        self.ids.get(id).copied()
+        self.ids.find(|ix| self.name_of(ix).cmp(id))
     }
 
     /// All alarms of which there is something to tell, in the order of their definitions; those of a pattern in the order
@@ -215,14 +218,17 @@ impl Engine {
 
     /// All alarms of which there is something to tell, in the order of their ids, from the one after this id on.
     pub fn alarms_by_id(&self, after: Option<&str>) -> impl Iterator<Item = AlarmIx> + '_ {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self.ids.range::<str, _>((from, Bound::Unbounded));
-        range.map(|(_, ix)| *ix).filter(|ix| !self.is_latent(*ix))
+        let compare = |ix| after.map_or(Ordering::Greater, |after| self.name_of(ix).cmp(after));
+        self.ids.after(&compare).filter(|ix| !self.is_latent(*ix))
     }
 
     /// Those of which there is something to tell, from this number on.
     pub fn alarms_from(&self, number: usize) -> impl Iterator<Item = AlarmIx> + '_ {
         (number..self.alarms.len()).map(AlarmIx::new).filter(|ix| !self.is_latent(*ix))
+    }
+
+    fn name_of(&self, ix: AlarmIx) -> &str {
+        self.alarms[ix.index()].id.as_str()
     }
 
     fn is_latent(&self, ix: AlarmIx) -> bool {
@@ -286,7 +292,7 @@ impl Engine {
         for (index, definition) in model.definitions.iter().enumerate() {
             let exists = || {
                 let name = AlarmId::new(&id, &definition.property, &definition.level);
-                self.ids.contains_key(&name)
+                self.find(name.as_str()).is_some()
             };
             if definition.covers(&id) && !exists() {
                 let alarm = self.add_alarm(DefinitionIx(number(index)), thing);
@@ -303,7 +309,8 @@ impl Engine {
         let property = self.roster.add_property(thing, &entry.property);
         let id = AlarmId::new(self.roster.thing_id(thing), &entry.property, &entry.level);
         let is_latent = entry.trigger.alarm_type() == AlarmType::Anomaly;
-        self.ids.insert(id.clone(), alarm);
+        let alarms = &self.alarms;
+        self.ids.insert(alarm, |ix| alarms[ix.index()].id.cmp(&id));
         let new = Alarm {
             id,
             definition,

@@ -259,8 +259,8 @@ impl Engine {
 
     /// The alarm that a stored one is today: it exists, or a pattern still covers it.
     pub(super) fn alarm_for(&mut self, facts: &AlarmFacts) -> Option<AlarmIx> {
-        if let Some(known) = self.ids.get(&facts.id) {
-            return Some(*known);
+        if let Some(known) = self.find(facts.id.as_str()) {
+            return Some(known);
         }
         let covers =
             |d: &AlarmDefinition| d.property == facts.property && d.level == facts.level && d.covers(&facts.thing);

@@ -30,7 +30,7 @@ impl Engine {
     pub fn reconfigure(&mut self, model: Arc<Model>, now: Now, step: &mut Step) -> (Outline, Vec<AlarmMemory>) {
         self.settle(now, step);
         let memories = self.memories();
-        let before: BTreeSet<AlarmId> = self.ids.keys().cloned().collect();
+        let before: BTreeSet<AlarmId> = self.alarms.iter().map(|alarm| alarm.id.clone()).collect();
         let mut next = Engine::new(model);
         (next.next_seq, next.next_handle) = (self.next_seq, self.next_handle);
         (next.link, next.last) = (self.link, self.last);

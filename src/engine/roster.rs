@@ -4,10 +4,10 @@
 //! Only what some alarm watches is here, so a property nobody asked for costs nothing.
 
 use super::AlarmIx;
+use super::index::Index;
 use crate::compact::{self, Few};
 use crate::model::{PropertyName, ThingId};
 use crate::time::Stamp;
-use std::collections::BTreeMap;
 
 /// The number of a watched thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,14 +39,15 @@ pub(crate) struct Property {
 /// Things and properties by name and by number.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    names: BTreeMap<ThingId, ThingIx>,
+    /// By their ids.
+    names: Index<ThingIx>,
     things: Vec<Thing>,
     properties: Vec<Property>,
 }
 
 impl Roster {
     pub(crate) fn thing(&self, id: &str) -> Option<ThingIx> {
-        self.names.get(id).copied()
+        self.names.find(|thing| (*self.things[thing.0 as usize].id).cmp(id))
     }
 
     pub(crate) fn thing_id(&self, thing: ThingIx) -> &ThingId {
@@ -93,7 +94,8 @@ impl Roster {
         }
         let thing = ThingIx(super::number(self.things.len()));
         compact::push(&mut self.things, Thing { id: id.clone(), properties: Few::default(), heard: false });
-        self.names.insert(id.clone(), thing);
+        let things = &self.things;
+        self.names.insert(thing, |other| things[other.0 as usize].id.cmp(id));
         thing
     }
 
