@@ -297,7 +297,7 @@ impl Daemon {
                 return Ok(End::Yielded);
             }
             let mut next = first;
-            let earlier = self.metrics.messages;
+            let (began, earlier) = (self.clock.at(), self.metrics.messages);
             for _ in 0..TURN {
                 let heard = match next.take() {
                     Some(heard) => heard,
@@ -331,12 +331,14 @@ impl Daemon {
             }
             // 6. Where messages come in quick succession, let some of them come.
             let taken = self.metrics.messages - earlier;
-            if let Some(breath) = self.pace.turned(taken, self.clock.at())
+            if let Some(rest) = self.pace.turned(taken, began, self.clock.at())
                 && !wants_answers
             {
-                // First leaves what there is to say. Then the thread rests, not the task: packets must not wake it.
+                // First leaves what there is to say. Then the thread rests, not the task: packets must not wake it. What
+                // has come by then is read before the next turn begins.
                 tokio::task::yield_now().await;
-                std::thread::sleep(breath);
+                std::thread::sleep(rest);
+                tokio::task::yield_now().await;
             }
         }
         self.stop().await;

@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Changes that sled is given at once. It keeps the pages of a batch in memory until all of it is applied: with 100,000
 /// alarms in one batch that would be a gigabyte.
 const AT_ONCE: usize = 256;
+/// After so many of those it writes what it has. Whatever it still has to write it keeps, several times as large.
+const UNWRITTEN: usize = 8;
 /// The key of the seal. No record begins with this byte.
 const SEAL: &[u8] = &[0];
 
@@ -77,6 +79,7 @@ impl Base {
     /// Applies changes. They count when the base is sealed.
     pub(super) fn apply(&self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Result<(), String> {
         let mut changes = changes.peekable();
+        let mut rounds = 0_usize;
         while changes.peek().is_some() {
             let mut batch = sled::Batch::default();
             for (key, value) in changes.by_ref().take(AT_ONCE) {
@@ -86,6 +89,10 @@ impl Base {
                 }
             }
             self.db.apply_batch(batch).map_err(|error| error.to_string())?;
+            rounds += 1;
+            if rounds.is_multiple_of(UNWRITTEN) {
+                self.db.flush().map_err(|error| error.to_string())?;
+            }
         }
         Ok(())
     }

@@ -106,9 +106,9 @@ fn index_key(name: u32, number: u64) -> Vec<u8> {
     key
 }
 
-/// The number at the end of a key.
+/// The number in a key; none: it is no key of ours.
 fn number_of(key: &[u8]) -> Option<u64> {
-    key.last_chunk().copied().map(u64::from_be_bytes)
+    key.get(1..)?.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// Adds the name of an alarm.

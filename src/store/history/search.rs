@@ -46,9 +46,10 @@ impl Search {
     pub fn advance(&mut self, store: &mut dyn Store) -> Result<bool, StoreError> {
         // What is not bound is newer than all that is, at any time.
         let single = store.scan_back(&[ENTRIES], &entry_key(self.left.end), SLICE)?;
+        let single: Vec<Stored> =
+            single.into_iter().filter_map(|(key, value)| Some((number_of(&key)?, value))).collect();
         if !single.is_empty() {
-            let entries = single.into_iter().filter_map(|(key, value)| Some((number_of(&key)?, value)));
-            return Ok(self.take(entries));
+            return Ok(self.take(single.into_iter()));
         }
         let mut looks = LOOKS;
         while looks > 0 {
