@@ -28,10 +28,10 @@ fn kills_lose_nothing_and_repeat_nothing_that_matters(mqtt: Protocol) {
             messages.push((topic, payload));
             if number == dies_at {
                 // Somewhere between receiving, writing, publishing and acknowledging.
-                let seen = watcher.events().len() + usize::try_from(random.below(40)).unwrap();
+                let seen = watcher.event_count() + usize::try_from(random.below(40)).unwrap();
                 until("some events", || {
                     watcher.drain();
-                    (watcher.events().len() >= seen || number < 100).then_some(())
+                    (watcher.event_count() >= seen || number < 100).then_some(())
                 });
                 daemon.kill();
                 daemon.launch();

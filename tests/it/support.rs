@@ -328,6 +328,11 @@ impl Watcher {
         self.all.iter().filter(|seen| seen.topic.contains("/events/")).map(Seen::json).collect()
     }
 
+    /// How many there are. Some tests look very often.
+    pub fn event_count(&self) -> usize {
+        self.all.iter().filter(|seen| seen.topic.contains("/events/")).count()
+    }
+
     pub fn transcript(&self) -> String {
         self.all.iter().map(|seen| format!("{} {}\n", seen.topic, String::from_utf8_lossy(&seen.payload))).collect()
     }

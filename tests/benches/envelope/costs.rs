@@ -1,6 +1,7 @@
 //! B1 to B4 and B14: what a message costs the processor, and how many can be taken.
 
 use crate::load::{Load, Mix};
+use crate::node_red::{self, NodeRed};
 use crate::stage::{Broker, Daemon, Ears, Process};
 use crate::table::{Aim, Row, Runs};
 use crate::{Effort, bare, meters};
@@ -99,13 +100,19 @@ pub(crate) fn typical(effort: Effort) -> Result<Vec<Row>> {
         daemon.push(Scene::open(TYPICAL, "", ONE_EACH, &[])?.cost(RATE, length)?);
         broker.push(broker_cost(TYPICAL, length)?);
     }
+    let mut other = Vec::new();
+    for _ in 0..node_red::runs(effort) {
+        other.push(NodeRed::open(TYPICAL, &[])?.cost(RATE, WARM_UP, length)?);
+    }
     let what = "CPU per message, QoS 0, 10,000/s, 1,000 alarms, 1 % change".to_owned();
     let measured = Runs::of(daemon);
     let row = |what, baseline, aims| Row { number: "B1", what, measured, unit: "µs", baseline: Some(baseline), aims };
-    Ok(vec![
+    let mut rows = vec![
         row(what, ("bare", Runs::of(bare)), vec![Aim::AtMostTimes(1.5), Aim::AtMost(8.0)]),
         row("the same beside mosquitto_sub".to_owned(), ("mosquitto_sub", Runs::of(broker)), vec![Aim::None]),
-    ])
+    ];
+    rows.extend(node_red::beside(&rows[0], other));
+    Ok(rows)
 }
 
 pub(crate) fn worst(effort: Effort) -> Result<Vec<Row>> {
@@ -150,6 +157,10 @@ pub(crate) fn highest_rate(effort: Effort) -> Result<Vec<Row>> {
             daemon.push(rate(mix, messages)?);
             broker.push(broker_rate(mix, messages)?);
         }
+        let mut other = Vec::new();
+        for _ in 0..node_red::runs(effort) {
+            other.push(node_red_rate(mix, messages)?);
+        }
         let what = format!("messages a second, as fast as the broker gives them, QoS {qos}");
         let row = |what, baseline, aims| Row {
             number: "B3",
@@ -162,6 +173,7 @@ pub(crate) fn highest_rate(effort: Effort) -> Result<Vec<Row>> {
         rows.push(row(what, ("bare", Runs::of(bare)), vec![Aim::AtLeastTimes(limit)]));
         let beside = format!("the same beside mosquitto_sub, QoS {qos}");
         rows.push(row(beside, ("mosquitto_sub", Runs::of(broker)), vec![Aim::None]));
+        rows.extend(node_red::beside(&rows[rows.len() - 2], other));
     }
     Ok(rows)
 }
@@ -207,6 +219,14 @@ fn broker_rate(mix: Mix, messages: u64) -> Result<f64> {
     load.rush(messages)?;
     subscriber.wait()?;
     drop(ears);
+    Ok(per_second(messages, begin, Instant::now()))
+}
+
+fn node_red_rate(mix: Mix, messages: u64) -> Result<f64> {
+    let mut scene = NodeRed::open(mix, &[])?;
+    let begin = Instant::now();
+    scene.load.rush(messages)?;
+    scene.until_counted(scene.load.sent())?;
     Ok(per_second(messages, begin, Instant::now()))
 }
 

@@ -3,6 +3,7 @@
 use crate::Effort;
 use crate::costs::{ONE_EACH, Scene};
 use crate::load::{Load, Mix};
+use crate::node_red::{self, NodeRed};
 use crate::stage::{Broker, Ears};
 use crate::table::{Aim, Row, Runs};
 use anyhow::{Result, ensure};
@@ -28,16 +29,24 @@ pub(crate) fn rows(effort: Effort) -> Result<Vec<Row>> {
             broker.push(through_broker(mix, rate, effort.length(6))?);
             daemon.push(through_daemon(mix, rate, effort.length(12))?);
         }
+        let mut other = Vec::new();
+        for _ in 0..node_red::runs(effort) {
+            other.push(through_node_red(mix, rate, effort.length(12))?);
+        }
         for (share, name, limit) in [(0.5, "median", None), (0.99, "p99", Some(5.0)), (0.999, "p99.9", Some(20.0))] {
-            let at = |runs: &[Vec<Duration>]| Runs::of(runs.iter().map(|sorted| percentile(sorted, share)).collect());
-            rows.push(Row {
+            let each = |runs: &[Vec<Duration>]| runs.iter().map(|sorted| percentile(sorted, share)).collect::<Vec<_>>();
+            let at = |runs: &[Vec<Duration>]| Runs::of(each(runs));
+            let row = Row {
                 number: "B8",
                 what: format!("value to event, durable, {what}: {name}"),
                 measured: at(&daemon),
                 unit: "ms",
                 baseline: Some(("broker", at(&broker))),
                 aims: vec![limit.map_or(Aim::None, Aim::AtMost)],
-            });
+            };
+            let beside = node_red::beside(&row, each(&other));
+            rows.push(row);
+            rows.extend(beside);
         }
     }
     Ok(rows)
@@ -52,6 +61,23 @@ fn through_daemon(mix: Mix, rate: u64, length: Duration) -> Result<Vec<Duration>
     scene.ears.measure(stretch);
     scene.load.go_on(&stretch, length)?;
     scene.ears.until_settled(scene.load.sent())?;
+    let mut delays = scene.ears.take_delays();
+    let changes = (scene.load.sent() - sent) / mix.change_every.unwrap_or(1);
+    ensure!(delays.len() as u64 + 1 >= changes, "{} of {changes} events were heard", delays.len());
+    delays.sort_unstable();
+    Ok(delays)
+}
+
+/// The same way through Node-RED, which has nothing to write.
+fn through_node_red(mix: Mix, rate: u64, length: Duration) -> Result<Vec<Duration>> {
+    let mut scene = NodeRed::open(mix, &["node-red/events/#"])?;
+    scene.load.run(rate, WARM_UP)?;
+    scene.until_counted(scene.load.sent())?;
+    let sent = scene.load.sent();
+    let stretch = scene.load.stretch(rate);
+    scene.ears.measure(stretch);
+    scene.load.go_on(&stretch, length)?;
+    scene.until_counted(scene.load.sent())?;
     let mut delays = scene.ears.take_delays();
     let changes = (scene.load.sent() - sent) / mix.change_every.unwrap_or(1);
     ensure!(delays.len() as u64 + 1 >= changes, "{} of {changes} events were heard", delays.len());

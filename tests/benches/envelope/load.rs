@@ -37,6 +37,8 @@ pub(crate) struct Load {
     above: Vec<bool>,
     /// The number of the next message.
     next: u64,
+    /// Messages of our own between the values.
+    besides: u64,
     buffer: Vec<u8>,
     /// Bytes of the broker's acknowledgements.
     answered: Arc<AtomicU64>,
@@ -90,7 +92,7 @@ impl Load {
         });
         let topics: Vec<String> = (0..mix.properties).map(topic).collect();
         let above = vec![false; topics.len()];
-        Ok(Load { line, mix, above, topics, next: 0, buffer: Vec::new(), answered })
+        Ok(Load { line, mix, above, topics, next: 0, besides: 0, buffer: Vec::new(), answered })
     }
 
     /// How many were sent so far.
@@ -122,7 +124,7 @@ impl Load {
         /// Of a PUBACK.
         const BYTES: u64 = 4;
         until("the broker to take all", || {
-            Ok((self.answered.load(Ordering::Relaxed) == self.next * BYTES).then_some(()))
+            Ok((self.answered.load(Ordering::Relaxed) == (self.next + self.besides) * BYTES).then_some(()))
         })
     }
 
@@ -159,6 +161,7 @@ impl Load {
     pub(crate) fn send(&mut self, topic: &str, payload: &str) -> Result<()> {
         let id = (self.mix.qos > 0).then_some(7);
         put_message(&mut self.buffer, topic, payload.as_bytes(), id);
+        self.besides += 1;
         self.flush()
     }
 

@@ -24,6 +24,7 @@ mod line;
 mod load;
 mod memory;
 mod meters;
+mod node_red;
 mod size;
 mod stage;
 mod storage;

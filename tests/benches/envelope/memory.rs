@@ -2,6 +2,7 @@
 
 use crate::costs::{ONE_EACH, Scene};
 use crate::load::{Load, Mix};
+use crate::node_red::{self, NodeRed};
 use crate::stage::{Broker, Daemon, Ears, until};
 use crate::table::{Aim, Row, Runs};
 use crate::{Effort, load};
@@ -29,12 +30,18 @@ fn one_by_one(count: u64) -> String {
 }
 
 /// Memory is a count: it is not measured again and again.
-pub(crate) fn per_alarm(_: Effort) -> Result<Vec<Row>> {
+pub(crate) fn per_alarm(effort: Effort) -> Result<Vec<Row>> {
     let none = with_alarms(1, "")?;
     let idle = with_alarms(1, ONE_EACH)? / MIB;
     let own = (with_alarms(8_000, &one_by_one(8_000))? - none) / 8_000.0;
     let pattern = (with_alarms(8_000, ONE_EACH)? - none) / 8_000.0;
     let many = (with_alarms(100_000, ONE_EACH)? - none) / 100_000.0;
+    let mut other = Vec::new();
+    for _ in 0..node_red::runs(effort).min(1) {
+        let mut scene = NodeRed::open(Mix { properties: 1, qos: 0, change_every: None }, &[])?;
+        scene.load.run(20, REST)?;
+        other.push(scene.memory()? as f64 / MIB);
+    }
     let row = |number, what: &str, measured, unit, limit| Row {
         number,
         what: what.to_owned(),
@@ -43,12 +50,15 @@ pub(crate) fn per_alarm(_: Effort) -> Result<Vec<Row>> {
         baseline: None,
         aims: vec![Aim::AtMost(limit)],
     };
-    Ok(vec![
+    let rest = row("B7", "memory at rest, one alarm, connected", idle, "MiB", 8.0);
+    let beside = node_red::beside(&rest, other);
+    let rows = vec![
         row("B6", "memory per alarm, 8,000 with a definition each", own, "B", 1_024.0),
         row("B6", "memory per alarm, 8,000 by one pattern", pattern, "B", 1_024.0),
         row("B6", "memory per alarm, 100,000 by one pattern", many, "B", 1_024.0),
-        row("B7", "memory at rest, one alarm, connected", idle, "MiB", 8.0),
-    ])
+        rest,
+    ];
+    Ok(rows.into_iter().chain(beside).collect())
 }
 
 pub(crate) fn flood(effort: Effort) -> Result<Vec<Row>> {
@@ -90,7 +100,13 @@ pub(crate) fn flood(effort: Effort) -> Result<Vec<Row>> {
         baseline: None,
         aims: vec![aim],
     };
-    Ok(vec![
+    let (mut other_peak, mut other_rate) = (Vec::new(), Vec::new());
+    for _ in 0..node_red::runs(effort).min(1) {
+        let (peak, rate) = node_red_flood(mix, messages)?;
+        other_peak.push(peak);
+        other_rate.push(rate);
+    }
+    let rows = vec![
         row(
             format!("flood of {messages} waiting: memory above rest ({rest:.1} MiB), all evaluated"),
             peak - rest,
@@ -99,5 +115,31 @@ pub(crate) fn flood(effort: Effort) -> Result<Vec<Row>> {
         ),
         row("gaps reported but the restart itself".to_owned(), gaps.len() as f64 - 1.0, "gaps", Aim::AtMost(0.0)),
         row("messages evaluated a second, start included".to_owned(), rate, "/s", Aim::None),
-    ])
+    ];
+    let beside = [node_red::beside(&rows[0], other_peak), node_red::beside(&rows[2], other_rate)];
+    Ok(rows.into_iter().chain(beside.into_iter().flatten()).collect())
+}
+
+/// The same flood: memory above rest, and messages a second.
+fn node_red_flood(mix: Mix, messages: u64) -> Result<(f64, f64)> {
+    let mut scene = NodeRed::open(mix, &["node-red/events/#"])?;
+    let rest = scene.memory()? as f64 / MIB;
+    scene.stop()?;
+    scene.load.rush(messages)?;
+    scene.load.until_taken()?;
+    // It stands behind the flood.
+    scene.load.send("bare/ask", "")?;
+    let begin = Instant::now();
+    let before = scene.ears.marks();
+    scene.launch()?;
+    let mut peak = 0.0_f64;
+    until("Node-RED to take the flood", || {
+        peak = peak.max(scene.memory()? as f64 / MIB);
+        // One when it has subscribed, one behind the flood.
+        Ok((scene.ears.marks() >= before + 2).then_some(()))
+    })?;
+    let rate = messages as f64 / begin.elapsed().as_secs_f64();
+    let (judged, events) = (scene.ears.answer(), scene.ears.events());
+    ensure!(judged >= messages && events == messages / 100, "Node-RED has judged {judged} and said {events} events");
+    Ok((peak - rest, rate))
 }

@@ -202,6 +202,7 @@ struct Heard {
     /// Events of the thing that is called `last`, or answers of whatever is measured in the daemon's place.
     marks: u64,
     answer: u64,
+    events: u64,
 }
 
 /// Somebody who subscribes to what the daemon says.
@@ -267,12 +268,22 @@ impl Ears {
 
     /// Waits for the mark that was sent behind everything else.
     pub(crate) fn until_mark(&self, count: u64) -> Result<Instant> {
-        until("the mark", || Ok(self.look(|heard| (heard.marks >= count).then(Instant::now))))
+        until("the mark", || Ok((self.marks() >= count).then(Instant::now)))
+    }
+
+    /// How many marks and answers came.
+    pub(crate) fn marks(&self) -> u64 {
+        self.look(|heard| heard.marks)
     }
 
     /// What was answered.
     pub(crate) fn answer(&self) -> u64 {
         self.look(|heard| heard.answer)
+    }
+
+    /// How many events came.
+    pub(crate) fn events(&self) -> u64 {
+        self.look(|heard| heard.events)
     }
 
     /// The gaps that the daemon has reported.
@@ -283,6 +294,7 @@ impl Ears {
 
 impl Heard {
     fn take(&mut self, topic: &str, payload: &[u8], now: Instant) {
+        self.events += u64::from(topic.contains("/events/"));
         if topic.ends_with("/metrics") {
             self.metrics = serde_json::from_slice(payload).unwrap_or_default();
         } else if topic.ends_with("/status") {

@@ -52,11 +52,11 @@ fn kills_while_it_looks_at_what_is_new_lose_no_anomaly_and_repeat_none() {
         let value = |n: i64| if fault.contains(&n) { usual(n) + much } else { usual(n) };
         scene.import("press-1", minute..minute + 36, value);
         // Somewhere between finding, writing and telling.
-        let before = scene.watcher.events().len();
+        let before = scene.watcher.event_count();
         if kill % 2 == 0 {
             until("an event", || {
                 scene.watcher.drain();
-                (scene.watcher.events().len() > before).then_some(())
+                (scene.watcher.event_count() > before).then_some(())
             });
         } else {
             until("a checkpoint", || std::fs::metadata(daemon.state_dir()).ok().map(|_| ()));
