@@ -5,6 +5,7 @@
 //! ([`cut`]); the store is opened on hundreds of those, and has to hold each commit that had returned.
 
 mod cut;
+mod kills;
 
 use crate::support::traffic::Random;
 use annunciator::store::disk::{DiskStore, Opened};
