@@ -15,10 +15,11 @@
 //! |---|---|
 //! | while a frame is written | all frames before it; that commit was not confirmed to anybody |
 //! | while a log is begun | the older log is whole; the new one has no frame that counts |
-//! | while base *b* is brought from seal N−2 to N | base *a* at seal N−1, and the logs N and N+1 |
+//! | while base *b* is brought from seal N−2 to N | base *a* at seal N−1, and the logs N and N+1; *b* is marked |
 //! | after the sync, before the older log is removed | base *b* at seal N and the log N+1; the older one is harmless |
 //!
-//! A base that cannot be opened, or that lacks logs which are gone, is made anew from the other one. Only if both are
+//! A base that cannot be opened, that was being written (a mark beside it says so: it might open, and lack something), or
+//! that lacks logs which are gone, is made anew from the other one. Only if both are
 //! unusable is something lost: then all of it is moved aside, never deleted, an empty store is begun, and a person is told.
 //! A log and the memory beside it are bounded by `LOG_BYTES`, as long as a base can be written; there are four at most, one
 //! of them only for its room.
@@ -117,6 +118,14 @@ impl Side {
         store.join(match self {
             Side::A => "a",
             Side::B => "b",
+        })
+    }
+
+    /// It is there while this base is written.
+    fn mark(self, store: &Path) -> PathBuf {
+        store.join(match self {
+            Side::A => "a.unfinished",
+            Side::B => "b.unfinished",
         })
     }
 }
@@ -291,7 +300,8 @@ impl DiskStore {
         self.worker_seal = seal;
         let side = self.newest.map_or(Side::A, |(side, _)| side.other());
         let work = Work {
-            target: side.folder(&self.folder),
+            store: self.folder.clone(),
+            side,
             // A base that does not exist is copied from the newest one.
             source: self.newest.filter(|_| self.is_copying).map(|(side, _)| side.folder(&self.folder)),
             exists: self.other.is_some(),
@@ -445,7 +455,8 @@ impl Drop for DiskStore {
 
 /// What brings a base up to date.
 struct Work {
-    target: PathBuf,
+    store: PathBuf,
+    side: Side,
     source: Option<PathBuf>,
     exists: bool,
     behind: Arc<Changes>,
@@ -455,10 +466,14 @@ struct Work {
 
 impl Work {
     fn run(self) -> Result<Base, String> {
-        if !self.exists && self.target.exists() {
-            std::fs::remove_dir_all(&self.target).map_err(|error| error.to_string())?;
+        let mark = self.side.mark(&self.store);
+        let marked = || File::create(&mark).and_then(|_| File::open(&self.store)?.sync_all());
+        marked().map_err(|error| error.to_string())?;
+        let target = self.side.folder(&self.store);
+        if !self.exists && target.exists() {
+            std::fs::remove_dir_all(&target).map_err(|error| error.to_string())?;
         }
-        let base = Base::open(&self.target)?;
+        let base = Base::open(&target)?;
         if let Some(source) = &self.source {
             let source = Base::open(source)?;
             let mut page = Vec::new();
@@ -474,6 +489,8 @@ impl Work {
         let behind = self.behind.iter().filter(|(key, _)| !self.changes.contains_key(*key));
         base.apply(behind.chain(self.changes.iter()).map(|(key, value)| (key.clone(), value.clone())))?;
         base.seal_at(self.seal)?;
+        // If the mark comes back after a power cut, the base is made anew without need.
+        std::fs::remove_file(&mark).map_err(|error| error.to_string())?;
         Ok(base)
     }
 }
@@ -483,7 +500,7 @@ fn look(folder: &Path) -> (Vec<(Side, u64)>, String) {
     let (mut bases, mut damage) = (Vec::new(), Vec::new());
     for side in [Side::A, Side::B] {
         let path = side.folder(folder);
-        if !path.exists() {
+        if !path.exists() || side.mark(folder).exists() {
             continue;
         }
         match Base::open(&path).and_then(|base| base.verify().map(|()| base.seal())) {

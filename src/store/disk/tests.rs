@@ -375,3 +375,37 @@ fn after_a_log_with_very_many_changes_both_bases_follow_and_memory_holds_none_of
     drop(store);
     assert_eq!(all(&mut DiskStore::open(dir.path()).unwrap().store), want);
 }
+
+#[test]
+fn a_base_that_was_being_written_is_made_anew_even_if_it_can_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random(3);
+    let mut want = Map::new();
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    for _ in 0..4 {
+        for _ in 0..30 {
+            let batch = batch(&mut random);
+            store.commit(&batch).unwrap();
+            apply(&mut want, &batch);
+        }
+        store.rotate().unwrap();
+        store.finish_sealing(true);
+    }
+    // It opens, and has silently lost most of what it had.
+    let side = store.newest.unwrap().0.other();
+    let folder = store.folder.clone();
+    drop(store);
+    std::fs::write(side.mark(&folder), []).unwrap();
+    let base = Base::open(&side.folder(&folder)).unwrap();
+    let keys: Vec<_> = base.range((Bound::Unbounded, Bound::Unbounded)).map(|pair| pair.unwrap().0).collect();
+    base.apply(keys.into_iter().skip(3).map(|key| (key, None))).unwrap();
+    drop(base);
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    for _ in 0..3 {
+        assert!(all(&mut store) == want);
+        store.rotate().unwrap();
+        store.finish_sealing(true);
+    }
+    assert!(!side.mark(&folder).exists());
+    assert!(all(&mut store) == want);
+}
