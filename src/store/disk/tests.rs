@@ -361,7 +361,7 @@ fn after_a_log_with_very_many_changes_both_bases_follow_and_memory_holds_none_of
     }
     let mut want = Map::new();
     apply(&mut want, &batch);
-    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    let mut store = DiskStore::open(dir.path()).unwrap().store.with_logs_of(2 << 20);
     store.commit(&batch).unwrap();
     // The first base, and with the next commit the other one as its copy.
     store.finish_sealing(true);
