@@ -285,7 +285,7 @@ impl Journal {
         if let Some((_, retry_at)) = &self.failure {
             if now < *retry_at {
                 self.keep(letters, false);
-                self.outbox.trim(self.gateway.outbox_max);
+                self.trim();
                 return;
             }
             // Nobody knows what the failed writes have left: everything is written again.
@@ -362,7 +362,18 @@ impl Journal {
                 self.keep(letters, false);
             }
         }
+        self.trim();
+    }
+
+    /// Drops what is too much for the outbox, and says so: at the first event, and whenever there are twice as many.
+    fn trim(&mut self) {
+        let before = self.outbox.dropped();
         self.outbox.trim(self.gateway.outbox_max);
+        let dropped = self.outbox.dropped();
+        if dropped.checked_ilog2() != before.checked_ilog2() {
+            let outbox_max = self.gateway.outbox_max;
+            tracing::error!(dropped, outbox_max, "too many events wait for the broker: the oldest were dropped");
+        }
     }
 
     fn batch(&self, changes: &Changes, letters: &[Letter], position: &Position, all: bool) -> Batch {
