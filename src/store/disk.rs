@@ -24,11 +24,14 @@
 //! A log and the memory beside it are bounded by `LOG_BYTES`, as long as a base can be written; there are four at most, one
 //! of them only for its room.
 
+mod bases;
+
 use super::base::Base;
 use super::history::ENTRIES;
 use super::layers::{after, merged, newer_first};
 use super::record::LETTERS;
 use super::{Batch, Pair, Store, StoreError, wal};
+use bases::{Side, Work, look};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
@@ -49,8 +52,6 @@ const LOG_BYTES: u64 = 8 << 20;
 /// With more pairs than this in one log the other base follows at once: until it does, they are held in memory. Only a
 /// turn that writes very many alarms at a time makes such a log.
 const FOLLOWED_AT_ONCE: usize = 16_384;
-/// Pairs that are copied at once where a base is made anew.
-const PAGE: usize = 4_096;
 /// Stores that were moved aside are kept for a technician, but not more than this many.
 const QUARANTINES: usize = 3;
 
@@ -97,37 +98,6 @@ struct Passing {
     letter: u8,
     /// The last one when the log began, and the last one that there was since; none: nobody has looked.
     last: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Which of the two bases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    A,
-    B,
-}
-
-impl Side {
-    fn other(self) -> Side {
-        match self {
-            Side::A => Side::B,
-            Side::B => Side::A,
-        }
-    }
-
-    fn folder(self, store: &Path) -> PathBuf {
-        store.join(match self {
-            Side::A => "a",
-            Side::B => "b",
-        })
-    }
-
-    /// It is there while this base is written.
-    fn mark(self, store: &Path) -> PathBuf {
-        store.join(match self {
-            Side::A => "a.unfinished",
-            Side::B => "b.unfinished",
-        })
-    }
 }
 
 /// A store, and what a person should know about how it was opened.
@@ -451,67 +421,6 @@ impl Drop for DiskStore {
     fn drop(&mut self) {
         self.finish_sealing(true);
     }
-}
-
-/// What brings a base up to date.
-struct Work {
-    store: PathBuf,
-    side: Side,
-    source: Option<PathBuf>,
-    exists: bool,
-    behind: Arc<Changes>,
-    changes: Arc<Changes>,
-    seal: u64,
-}
-
-impl Work {
-    fn run(self) -> Result<Base, String> {
-        let mark = self.side.mark(&self.store);
-        let marked = || File::create(&mark).and_then(|_| File::open(&self.store)?.sync_all());
-        marked().map_err(|error| error.to_string())?;
-        let target = self.side.folder(&self.store);
-        if !self.exists && target.exists() {
-            std::fs::remove_dir_all(&target).map_err(|error| error.to_string())?;
-        }
-        let base = Base::open(&target)?;
-        if let Some(source) = &self.source {
-            let source = Base::open(source)?;
-            let mut page = Vec::new();
-            for pair in source.range((Bound::Unbounded, Bound::Unbounded)) {
-                let (key, value) = pair.map_err(|error| error.to_string())?;
-                page.push((key, Some(value)));
-                if page.len() == PAGE {
-                    base.apply(page.drain(..))?;
-                }
-            }
-            base.apply(page.drain(..))?;
-        }
-        let behind = self.behind.iter().filter(|(key, _)| !self.changes.contains_key(*key));
-        base.apply(behind.chain(self.changes.iter()).map(|(key, value)| (key.clone(), value.clone())))?;
-        base.seal_at(self.seal)?;
-        // If the mark comes back after a power cut, the base is made anew without need.
-        std::fs::remove_file(&mark).map_err(|error| error.to_string())?;
-        Ok(base)
-    }
-}
-
-/// The bases that can be used, newest first, and why another one cannot.
-fn look(folder: &Path) -> (Vec<(Side, u64)>, String) {
-    let (mut bases, mut damage) = (Vec::new(), Vec::new());
-    for side in [Side::A, Side::B] {
-        let path = side.folder(folder);
-        if !path.exists() || side.mark(folder).exists() {
-            continue;
-        }
-        match Base::open(&path).and_then(|base| base.verify().map(|()| base.seal())) {
-            Ok(Some(seal)) => bases.push((side, seal)),
-            // It was being made for the first time.
-            Ok(None) => {}
-            Err(reason) => damage.push(format!("{}: {reason}", path.display())),
-        }
-    }
-    bases.sort_by_key(|(_, seal)| std::cmp::Reverse(*seal));
-    (bases, damage.join("; "))
 }
 
 /// Whether the newest base and the logs after it tell the whole story; without a base, whether the logs do.
