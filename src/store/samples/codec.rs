@@ -70,11 +70,12 @@ pub fn decode(bytes: &[u8], count: usize) -> Option<Vec<Sample>> {
     Some(samples)
 }
 
-/// The whole number that a decimal is, if it is exactly that.
+/// The whole number that a decimal is, if the reader makes exactly that of it. Zero below zero is none: whole numbers have
+/// only one zero.
 fn whole(value: f64, power: f64) -> Option<i64> {
     let scaled = (value * power).round();
-    let is_exact = scaled.abs() < WHOLE && (scaled / power).to_bits() == value.to_bits();
-    is_exact.then(|| truncated(scaled))
+    let number = (scaled.abs() < WHOLE).then(|| truncated(scaled))?;
+    ((real(number) / power).to_bits() == value.to_bits()).then_some(number)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most 53 bits")]
@@ -228,6 +229,13 @@ mod tests {
         assert!(bytes_each(&sensor(|value| (value * 1_000.0).round() / 1_000.0)) < 4.0);
         assert!(bytes_each(&sensor(|_| 5.0)) < 1.5);
         assert!(bytes_each(&sensor(|value| value.sqrt())) < 9.0, "all digits of a float cannot be had for less");
+    }
+
+    #[test]
+    fn zero_below_zero_comes_back_below_zero() {
+        let samples = [0.5, -0.0, 0.0, -1.0].map(|value| Sample { at: Stamp::from_micros(0), value });
+        let read = decode(&encode(&samples), samples.len());
+        assert_eq!(read.map(|read| bits(&read)), Some(bits(&samples)));
     }
 
     #[test]
