@@ -94,4 +94,9 @@ pub trait Store: Send {
     /// # Errors
     /// Why they cannot be read.
     fn scan_back(&mut self, prefix: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
+
+    /// Whether a scan begins at once. Otherwise it waits for something that takes its time, and so would a write behind it.
+    fn reads_at_once(&self) -> bool {
+        true
+    }
 }

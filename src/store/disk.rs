@@ -80,7 +80,7 @@ pub struct DiskStore {
     behind: Arc<Changes>,
     /// Whether the thread copies the newest base.
     is_copying: bool,
-    /// The newest base, since it was last read.
+    /// The newest base, once it was sealed or read.
     reader: Option<Base>,
     /// A log that is longer than this is worked into a base.
     log_bytes: u64,
@@ -295,8 +295,9 @@ impl DiskStore {
         self.is_copying = false;
         match result {
             Ok(base) => {
-                // Whoever has read goes on reading, from the newer one, and it is open already.
-                self.reader = self.reader.take().map(|_| base);
+                // What is read next is read from the newer one, and it is open already: to open it again would hold up a
+                // write by a twentieth of a second.
+                self.reader = Some(base);
                 let side = self.newest.map_or(Side::A, |(side, _)| side.other());
                 self.other = self.newest.map(|(_, seal)| seal);
                 self.newest = Some((side, self.worker_seal));
@@ -366,6 +367,10 @@ impl Store for DiskStore {
             }
         }
         Ok(())
+    }
+
+    fn reads_at_once(&self) -> bool {
+        !self.is_copying || self.worker.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {

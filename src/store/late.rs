@@ -78,6 +78,13 @@ impl Store for LateStore {
         self.open()?.commit(batch)
     }
 
+    fn reads_at_once(&self) -> bool {
+        match &self.store {
+            Content::Unknown => true,
+            Content::Copied { store, .. } | Content::Open(store) => store.reads_at_once(),
+        }
+    }
+
     fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.readable().map_or(Ok(Vec::new()), |store| store.scan(prefix, from, limit))
     }

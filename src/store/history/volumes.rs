@@ -59,7 +59,8 @@ pub(super) fn bound_until(store: &mut dyn Store) -> Result<u64, StoreError> {
 }
 
 /// Binds what can be bound of the entries that are stored. `bound` is up to where they are, `kept` are those that are not
-/// about to leave. Returns up to where they are bound with this batch.
+/// about to leave. Returns up to where they are bound with this batch. While the store cannot be read without waiting
+/// nothing is bound: a write must not wait for it.
 ///
 /// # Errors
 /// Why the store cannot be read; nothing was added to the batch then.
@@ -70,6 +71,9 @@ pub fn bind(
     kept: &Range<u64>,
     has_earlier_index: bool,
 ) -> Result<u64, StoreError> {
+    if !store.reads_at_once() {
+        return Ok(bound);
+    }
     let (first, end) = (bound.max(kept.start) / ENTRIES_OF_VOLUME, kept.end / ENTRIES_OF_VOLUME);
     let mut additions = Batch::default();
     let mut names_of: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
