@@ -331,14 +331,8 @@ impl Daemon {
             }
             // 6. Where messages come in quick succession, let some of them come.
             let taken = self.metrics.messages - earlier;
-            if let Some(rest) = self.pace.turned(taken, began, self.clock.at())
-                && !wants_answers
-            {
-                // First leaves what there is to say. Then the thread rests, not the task: packets must not wake it. What
-                // has come by then is read before the next turn begins.
-                tokio::task::yield_now().await;
-                std::thread::sleep(rest);
-                tokio::task::yield_now().await;
+            if let Some(rest) = self.pace.turned(taken, began, self.clock.at()).filter(|_| !wants_answers) {
+                pace::rest(rest).await;
             }
         }
         self.stop().await;

@@ -46,6 +46,14 @@ impl Pace {
     }
 }
 
+/// Rests. First leaves what there is to say. Then the thread rests, not the task: packets must not wake it. What has come
+/// by then is read before the next turn begins.
+pub(super) async fn rest(length: Duration) {
+    tokio::task::yield_now().await;
+    std::thread::sleep(length);
+    tokio::task::yield_now().await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
