@@ -6,10 +6,15 @@
 
 use crate::time::{Moment, Now, Span, Stamp};
 use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A gap longer than this, by the wall clock alone, is a clock that was wrong before or is wrong now.
 const LONGEST_GAP: Span = Span::from_secs(10 * 366 * 86_400);
+
+/// The two clocks are read one after the other, to whole microseconds: what they are apart wavers by so much. More is a
+/// wall clock that was set.
+const WAVER: Span = Span::from_micros(10);
 
 /// A reading that a later run of the daemon can be measured against.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub struct Clock {
     started: Instant,
     base: Moment,
     boot_id: String,
+    /// Both clocks when they were last seen to be as far apart as they are.
+    apart: Cell<Now>,
 }
 
 /// The same time line for another thread.
@@ -82,12 +89,20 @@ impl Clock {
             None => Moment::from_micros(machine.wall().as_micros()),
             Some(anchor) => anchor.at + gap_since(anchor, &boot_id, machine.as_ref()),
         };
-        Clock { started: machine.monotonic(), machine, base, boot_id }
+        let apart = Cell::new(Now { at: base, wall: machine.wall() });
+        Clock { started: machine.monotonic(), machine, base, boot_id, apart }
     }
 
-    /// One reading of both clocks.
+    /// One reading of both clocks. Unless the wall clock is set, a later one shows no earlier time.
     pub fn now(&self) -> Now {
-        Now { at: self.at(), wall: self.machine.wall() }
+        let now = Now { at: self.at(), wall: self.machine.wall() };
+        let steady = self.apart.get().moved_to(now.at);
+        let waver = now.wall - steady.wall;
+        if (-WAVER.as_micros()..=WAVER.as_micros()).contains(&waver.as_micros()) {
+            return steady;
+        }
+        self.apart.set(now);
+        now
     }
 
     /// Where the time line stands.
@@ -166,6 +181,8 @@ pub fn wall() -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::rc::Rc;
+    use std::time::Duration;
 
     fn anchor(boot_id: &str, wall_ago: Span, uptime_ago: Span) -> Anchor {
         Anchor {
@@ -178,6 +195,53 @@ mod tests {
 
     fn gap_secs(anchor: &Anchor) -> i64 {
         (Clock::start(Some(anchor)).at() - anchor.at).as_micros() / 1_000_000
+    }
+
+    /// Its clocks are read with what is left over of a microsecond.
+    #[derive(Debug)]
+    struct Wavering {
+        started: Instant,
+        wall: Rc<Cell<i64>>,
+        reads: Cell<u32>,
+    }
+
+    impl Machine for Wavering {
+        fn monotonic(&self) -> Instant {
+            self.reads.set(self.reads.get() + 1);
+            self.started + Duration::from_micros(u64::from(self.reads.get()))
+        }
+
+        fn wall(&self) -> Stamp {
+            let reads = i64::from(self.reads.get());
+            Stamp::from_micros(self.wall.get() + reads + if reads % 3 == 0 { -3 } else { 3 })
+        }
+
+        fn uptime(&self) -> Span {
+            Span::ZERO
+        }
+
+        fn boot_id(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn the_time_shown_goes_back_only_if_somebody_sets_it() {
+        let wall = Rc::new(Cell::new(1_000_000));
+        let machine = Wavering { started: monotonic(), wall: wall.clone(), reads: Cell::new(0) };
+        let clock = Clock::on(Box::new(machine), None);
+        let mut last = clock.now().wall;
+        for _ in 0..50 {
+            let next = clock.now().wall;
+            assert!(next > last, "{next:?} after {last:?}");
+            last = next;
+        }
+        for set in [-3_600_000_000, 3_600_000_000] {
+            wall.set(wall.get() + set);
+            let next = clock.now().wall;
+            assert!(((next - last).as_micros() - set).abs() <= 20, "{next:?} after {last:?}");
+            last = next;
+        }
     }
 
     #[test]
