@@ -16,6 +16,7 @@ mod layers;
 pub mod models;
 pub mod record;
 pub mod samples;
+mod short;
 mod wal;
 
 use std::fmt;

@@ -77,7 +77,7 @@ impl Base {
     }
 
     /// Applies changes. They count when the base is sealed.
-    pub(super) fn apply(&self, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Result<(), String> {
+    pub(super) fn apply<'a>(&self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Result<(), String> {
         let mut changes = changes.peekable();
         let mut rounds = 0_usize;
         while changes.peek().is_some() {

@@ -30,9 +30,11 @@ use super::base::Base;
 use super::history::ENTRIES;
 use super::layers::{after, merged, newer_first};
 use super::record::LETTERS;
+use super::short::Short;
 use super::{Batch, Pair, Store, StoreError, wal};
 use bases::{Side, Work, look};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
 use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -55,7 +57,7 @@ const FOLLOWED_AT_ONCE: usize = 16_384;
 /// Stores that were moved aside are kept for a technician, but not more than this many.
 const QUARANTINES: usize = 3;
 
-type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Changes = BTreeMap<Short, Option<Short>>;
 
 /// The store in a folder.
 #[derive(Debug)]
@@ -210,7 +212,10 @@ impl DiskStore {
             if other.is_some_and(|other| *number <= other) {
                 continue;
             }
-            let end = wal::read(&folder, *number, &mut |batch| target.extend(batch.entries))?;
+            let end = wal::read(&folder, *number, &mut |batch| {
+                let short = |bytes: Vec<u8>| Short::from(bytes.as_slice());
+                target.extend(batch.entries.into_iter().map(|(key, value)| (short(key), value.map(short))));
+            })?;
             last = Some((*number, end)).filter(|_| *number > sealed);
         }
         let wal = match last {
@@ -357,7 +362,7 @@ impl Store for DiskStore {
         }
         self.wal.append(batch)?;
         for (key, value) in &batch.entries {
-            self.remember(key, value.as_ref());
+            self.remember(key, value.as_deref());
         }
         if self.wal.len() >= self.rotate_at && self.worker.is_none() {
             // The batch is safe, whatever comes of this.
@@ -377,8 +382,8 @@ impl Store for DiskStore {
         let range = (Bound::Included(from.to_vec()), after(prefix));
         self.open_reader()?;
         let stored = self.reader.as_ref().map(|base| base.range(range.clone())).into_iter().flatten();
-        let sealing = self.sealing.range(range.clone());
-        merged(stored, newer_first(self.recent.range(range), sealing, Ord::cmp), Ord::cmp).take(limit).collect()
+        let changes = newer_first(within(&self.recent, &range), within(&self.sealing, &range), Ord::cmp);
+        merged(stored, changes, Ord::cmp).take(limit).collect()
     }
 
     fn scan_back(&mut self, prefix: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
@@ -387,16 +392,16 @@ impl Store for DiskStore {
             return Ok(Vec::new());
         }
         self.open_reader()?;
-        let backwards = |a: &Vec<u8>, b: &Vec<u8>| b.cmp(a);
+        let backwards = |a: &[u8], b: &[u8]| b.cmp(a);
         let stored = self.reader.as_ref().map(|base| base.range_back(prefix, before, limit)).into_iter().flatten();
-        let sealing = self.sealing.range(range.clone()).rev();
-        merged(stored, newer_first(self.recent.range(range).rev(), sealing, backwards), backwards).take(limit).collect()
+        let (recent, sealing) = (within(&self.recent, &range).rev(), within(&self.sealing, &range).rev());
+        merged(stored, newer_first(recent, sealing, backwards), backwards).take(limit).collect()
     }
 }
 
 impl DiskStore {
     /// Notes a change that is in the log. What came and went while the log lasts is never written to a base.
-    fn remember(&mut self, key: &[u8], value: Option<&Vec<u8>>) {
+    fn remember(&mut self, key: &[u8], value: Option<&[u8]>) {
         let passing = self.passing.iter_mut().find(|passing| key.first() == Some(&passing.letter));
         if let Some(Passing { last: Some((first, last)), .. }) = passing {
             if value.is_some() {
@@ -408,7 +413,7 @@ impl DiskStore {
                 return;
             }
         }
-        self.recent.insert(key.to_vec(), value.cloned());
+        self.recent.insert(key.into(), value.map(Short::from));
     }
 
     /// The newest base can be read while the other one is sealed; not while that one is copied from it.
@@ -426,6 +431,10 @@ impl Drop for DiskStore {
     fn drop(&mut self) {
         self.finish_sealing(true);
     }
+}
+
+fn within<'a>(changes: &'a Changes, (from, to): &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Range<'a, Short, Option<Short>> {
+    changes.range::<[u8], _>((from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice)))
 }
 
 /// Whether the newest base and the logs after it tell the whole story; without a base, whether the logs do.

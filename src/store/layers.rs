@@ -3,6 +3,7 @@
 //! Where two places have a key, the newer one counts; a change without a value hides the pair. Nothing is copied before
 //! it is asked for, and the view can be read from either end.
 
+use super::short::Short;
 use super::{Pair, StoreError};
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -19,13 +20,13 @@ pub(super) fn after(prefix: &[u8]) -> Bound<Vec<u8>> {
     Bound::Unbounded
 }
 
-type Change<'a> = (&'a Vec<u8>, &'a Option<Vec<u8>>);
+type Change<'a> = (&'a Short, &'a Option<Short>);
 
 /// Two lists of changes in one order; where both have a key, the newer one counts.
 pub(super) fn newer_first<'a>(
     newer: impl Iterator<Item = Change<'a>>,
     older: impl Iterator<Item = Change<'a>>,
-    order: impl Fn(&Vec<u8>, &Vec<u8>) -> Ordering,
+    order: impl Fn(&[u8], &[u8]) -> Ordering,
 ) -> impl Iterator<Item = Change<'a>> {
     let (mut newer, mut older) = (newer.peekable(), older.peekable());
     std::iter::from_fn(move || {
@@ -49,7 +50,7 @@ pub(super) fn newer_first<'a>(
 pub(super) fn merged<'a>(
     stored: impl Iterator<Item = Result<Pair, StoreError>>,
     changes: impl Iterator<Item = Change<'a>>,
-    order: impl Fn(&Vec<u8>, &Vec<u8>) -> Ordering,
+    order: impl Fn(&[u8], &[u8]) -> Ordering,
 ) -> impl Iterator<Item = Result<Pair, StoreError>> {
     let (mut stored, mut changes) = (stored.peekable(), changes.peekable());
     std::iter::from_fn(move || {
@@ -66,7 +67,7 @@ pub(super) fn merged<'a>(
                 Ordering::Equal => drop(stored.next()),
                 Ordering::Greater => {
                     if let Some((key, Some(value))) = changes.next() {
-                        return Some(Ok((key.clone(), value.clone())));
+                        return Some(Ok((key.to_vec(), value.to_vec())));
                     }
                 }
             }

@@ -4,6 +4,7 @@
 //! opens: sled may have lost something when the process ended.
 
 use super::Changes;
+use crate::store::Pair;
 use crate::store::base::Base;
 use std::fs::File;
 use std::ops::Bound;
@@ -67,18 +68,18 @@ impl Work {
         let base = Base::open(&target)?;
         if let Some(source) = &self.source {
             let source = Base::open(source)?;
-            let mut page = Vec::new();
-            for pair in source.range((Bound::Unbounded, Bound::Unbounded)) {
-                let (key, value) = pair.map_err(|error| error.to_string())?;
-                page.push((key, Some(value)));
-                if page.len() == PAGE {
-                    base.apply(page.drain(..))?;
+            let mut pairs = source.range((Bound::Unbounded, Bound::Unbounded));
+            loop {
+                let page: Vec<Pair> =
+                    pairs.by_ref().take(PAGE).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+                if page.is_empty() {
+                    break;
                 }
+                base.apply(page.iter().map(|(key, value)| (&**key, Some(&**value))))?;
             }
-            base.apply(page.drain(..))?;
         }
         let behind = self.behind.iter().filter(|(key, _)| !self.changes.contains_key(*key));
-        base.apply(behind.chain(self.changes.iter()).map(|(key, value)| (key.clone(), value.clone())))?;
+        base.apply(behind.chain(self.changes.iter()).map(|(key, value)| (&**key, value.as_deref())))?;
         base.seal_at(self.seal)?;
         // If the mark comes back after a power cut, the base is made anew without need.
         std::fs::remove_file(&mark).map_err(|error| error.to_string())?;

@@ -203,7 +203,9 @@ fn what_comes_and_goes_does_not_make_it_grow() {
                 batch.delete([b"o".as_slice(), &((round - 1) * 200 + key).to_be_bytes()].concat());
             }
             store.wal.append(&batch).unwrap();
-            store.recent.extend(batch.entries);
+            for (key, value) in &batch.entries {
+                store.recent.insert(key.as_slice().into(), value.as_deref().map(Short::from));
+            }
         }
         store.rotate().unwrap();
         store.finish_sealing(true);
@@ -398,7 +400,7 @@ fn a_base_that_was_being_written_is_made_anew_even_if_it_can_be_opened() {
     std::fs::write(side.mark(&folder), []).unwrap();
     let base = Base::open(&side.folder(&folder)).unwrap();
     let keys: Vec<_> = base.range((Bound::Unbounded, Bound::Unbounded)).map(|pair| pair.unwrap().0).collect();
-    base.apply(keys.into_iter().skip(3).map(|key| (key, None))).unwrap();
+    base.apply(keys.iter().skip(3).map(|key| (&**key, None))).unwrap();
     drop(base);
     let mut store = DiskStore::open(dir.path()).unwrap().store;
     for _ in 0..3 {
