@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// sled's page cache while a base is open. Its default would be a gigabyte.
-const CACHE_BYTES: u64 = 4 << 20;
+/// sled's page cache while a base is open, in bytes as they are on disk: in memory they are several times as many. Its
+/// default would be a gigabyte.
+const CACHE_BYTES: u64 = 512 << 10;
 /// A large base on a slow card is open long before this.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// How long sled may take to let go of a database, on a machine that is busy.

@@ -71,7 +71,7 @@ pub struct DiskStore {
     /// What is being sealed.
     sealing: Arc<Changes>,
     /// The thread that does it.
-    worker: Option<JoinHandle<Result<Base, String>>>,
+    worker: Option<JoinHandle<Result<Option<Base>, String>>>,
     /// The number of the log up to which it will be sealed.
     worker_seal: u64,
     /// The base with the newest seal, and that seal; none before the first.
@@ -80,10 +80,14 @@ pub struct DiskStore {
     other: Option<u64>,
     /// What the newest base has and the other one lacks.
     behind: Arc<Changes>,
+    /// Whether that is all there is: the newest base is the first one, and was made of it.
+    behind_is_all: bool,
     /// Whether the thread copies the newest base.
     is_copying: bool,
-    /// The newest base, once it was sealed or read.
+    /// The newest base, if it is read now and then.
     reader: Option<Base>,
+    /// Whether anything was read since the last sealing began.
+    was_read: bool,
     /// A log that is longer than this is worked into a base.
     log_bytes: u64,
     /// The log may grow to here.
@@ -237,8 +241,10 @@ impl DiskStore {
             newest,
             other,
             behind: Arc::new(behind),
+            behind_is_all: false,
             is_copying: false,
             reader: None,
+            was_read: false,
             passing: [LETTERS, ENTRIES].map(|letter| Passing { letter, last: None }),
             spare: None,
         };
@@ -268,7 +274,7 @@ impl DiskStore {
 
     /// Brings the base whose turn it is up to date, beside the commits.
     fn work(&mut self, seal: u64) -> Result<(), StoreError> {
-        self.is_copying = self.newest.is_some() && self.other.is_none();
+        self.is_copying = self.newest.is_some() && self.other.is_none() && !self.behind_is_all;
         if self.is_copying {
             self.reader = None;
         }
@@ -283,6 +289,7 @@ impl DiskStore {
             behind: self.behind.clone(),
             changes: self.sealing.clone(),
             seal,
+            stays_open: std::mem::take(&mut self.was_read),
         };
         let spawned = std::thread::Builder::new().name("seal".into()).spawn(move || work.run());
         self.worker = Some(spawned.map_err(|error| StoreError::new("cannot start a thread", error))?);
@@ -300,9 +307,10 @@ impl DiskStore {
         self.is_copying = false;
         match result {
             Ok(base) => {
-                // What is read next is read from the newer one, and it is open already: to open it again would hold up a
-                // write by a twentieth of a second.
-                self.reader = Some(base);
+                // What is read next is read from the newer one. If it was read before, it is open already: to open it again
+                // would hold up a write by a twentieth of a second.
+                self.reader = base;
+                self.behind_is_all = self.newest.is_none();
                 let side = self.newest.map_or(Side::A, |(side, _)| side.other());
                 self.other = self.newest.map(|(_, seal)| seal);
                 self.newest = Some((side, self.worker_seal));
@@ -319,6 +327,7 @@ impl DiskStore {
                 self.recent = changes;
                 self.other = None;
                 self.behind = Arc::default();
+                self.behind_is_all = false;
                 self.rotate_at = self.wal.len() + self.log_bytes;
             }
         }
@@ -419,6 +428,7 @@ impl DiskStore {
     /// The newest base can be read while the other one is sealed; not while that one is copied from it.
     fn open_reader(&mut self) -> Result<(), StoreError> {
         self.finish_sealing(self.is_copying);
+        self.was_read = true;
         if let (None, Some((side, _))) = (&self.reader, self.newest) {
             let base = Base::open(&side.folder(&self.folder));
             self.reader = Some(base.map_err(|error| StoreError::new("cannot read the store", error))?);
