@@ -40,6 +40,7 @@ use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use index::Index;
 use roster::Roster;
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -98,6 +99,15 @@ pub struct Engine {
     dirty: usize,
     /// Scratch for messages with several values.
     turn: Vec<(DefinitionIx, usize, AlarmIx)>,
+    /// Those of the definition that was asked for last: mostly many alarms have the same one.
+    fingerprints: Cell<Option<(DefinitionIx, Fingerprints)>>,
+}
+
+/// What tells whether a definition is still the same, and whether its trigger is.
+#[derive(Debug, Clone, Copy)]
+struct Fingerprints {
+    trigger: u64,
+    definition: u64,
 }
 
 impl Engine {
@@ -120,6 +130,7 @@ impl Engine {
             decided: Vec::new(),
             dirty: 0,
             turn: Vec::new(),
+            fingerprints: Cell::new(None),
         };
         for (index, definition) in model.definitions.iter().enumerate() {
             for pattern in &definition.things {
@@ -438,6 +449,17 @@ impl Engine {
 
     fn definition(&self, ix: AlarmIx) -> &AlarmDefinition {
         &self.model.definitions[self.alarms[ix.index()].definition.0 as usize]
+    }
+
+    fn fingerprints(&self, ix: AlarmIx) -> Fingerprints {
+        let number = self.alarms[ix.index()].definition;
+        if let Some((_, known)) = self.fingerprints.get().filter(|(known, _)| *known == number) {
+            return known;
+        }
+        let definition = self.definition(ix);
+        let new = Fingerprints { trigger: definition.trigger_fingerprint(), definition: definition.fingerprint() };
+        self.fingerprints.set(Some((number, new)));
+        new
     }
 }
 

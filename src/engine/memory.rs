@@ -198,12 +198,12 @@ impl Engine {
 
     pub(super) fn alarm_memory(&self, ix: AlarmIx, handle: u32) -> AlarmMemory {
         let alarm = &self.alarms[ix.index()];
-        let definition = self.definition(ix);
+        let fingerprints = self.fingerprints(ix);
         AlarmMemory {
             handle,
             facts: self.view(ix).facts(),
-            trigger_fingerprint: definition.trigger_fingerprint(),
-            definition_fingerprint: definition.fingerprint(),
+            trigger_fingerprint: fingerprints.trigger,
+            definition_fingerprint: fingerprints.definition,
             state: alarm.state,
             occurrence: alarm.occurrence(),
             activated_since: alarm.activated_since(),
@@ -272,9 +272,10 @@ impl Engine {
     /// Gives an alarm back what it knew, as far as its definition is still the same.
     pub(super) fn recall(&mut self, ix: AlarmIx, memory: Memory, now: Now, step: &mut Step) {
         let Memory { alarm: stored, soft, samples } = memory;
+        let fingerprints = self.fingerprints(ix);
+        let same_trigger = fingerprints.trigger == stored.trigger_fingerprint;
+        let same_definition = fingerprints.definition == stored.definition_fingerprint;
         let definition = self.definition(ix);
-        let same_trigger = definition.trigger_fingerprint() == stored.trigger_fingerprint;
-        let same_definition = definition.fingerprint() == stored.definition_fingerprint;
         let enabled = definition.enabled;
         let is_anomaly = definition.trigger.alarm_type() == AlarmType::Anomaly;
         let alarm = &mut self.alarms[ix.index()];

@@ -43,7 +43,7 @@ impl Engine {
                 gone.push(memory.alarm);
                 continue;
             };
-            if next.definition(ix).fingerprint() == memory.alarm.definition_fingerprint {
+            if next.fingerprints(ix).definition == memory.alarm.definition_fingerprint {
                 outline.kept += 1;
             } else {
                 outline.changed.push(memory.alarm.facts.id.clone());

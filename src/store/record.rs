@@ -101,9 +101,10 @@ struct PacketsRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct LetterRecord {
-    topic: String,
-    payload: Vec<u8>,
+struct LetterRecord<'a> {
+    topic: &'a str,
+    #[serde(with = "serde_bytes")]
+    payload: &'a [u8],
     retain: bool,
 }
 
@@ -242,7 +243,7 @@ pub fn delete_alarm(batch: &mut Batch, memory: &AlarmMemory) {
 /// Adds a message for the broker.
 pub fn put_letter(batch: &mut Batch, number: u64, letter: &Letter) {
     let Letter { topic, payload, retain } = letter;
-    let record = LetterRecord { topic: topic.to_string(), payload: payload.to_vec(), retain: *retain };
+    let record = LetterRecord { topic, payload, retain: *retain };
     batch.put(letter_key(number), frame(&record));
 }
 
@@ -260,7 +261,7 @@ pub fn letters(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<(u6
     for (key, value) in store.scan(&[LETTERS], &letter_key(from), limit)? {
         let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
         if let (Some(number), Ok(LetterRecord { topic, payload, retain })) = (number, unframe(&value)) {
-            letters.push((number, Letter { topic: topic.into(), payload: payload.into(), retain }));
+            letters.push((number, Letter { topic: topic.into(), payload: payload.to_vec().into(), retain }));
         }
     }
     Ok(letters)

@@ -14,6 +14,7 @@
 //! it, and into room that it has already. An alarm's change is a sector or two.
 
 use super::{Batch, StoreError};
+use serde_bytes::Bytes;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -106,7 +107,11 @@ impl Wal {
 
     /// Writes a batch. When this returns it is there after a power cut.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let body = postcard::to_allocvec(&batch.entries).unwrap_or_default();
+        // As bytes: as lists of numbers they would be written one by one.
+        let entries = batch.entries.iter();
+        let entries = entries.map(|(key, value)| (Bytes::new(key), value.as_deref().map(Bytes::new)));
+        let entries: Vec<(&Bytes, Option<&Bytes>)> = entries.collect();
+        let body = postcard::to_allocvec(&entries).unwrap_or_default();
         let length = u32::try_from(body.len())
             .ok()
             .filter(|length| *length <= MAX_FRAME)

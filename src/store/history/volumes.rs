@@ -12,6 +12,7 @@ use super::{CONTENTS, ENTRIES, EntryRecord, VOLUMES, entry_key, index_key, numbe
 use crate::store::record;
 use crate::store::{Batch, Store, StoreError};
 use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -28,7 +29,7 @@ const AT_ONCE: usize = 128;
 #[derive(Serialize, Deserialize)]
 struct VolumeRecord<'a> {
     #[serde(borrow)]
-    entries: Vec<(u8, &'a [u8])>,
+    entries: Vec<(u8, &'a Bytes)>,
 }
 
 /// The names on a shelf, each with a bit for each volume.
@@ -92,7 +93,7 @@ pub fn bind(
         }
         let kept = entries.iter().filter(|(number, _)| *number >= kept.start);
         let place = |number: u64| u8::try_from(number - numbers.start).unwrap_or(u8::MAX);
-        let entries: Vec<(u8, &[u8])> = kept.map(|(number, value)| (place(*number), value.as_slice())).collect();
+        let entries: Vec<(u8, &Bytes)> = kept.map(|(number, value)| (place(*number), Bytes::new(value))).collect();
         if !entries.is_empty() {
             additions.put(volume_key(volume), record::frame(&VolumeRecord { entries }));
         }
