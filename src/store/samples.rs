@@ -11,6 +11,7 @@
 //! kept, and until when, is said by whoever calls.
 
 pub mod codec;
+mod covered;
 pub mod reader;
 
 use super::record::{frame, unframe};
@@ -18,6 +19,7 @@ use super::{Batch, Store, StoreError};
 use crate::anomaly::series::Sample;
 use crate::time::{Span, Stamp};
 use crate::wire::topics::{decode, encode};
+use covered::Covered;
 use reader::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -460,33 +462,6 @@ impl Blocks {
             self.waiting.iter().map(|waiting| &waiting.samples).chain(self.open.iter().map(|open| &open.samples));
         let held = held.filter(|samples| !samples.is_empty()).map(|samples| bounds_of(samples));
         self.written.iter().map(|block| (block.first, block.last)).chain(held).collect()
-    }
-}
-
-/// Times that are kept already.
-struct Covered {
-    /// By their beginnings, each with the latest end up to there.
-    spans: Vec<(Stamp, Stamp)>,
-}
-
-impl Covered {
-    fn new(mut spans: Vec<(Stamp, Stamp)>) -> Covered {
-        spans.sort_unstable();
-        let mut latest = Stamp::from_micros(i64::MIN);
-        for (_, end) in &mut spans {
-            latest = latest.max(*end);
-            *end = latest;
-        }
-        Covered { spans }
-    }
-
-    fn covers(&self, at: Stamp) -> bool {
-        let begun = self.spans.partition_point(|(first, _)| *first <= at);
-        begun.checked_sub(1).and_then(|last| self.spans.get(last)).is_some_and(|(_, end)| *end >= at)
-    }
-
-    fn next_after(&self, at: Stamp) -> Option<Stamp> {
-        self.spans.get(self.spans.partition_point(|(first, _)| *first <= at)).map(|(first, _)| *first)
     }
 }
 
