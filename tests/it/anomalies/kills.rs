@@ -21,8 +21,10 @@ fn occurrences(scene: &mut Scene) -> Vec<(u64, String)> {
 #[test]
 fn a_build_that_a_crash_interrupts_is_begun_again() {
     let broker = Broker::start();
-    // To find out how many clusters there are takes a while.
-    let mut daemon = Daemon::with(&config(broker.port, &model("").replace("clusters = 2", "")));
+    // To find out how many clusters there are takes a while, with a segment every minute some seconds: far longer than the
+    // pause between two messages of a state, so that it is always seen that it is building.
+    let model = model("").replace("clusters = 2", "").replace("step = \"5m\"", "step = \"1m\"");
+    let mut daemon = Daemon::with(&config(broker.port, &model));
     let mut scene = Scene::new(&broker, 10);
     scene.watcher.status("online");
     scene.import("press-1", 0..LEARNT, usual);
