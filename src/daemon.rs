@@ -372,6 +372,7 @@ impl Daemon {
             }
         }
         if self.can_speak() {
+            wake = self.journal.outbox.resting_until().map_or(wake, |end| wake.min(end));
             wake = wake.min(self.due.metrics);
             if !self.faults.is_empty() {
                 wake = wake.min(self.due.faults);
@@ -444,9 +445,10 @@ impl Daemon {
 
     /// Hands over what has room in the window.
     async fn send_waiting(&mut self) {
+        let now = self.clock.at();
         loop {
             self.journal.load_waiting().await;
-            let Some(send) = self.journal.outbox.next_to_send() else { return };
+            let Some(send) = self.journal.outbox.next_to_send(now) else { return };
             let (outbound, token) = match send {
                 Send::Letter(number, letter) => (
                     Outbound {

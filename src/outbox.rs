@@ -4,12 +4,15 @@
 //! here and stays there until the broker has taken it (PUBACK); they leave in order, and after a lost connection all
 //! that were not taken leave again, byte for byte. *States* are the retained topics of alarms: only the newest of each
 //! alarm matters, so a newer one takes the place of one that waits, and nothing of them is on disk, because all of them
-//! are published again after every connect.
+//! are published again after every connect. They leave in *rounds*: all that wait, and then, after a rest that is the
+//! longer the more there were, all that wait by then. Where a thousand alarms flap, each event still leaves, but of the
+//! states only those that somebody could read.
 //!
 //! It decides; it sends nothing and reads no disk. What it does not hold in memory the caller loads for it.
 
 use crate::engine::AlarmIx;
 use crate::reaction::sender::Ticket;
+use crate::time::{Moment, Span};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +25,11 @@ pub const PAGE: usize = 1_024;
 /// other direction) to 65,535; more than this brings nothing, and a full window in the client library would hold back
 /// the acknowledgements of what we receive.
 pub const WINDOW: usize = 64;
+
+/// For each state of a round so long a rest follows, so that no more than 2,000 of them leave in a second.
+const REST_EACH: Span = Span::from_micros(500);
+/// No rest is longer: a person does not see the difference, and a state is never older than that.
+const LONGEST_REST: Span = Span::from_millis(500);
 
 /// A message that must not be lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +87,14 @@ pub struct Outbox {
     next: u64,
     states: VecDeque<AlarmIx>,
     waiting_states: BTreeSet<AlarmIx>,
+    /// How many of the states belong to the round that is going on.
+    round: usize,
+    /// When the next round may begin.
+    next_round: Moment,
+    /// Until then states wait for nothing else.
+    resting_until: Option<Moment>,
+    /// Everything leaves as soon as it can: this is the end.
+    is_closing: bool,
     in_flight: usize,
     connected: bool,
     /// Letters that the broker has taken and the store still has.
@@ -166,6 +182,7 @@ impl Outbox {
     pub fn states_begin_anew(&mut self, alarms: Vec<AlarmIx>) {
         self.states.clear();
         self.waiting_states.clear();
+        self.round = 0;
         alarms.into_iter().for_each(|alarm| self.state_changed(alarm));
     }
 
@@ -175,6 +192,17 @@ impl Outbox {
         self.in_flight = 0;
         self.next_to_send = 0;
         alarms.for_each(|alarm| self.state_changed(alarm));
+        self.round = self.states.len();
+    }
+
+    /// From now on nothing rests.
+    pub fn close(&mut self) {
+        self.is_closing = true;
+    }
+
+    /// When there is something to send again, if only the rest between two rounds of states is in the way.
+    pub fn resting_until(&self) -> Option<Moment> {
+        self.resting_until
     }
 
     /// The link is down: nothing leaves.
@@ -184,7 +212,8 @@ impl Outbox {
     }
 
     /// The next thing to send, if the window has room: letters first, then states.
-    pub fn next_to_send(&mut self) -> Option<Send> {
+    pub fn next_to_send(&mut self, now: Moment) -> Option<Send> {
+        self.resting_until = None;
         if !self.connected || self.in_flight >= WINDOW {
             return None;
         }
@@ -198,13 +227,29 @@ impl Outbox {
             // A state must not overtake its event, so as long as letters are on their way from the disk states wait.
             None if self.on_disk_from.is_some() => return None,
             None => {
+                if self.round == 0 && !self.states.is_empty() && !self.begins_a_round(now) {
+                    self.resting_until = Some(self.next_round);
+                    return None;
+                }
                 let alarm = self.states.pop_front()?;
                 self.waiting_states.remove(&alarm);
+                self.round -= 1;
                 Send::State(alarm)
             }
         };
         self.in_flight += 1;
         Some(send)
+    }
+
+    fn begins_a_round(&mut self, now: Moment) -> bool {
+        let is_time = now >= self.next_round || self.is_closing;
+        if is_time {
+            self.round = self.states.len();
+            let each = i64::try_from(self.round).unwrap_or(i64::MAX);
+            let rest = Span::from_micros(REST_EACH.as_micros().saturating_mul(each));
+            self.next_round = now + rest.min(LONGEST_REST);
+        }
+        is_time
     }
 
     /// The broker has taken something.
@@ -258,7 +303,11 @@ mod tests {
     }
 
     fn drain(outbox: &mut Outbox) -> Vec<u64> {
-        std::iter::from_fn(|| outbox.next_to_send())
+        drain_at(outbox, 0)
+    }
+
+    fn drain_at(outbox: &mut Outbox, micros: i64) -> Vec<u64> {
+        std::iter::from_fn(|| outbox.next_to_send(Moment::from_micros(micros)))
             .map(|send| match send {
                 Send::Letter(number, _) => number,
                 Send::State(alarm) => 1_000_000 + alarm.index() as u64,
@@ -290,6 +339,55 @@ mod tests {
         assert_eq!(drain(&mut outbox), [1_000_001, 1_000_002]);
         outbox.state_changed(AlarmIx::new(1));
         assert_eq!(drain(&mut outbox), [1_000_001], "one is on its way, but it is not the newest");
+    }
+
+    #[test]
+    fn states_leave_in_rounds_with_a_rest_for_each_of_them() {
+        let mut outbox = Outbox::default();
+        outbox.connected(std::iter::empty());
+        let change = |outbox: &mut Outbox, alarms: std::ops::Range<usize>| {
+            alarms.for_each(|alarm| outbox.state_changed(AlarmIx::new(alarm)));
+        };
+        change(&mut outbox, 0..4);
+        assert_eq!(drain_at(&mut outbox, 10_000).len(), 4);
+        change(&mut outbox, 2..4);
+        outbox.push(letter("x"), true);
+        assert_eq!(drain_at(&mut outbox, 11_999), [0], "events never rest");
+        assert_eq!(outbox.resting_until(), Some(Moment::from_micros(12_000)));
+        change(&mut outbox, 3..5);
+        assert_eq!(drain_at(&mut outbox, 12_000), [1_000_002, 1_000_003, 1_000_004], "each once");
+        assert_eq!(outbox.resting_until(), None);
+        change(&mut outbox, 0..1);
+        outbox.connected([AlarmIx::new(0), AlarmIx::new(1)].into_iter());
+        let sent = drain_at(&mut outbox, 12_000);
+        assert_eq!(sent, [0, 1_000_000, 1_000_001], "a connection that is new waits for nothing");
+        change(&mut outbox, 0..1);
+        assert_eq!(drain_at(&mut outbox, 12_000).len(), 0);
+        outbox.close();
+        assert_eq!(drain_at(&mut outbox, 12_000).len(), 1, "nor does the end");
+    }
+
+    #[test]
+    fn no_rest_is_long() {
+        let mut outbox = Outbox::default();
+        (0..50_000).for_each(|alarm| outbox.state_changed(AlarmIx::new(alarm)));
+        outbox.connected(std::iter::empty());
+        let mut sent = 0;
+        while outbox.next_to_send(Moment::from_micros(sent)).is_some() {
+            outbox.taken(Token::Passing);
+            sent += 1;
+        }
+        assert_eq!(sent, 50_000, "a round ends, however long it takes");
+        outbox.state_changed(AlarmIx::new(0));
+        assert!(outbox.next_to_send(Moment::from_micros(sent)).is_some(), "a connection's states are not paid for");
+        (0..50_000).for_each(|alarm| outbox.state_changed(AlarmIx::new(alarm)));
+        assert!(outbox.next_to_send(Moment::from_micros(sent) + Span::from_millis(1)).is_some());
+        while outbox.next_to_send(Moment::from_micros(sent)).is_some() {
+            outbox.taken(Token::Passing);
+        }
+        outbox.state_changed(AlarmIx::new(0));
+        assert!(outbox.next_to_send(Moment::from_micros(sent) + LONGEST_REST).is_none());
+        assert!(outbox.next_to_send(Moment::from_micros(sent) + Span::from_millis(501)).is_some());
     }
 
     #[test]

@@ -22,6 +22,7 @@ impl Daemon {
         self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();
         self.due.tidy = self.clock.at();
+        self.journal.outbox.close();
         self.finish_turn().await;
         if !self.link.is_up() {
             return;
