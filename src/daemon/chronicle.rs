@@ -5,8 +5,8 @@
 use crate::engine::Step;
 use crate::history::{DeliveryFate, DeliveryReport, Entry};
 use crate::model::{AlarmFacts, AlarmId};
-use crate::store::history::{self, Names, Old, Shelved};
-use crate::store::{Batch, Store};
+use crate::store::Batch;
+use crate::store::history::{self, Binding, Names, Old, Shelf, Shelved, Single};
 use crate::time::{Moment, Span, Stamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -42,21 +42,17 @@ pub(super) struct EndedDelivery {
 }
 
 #[derive(Debug)]
-struct Waiting {
-    number: u64,
-    name: u32,
-    at: Moment,
-    entry: Entry,
-}
-
-#[derive(Debug)]
 pub(super) struct Chronicle {
     names: Arc<Names>,
     /// The names of each alarm that has entries, the present one last: an anomaly alarm has one for each severity.
     named: BTreeMap<AlarmId, Vec<u32>>,
     /// Names that are not on disk yet.
     new_names: Vec<u32>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Single>,
+    /// Entries that are on disk and not bound, as far as they were written by this process.
+    unbound: VecDeque<Single>,
+    /// The shelf that is being filled.
+    shelf: Shelf,
     next: u64,
     /// The oldest entries on disk, as far as they are known.
     old: VecDeque<Old>,
@@ -88,6 +84,8 @@ impl Chronicle {
             named,
             new_names: Vec::new(),
             waiting: VecDeque::new(),
+            unbound: VecDeque::new(),
+            shelf: Shelf::default(),
             next: stored.end,
             old: VecDeque::new(),
             cleared: stored.start,
@@ -128,11 +126,11 @@ impl Chronicle {
         }
         for (place, event) in step.events.iter().enumerate() {
             while let Some(shelving) = shelvings.next_if(|shelving| shelving.place <= place) {
-                self.add(Entry::Shelving(shelving), at);
+                self.add(&Entry::Shelving(shelving), at);
             }
-            self.add(Entry::Event(event.clone()), at);
+            self.add(&Entry::Event(event.clone()), at);
         }
-        shelvings.for_each(|shelving| self.add(Entry::Shelving(shelving), at));
+        shelvings.for_each(|shelving| self.add(&Entry::Shelving(shelving), at));
     }
 
     /// Takes what became of a delivery, if its alarm has been heard of.
@@ -142,13 +140,13 @@ impl Chronicle {
         let alarm = present.and_then(|number| self.names.get(number)).cloned();
         if let Some(alarm) = alarm.filter(|_| self.retention.max > 0) {
             let report = DeliveryReport { alarm, at: stamp, occurrence, reaction, delivery, fate, attempt, said };
-            self.add(Entry::Delivery(report), at);
+            self.add(&Entry::Delivery(report), at);
         }
     }
 
-    fn add(&mut self, entry: Entry, at: Moment) {
+    fn add(&mut self, entry: &Entry, at: Moment) {
         let name = self.name_of(entry.alarm());
-        self.waiting.push_back(Waiting { number: self.next, name, at, entry });
+        self.waiting.push_back(history::single(self.next, name, at, entry));
         self.next += 1;
         if self.waiting.len() > WAITING {
             self.waiting.pop_front();
@@ -217,9 +215,7 @@ impl Chronicle {
                 history::put_name(batch, *number, facts);
             }
         }
-        for Waiting { number, name, at, entry } in &self.waiting {
-            history::put_entry(batch, *number, *name, *at, entry);
-        }
+        self.waiting.iter().for_each(|entry| history::put_entry(batch, entry));
         let leaving = self.leaving(now);
         if leaving > 0 {
             let gone = self.cleared..self.left_after(now);
@@ -227,42 +223,33 @@ impl Chronicle {
         }
     }
 
-    /// What a write now should bind, of the entries that are on disk already.
-    pub(super) fn binding(&self, now: Moment) -> Binding {
-        Binding { shelved: self.shelved, kept: self.left_after(now)..self.stored.end }
+    /// What a write now should bind, of the entries that are on disk already. If nothing comes of it, what is handed out is
+    /// read from the store another time.
+    pub(super) fn binding(&mut self, now: Moment) -> Binding {
+        let kept = self.left_after(now)..self.stored.end;
+        let bindable = history::bindable(kept.end);
+        let count = self.unbound.partition_point(|single| single.number < bindable);
+        Binding {
+            shelved: self.shelved,
+            kept,
+            singles: self.unbound.drain(..count).collect(),
+            shelf: std::mem::take(&mut self.shelf),
+        }
     }
 
-    /// That write is on disk. `now` is the same as it was for the write, `bound` what it said.
-    pub(super) fn stored(&mut self, now: Moment, bound: u64) {
+    /// That write is on disk. `now` is the same as it was for the write, `bound` and `shelf` are what came of the binding.
+    pub(super) fn stored(&mut self, now: Moment, bound: u64, shelf: Shelf) {
         let left_after = self.left_after(now);
         if left_after > self.stored.start {
             self.cleared = left_after;
         }
         self.stored.start = left_after;
         self.shelved.bound = bound;
+        self.shelf = shelf;
         self.old.retain(|old| old.number >= self.stored.start);
         self.stored.end = self.next;
-        self.waiting.clear();
+        self.unbound.append(&mut self.waiting);
         self.new_names.clear();
-    }
-}
-
-/// Entries that can be bound.
-#[derive(Debug)]
-pub(super) struct Binding {
-    shelved: Shelved,
-    kept: Range<u64>,
-}
-
-impl Binding {
-    /// Adds to a write what binds them; returns up to where entries are bound after it. If the store cannot be read they
-    /// are bound another time.
-    pub(super) fn add(self, store: &mut dyn Store, batch: &mut Batch) -> u64 {
-        let Shelved { bound, has_earlier_index } = self.shelved;
-        history::bind(store, batch, bound, &self.kept, has_earlier_index).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the history is bound another time");
-            bound
-        })
     }
 }
 

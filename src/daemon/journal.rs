@@ -328,20 +328,23 @@ impl Journal {
         deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
         self.chronicle.put(&mut batch, now);
         self.anomalies.put(&mut batch, is_checkpoint, clock.now().wall);
-        let binding = self.chronicle.binding(now);
+        let mut binding = self.chronicle.binding(now);
         let written = self.keeper.ask(move |store| {
-            let bound = binding.add(store, &mut batch);
-            store.commit(&batch).map(|()| bound)
+            let bound = binding.add(store, &mut batch).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the history is bound another time");
+                binding.shelved.bound
+            });
+            store.commit(&batch).map(|()| (bound, binding.shelf))
         });
         match written.await {
-            Ok(bound) => {
+            Ok((bound, shelf)) => {
                 self.commits += 1;
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
                 self.repeats.stored();
                 self.prefixes.stored();
                 self.filters.stored();
-                self.chronicle.stored(now, bound);
+                self.chronicle.stored(now, bound, shelf);
                 reacting.stored();
                 self.anomalies.stored();
                 self.gone.clear();

@@ -14,7 +14,7 @@ pub(super) mod search;
 pub(super) mod volumes;
 
 pub use search::Search;
-pub use volumes::bind;
+pub use volumes::{Binding, Shelf, Single, bindable};
 
 use super::record::{self, ValueRecord};
 use super::{Batch, Store, StoreError};
@@ -156,7 +156,12 @@ impl NameRecord {
 }
 
 /// Adds an entry.
-pub fn put_entry(batch: &mut Batch, number: u64, name: u32, moment: Moment, entry: &Entry) {
+pub fn put_entry(batch: &mut Batch, entry: &Single) {
+    batch.put(entry_key(entry.number), entry.value.clone());
+}
+
+/// An entry as it is stored.
+pub fn single(number: u64, name: u32, moment: Moment, entry: &Entry) -> Single {
     let state = |state: &State| record::place(&State::ALL, state);
     let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
     let record = match entry {
@@ -202,7 +207,7 @@ pub fn put_entry(batch: &mut Batch, number: u64, name: u32, moment: Moment, entr
             },
         },
     };
-    batch.put(entry_key(number), record::frame(&record));
+    Single { number, name, value: record::frame(&record) }
 }
 
 impl EntryRecord {

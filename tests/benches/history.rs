@@ -14,7 +14,7 @@ use annunciator::engine::{Cause, Event, State};
 use annunciator::history::{Entry, Filter};
 use annunciator::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use annunciator::store::disk::DiskStore;
-use annunciator::store::history::{self, Names, Search};
+use annunciator::store::history::{self, Binding, Names, Search, Shelf, Shelved};
 use annunciator::store::{Batch, Store};
 use annunciator::time::{Moment, Stamp};
 use annunciator::wire::command::HistoryQuery;
@@ -79,15 +79,26 @@ fn main() {
     let mut batch = Batch::default();
     names.iter().for_each(|(number, facts)| history::put_name(&mut batch, *number, facts));
     store.commit(&batch).unwrap();
-    let (begin, mut slowest, mut bound) = (Instant::now(), Duration::ZERO, 0);
+    let (begin, mut slowest) = (Instant::now(), Duration::ZERO);
+    let (mut bound, mut shelf, mut unbound) = (0, Shelf::default(), Vec::new());
     for turn in 0..events / TURN {
         let mut batch = Batch::default();
         for seq in turn * TURN..(turn + 1) * TURN {
             let name = u32::try_from(seq % u64::from(ALARMS)).unwrap();
-            history::put_entry(&mut batch, seq, name, Moment::from_micros(0), &event(seq, names[&name].clone()));
+            let entry = history::single(seq, name, Moment::from_micros(0), &event(seq, names[&name].clone()));
+            history::put_entry(&mut batch, &entry);
+            unbound.push(entry);
         }
         let write = Instant::now();
-        bound = history::bind(&mut store, &mut batch, bound, &(0..turn * TURN), false).unwrap();
+        let bindable = unbound.partition_point(|entry| entry.number < history::bindable(turn * TURN));
+        let mut binding = Binding {
+            shelved: Shelved { bound, has_earlier_index: false },
+            kept: 0..turn * TURN,
+            singles: unbound.drain(..bindable).collect(),
+            shelf,
+        };
+        bound = binding.add(&mut store, &mut batch).unwrap();
+        shelf = binding.shelf;
         store.commit(&batch).unwrap();
         slowest = slowest.max(write.elapsed());
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::{Cause, Event, State};
 use crate::history::Filter;
 use crate::model::{AlarmType, Severity};
+use crate::store::Store;
 use crate::store::disk::DiskStore;
 use crate::store::history::Search;
 use crate::wire::command::HistoryQuery;
@@ -103,9 +104,10 @@ impl Trial {
         self.chronicle.take(&mut step, now);
         let mut batch = Batch::default();
         self.chronicle.put(&mut batch, now);
-        let bound = self.chronicle.binding(now).add(&mut self.store, &mut batch);
+        let mut binding = self.chronicle.binding(now);
+        let bound = binding.add(&mut self.store, &mut batch).unwrap();
         self.store.commit(&batch).unwrap();
-        self.chronicle.stored(now, bound);
+        self.chronicle.stored(now, bound, binding.shelf);
     }
 
     /// The numbers that a question finds, page after page.
@@ -203,7 +205,7 @@ fn a_history_of_an_earlier_release_is_bound_little_by_little_and_found_all_the_t
         let alarm = random.below(ALARMS);
         let name = u32::try_from(alarm).unwrap();
         let entry = Entry::Event(event(number, &facts(alarm)));
-        history::put_entry(&mut batch, number, name, Moment::default(), &entry);
+        history::put_entry(&mut batch, &history::single(number, name, Moment::default(), &entry));
         let index = [&b"x"[..], &name.to_be_bytes(), &number.to_be_bytes()].concat();
         batch.put(index, Vec::new());
         trial.told.push(alarm);

@@ -1,14 +1,14 @@
 //! Entries that are bound together, so that the databases have few things to keep.
 //!
 //! An entry is written alone, with the event that it tells of. When all entries of a volume are there, the next write
-//! takes them from where they are and puts them into one value, as they are; most have not even reached a database by
-//! then. Which names are in which volume is said once for a shelf of volumes, so a search for one alarm reads little more
+//! puts them into one value, as they are; most have not even reached a database by then, and whoever wrote them has them
+//! at hand. Which names are in which volume is said once for a shelf of volumes, so a search for one alarm reads little more
 //! than the volumes that it is in.
 //!
 //! Volumes and shelves begin at multiples of their size, whatever numbers are missing. So it needs no list of them: what
 //! is bound ends at one number, and what is to leave is told by another.
 
-use super::{CONTENTS, ENTRIES, EntryRecord, VOLUMES, entry_key, index_key, number_of};
+use super::{CONTENTS, ENTRIES, EntryRecord, Shelved, VOLUMES, entry_key, index_key, number_of};
 use crate::store::record;
 use crate::store::{Batch, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,61 @@ fn contents_key(shelf: u64) -> Vec<u8> {
 /// An entry as it is stored, with its number.
 pub(super) type Stored = (u64, Vec<u8>);
 
+/// An entry as it is stored, with what has to be known of it to bind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Single {
+    /// Its number.
+    pub number: u64,
+    /// The number of its alarm's name.
+    pub name: u32,
+    /// How it is stored.
+    pub value: Vec<u8>,
+}
+
+/// Which names are in which volumes of the shelf that is being filled, as far as that was seen.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    number: u64,
+    /// A bit for each volume that was seen.
+    seen: u32,
+    names: BTreeMap<u32, u32>,
+}
+
+impl Shelf {
+    fn add(&mut self, volume: u64, names: impl Iterator<Item = u32>) {
+        if self.number != volume / VOLUMES_OF_SHELF {
+            *self = Shelf { number: volume / VOLUMES_OF_SHELF, ..Shelf::default() };
+        }
+        let bit = 1 << (volume % VOLUMES_OF_SHELF);
+        self.seen |= bit;
+        names.for_each(|name| *self.names.entry(name).or_default() |= bit);
+    }
+
+    /// What is to be said of it. What was not seen is read.
+    fn contents(&mut self, store: &mut dyn Store) -> Result<ContentsRecord, StoreError> {
+        let seen = self.seen;
+        for place in (0..VOLUMES_OF_SHELF).filter(|place| seen & (1 << place) == 0) {
+            let volume = self.number * VOLUMES_OF_SHELF + place;
+            let entries = entries_of(store, volume)?;
+            self.add(volume, entries.iter().filter_map(|(_, value)| name_in(value)));
+        }
+        Ok(ContentsRecord { names: self.names.iter().map(|(name, volumes)| (*name, *volumes)).collect() })
+    }
+}
+
+/// What one write may bind.
+#[derive(Debug)]
+pub struct Binding {
+    /// How the entries are kept before it.
+    pub shelved: Shelved,
+    /// Those that are stored and not about to leave.
+    pub kept: Range<u64>,
+    /// Those of them that need not be read, in order.
+    pub singles: Vec<Single>,
+    /// The shelf that is being filled.
+    pub shelf: Shelf,
+}
+
 /// Up to where entries are bound.
 pub(super) fn bound_until(store: &mut dyn Store) -> Result<u64, StoreError> {
     let last = store.scan_back(&[VOLUMES], &[VOLUMES + 1], 1)?;
@@ -59,85 +114,81 @@ pub(super) fn bound_until(store: &mut dyn Store) -> Result<u64, StoreError> {
     Ok(single.map_or(bound, |single| (single / ENTRIES_OF_VOLUME * ENTRIES_OF_VOLUME).max(bound)))
 }
 
-/// Binds what can be bound of the entries that are stored. `bound` is up to where they are, `kept` are those that are not
-/// about to leave. Returns up to where they are bound with this batch. While the store cannot be read without waiting
-/// nothing is bound: a write must not wait for it.
-///
-/// # Errors
-/// Why the store cannot be read; nothing was added to the batch then.
-pub fn bind(
-    store: &mut dyn Store,
-    batch: &mut Batch,
-    bound: u64,
-    kept: &Range<u64>,
-    has_earlier_index: bool,
-) -> Result<u64, StoreError> {
-    if !store.reads_at_once() {
-        return Ok(bound);
-    }
-    let (first, end) = (bound.max(kept.start) / ENTRIES_OF_VOLUME, kept.end / ENTRIES_OF_VOLUME);
-    let mut additions = Batch::default();
-    let mut names_of: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-    let mut bound = bound;
-    for volume in (first..end).take(AT_ONCE) {
-        let numbers = volume * ENTRIES_OF_VOLUME..(volume + 1) * ENTRIES_OF_VOLUME;
-        let entries = singles(store, &numbers)?;
-        let mut names = Vec::new();
-        for (number, value) in &entries {
-            additions.delete(entry_key(*number));
-            let Ok(EntryRecord { name, .. }) = record::unframe(value) else { continue };
-            if has_earlier_index {
-                additions.delete(index_key(name, *number));
-            }
-            names.push(name);
-        }
-        let kept = entries.iter().filter(|(number, _)| *number >= kept.start);
-        let place = |number: u64| u8::try_from(number - numbers.start).unwrap_or(u8::MAX);
-        let entries: Vec<(u8, &Bytes)> = kept.map(|(number, value)| (place(*number), Bytes::new(value))).collect();
-        if !entries.is_empty() {
-            additions.put(volume_key(volume), record::frame(&VolumeRecord { entries }));
-        }
-        names_of.insert(volume, names);
-        bound = numbers.end;
-        if bound.is_multiple_of(ENTRIES_OF_SHELF) {
-            let shelf = volume / VOLUMES_OF_SHELF;
-            additions.put(contents_key(shelf), record::frame(&contents(store, shelf, &names_of)?));
-        }
-    }
-    batch.entries.append(&mut additions.entries);
-    Ok(bound)
+/// Of entries that are stored up to this number, those before the one that is returned can be bound.
+pub fn bindable(stored: u64) -> u64 {
+    stored / ENTRIES_OF_VOLUME * ENTRIES_OF_VOLUME
 }
 
-fn singles(store: &mut dyn Store, numbers: &Range<u64>) -> Result<Vec<Stored>, StoreError> {
+impl Binding {
+    /// Adds to a batch what binds them, and returns up to where entries are bound with it. What has to be read is read;
+    /// while the store cannot be read without waiting nothing is bound: a write must not wait for it.
+    ///
+    /// # Errors
+    /// Why the store cannot be read; nothing was added to the batch then.
+    pub fn add(&mut self, store: &mut dyn Store, batch: &mut Batch) -> Result<u64, StoreError> {
+        let Shelved { mut bound, has_earlier_index } = self.shelved;
+        let (first, end) = (bound.max(self.kept.start) / ENTRIES_OF_VOLUME, self.kept.end / ENTRIES_OF_VOLUME);
+        if first >= end || !store.reads_at_once() {
+            return Ok(bound);
+        }
+        let mut additions = Batch::default();
+        for volume in (first..end).take(AT_ONCE) {
+            let numbers = volume * ENTRIES_OF_VOLUME..(volume + 1) * ENTRIES_OF_VOLUME;
+            let read;
+            let singles = match self.known(&numbers) {
+                Some(known) => known,
+                None => {
+                    read = singles(store, &numbers)?;
+                    &read
+                }
+            };
+            for Single { number, name, .. } in singles {
+                additions.delete(entry_key(*number));
+                if has_earlier_index {
+                    additions.delete(index_key(*name, *number));
+                }
+            }
+            let kept = singles.iter().filter(|single| single.number >= self.kept.start);
+            let place = |number: u64| u8::try_from(number - numbers.start).unwrap_or(u8::MAX);
+            let entries: Vec<(u8, &Bytes)> =
+                kept.map(|single| (place(single.number), Bytes::new(&single.value))).collect();
+            if !entries.is_empty() {
+                additions.put(volume_key(volume), record::frame(&VolumeRecord { entries }));
+            }
+            let names: Vec<u32> = singles.iter().map(|single| single.name).collect();
+            self.shelf.add(volume, names.into_iter());
+            bound = numbers.end;
+            if bound.is_multiple_of(ENTRIES_OF_SHELF) {
+                let contents = self.shelf.contents(store)?;
+                additions.put(contents_key(volume / VOLUMES_OF_SHELF), record::frame(&contents));
+            }
+        }
+        batch.entries.append(&mut additions.entries);
+        Ok(bound)
+    }
+
+    /// The entries with these numbers, if all of them are known.
+    fn known(&self, numbers: &Range<u64>) -> Option<&[Single]> {
+        let first = self.singles.partition_point(|single| single.number < numbers.start);
+        let end = self.singles.partition_point(|single| single.number < numbers.end);
+        let known = self.singles.get(first..end)?;
+        (known.len() as u64 == numbers.end - numbers.start).then_some(known)
+    }
+}
+
+fn singles(store: &mut dyn Store, numbers: &Range<u64>) -> Result<Vec<Single>, StoreError> {
     let limit = usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX);
     let pairs = store.scan(&[ENTRIES], &entry_key(numbers.start), limit)?;
     let numbered = pairs.into_iter().filter_map(|(key, value)| Some((number_of(&key)?, value)));
-    Ok(numbered.take_while(|(number, _)| *number < numbers.end).collect())
+    let read = numbered.take_while(|(number, _)| *number < numbers.end).map(|(number, value)| {
+        // Nobody asks for an entry that is damaged.
+        Single { number, name: name_in(&value).unwrap_or(u32::MAX), value }
+    });
+    Ok(read.collect())
 }
 
-/// Which names are in which volumes of a shelf; those of new volumes are told, the others are read.
-fn contents(store: &mut dyn Store, shelf: u64, new: &BTreeMap<u64, Vec<u32>>) -> Result<ContentsRecord, StoreError> {
-    let mut bits: BTreeMap<u32, u32> = BTreeMap::new();
-    for place in 0..VOLUMES_OF_SHELF {
-        let volume = shelf * VOLUMES_OF_SHELF + place;
-        let read;
-        let names = match new.get(&volume) {
-            Some(names) => names,
-            None => {
-                read = names_in(&entries_of(store, volume)?);
-                &read
-            }
-        };
-        for name in names {
-            *bits.entry(*name).or_default() |= 1 << place;
-        }
-    }
-    Ok(ContentsRecord { names: bits.into_iter().collect() })
-}
-
-fn names_in(entries: &[Stored]) -> Vec<u32> {
-    let read = entries.iter().filter_map(|(_, value)| record::unframe::<EntryRecord>(value).ok());
-    read.map(|record| record.name).collect()
+fn name_in(value: &[u8]) -> Option<u32> {
+    record::unframe::<EntryRecord>(value).ok().map(|record| record.name)
 }
 
 /// The entries of a volume, as far as they can be read; none if it is not there.
