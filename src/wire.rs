@@ -72,8 +72,15 @@ fn doubt(stamp: Stamp) -> Option<&'static str> {
 }
 
 /// The payload of something that serialises: structs of numbers and texts cannot fail.
+/// Most payloads have fewer bytes.
+const USUAL: usize = 512;
+
 fn to_bytes(payload: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(payload).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes())
+    let mut bytes = Vec::with_capacity(USUAL);
+    match serde_json::to_writer(&mut bytes, payload) {
+        Ok(()) => bytes,
+        Err(error) => format!("{{\"error\":\"{error}\"}}").into_bytes(),
+    }
 }
 
 /// What an alarm is called, in every payload that is about one.

@@ -30,7 +30,9 @@ use crate::model::Value;
 use crate::outbox::Letter;
 use crate::time::{Moment, Span, Stamp};
 use alarms::{AlarmRecord, SamplesRecord, SoftRecord, samples_of};
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -108,12 +110,45 @@ struct LetterRecord<'a> {
     retain: bool,
 }
 
+thread_local! {
+    /// Where frames are made: postcard does not know beforehand how long they become.
+    static DESK: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// What a desk may have room for when it is left.
+const DESK_BYTES: usize = 64 << 10;
+
+/// A frame in the making.
+struct Draft(Vec<u8>);
+
+impl Flavor for Draft {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
 pub(super) fn frame(record: &impl Serialize) -> Vec<u8> {
-    let body = postcard::to_allocvec(record).unwrap_or_default();
-    let mut frame = Vec::with_capacity(HEADER + body.len());
-    frame.push(VERSION);
-    frame.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    frame.extend_from_slice(&body);
+    let mut desk = DESK.take();
+    desk.clear();
+    desk.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    // A record that cannot be written is one that cannot be read.
+    let mut desk = postcard::serialize_with_flavor(record, Draft(desk)).unwrap_or_else(|_| vec![VERSION; HEADER]);
+    let (header, body) = desk.split_at_mut(HEADER);
+    header[1..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    let frame = desk.to_vec();
+    desk.shrink_to(DESK_BYTES);
+    DESK.set(desk);
     frame
 }
 
@@ -319,7 +354,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
         Ok(())
     })?;
     for_each(store, b"a", |key, value| {
-        if let (Some(handle), Some(record)) = (handle_of(key), readable::<AlarmRecord>(value, &mut damaged)?)
+        if let (Some(handle), Some(record)) = (handle_of(key), readable::<AlarmRecord<'_>>(value, &mut damaged)?)
             && let Some(alarm) = record.into_memory(handle)
         {
             let soft = soft.remove(&handle).map(|record| record.into_memory(handle));
@@ -334,7 +369,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
 }
 
 /// The record, or none if it is damaged.
-pub(super) fn readable<T: DeserializeOwned>(value: &[u8], damaged: &mut usize) -> Result<Option<T>, StoreError> {
+pub(super) fn readable<'a, T: Deserialize<'a>>(value: &'a [u8], damaged: &mut usize) -> Result<Option<T>, StoreError> {
     match unframe(value) {
         Ok(record) => Ok(Some(record)),
         Err(Unreadable::Damaged) => {

@@ -14,6 +14,7 @@
 //! it, and into room that it has already. An alarm's change is a sector or two.
 
 use super::{Batch, StoreError};
+use postcard::ser_flavors::Flavor;
 use serde_bytes::Bytes;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
@@ -34,10 +35,16 @@ const FRAME: usize = 8;
 /// Bytes that a frame may claim to have; more is damage.
 const MAX_FRAME: u32 = 1 << 30;
 
+/// Memory that is kept for the next batch; more than this only for one that is unusually large.
+const KEPT_MEMORY: usize = 256 << 10;
+/// Bytes that an entry has in a frame at most, besides its key and its value.
+const BESIDES: usize = 11;
+
 /// A log that is written.
 #[derive(Debug)]
 pub(super) struct Wal {
     file: LogFile,
+    sheet: Sheet,
     number: u64,
     /// Where the next frame goes.
     end: u64,
@@ -72,13 +79,17 @@ impl Wal {
             }
             let options = File::options().read(true).write(true).create(true).truncate(spare.is_none()).clone();
             let file = LogFile::open(&options, &path)?;
-            file.write(&[&MAGIC, &number.to_le_bytes()], 0)?;
+            let mut sheet = Sheet::default();
+            sheet.clear(HEADER);
+            sheet.add(&MAGIC);
+            sheet.add(&number.to_le_bytes());
+            file.write(sheet.sectors(), 0)?;
             file.file.sync_all()?;
             File::open(folder)?.sync_all()?;
-            Ok(file)
+            Ok((file, sheet))
         };
         match attempt() {
-            Ok(file) => Ok(Wal { file, number, end: SECTOR as u64, path }),
+            Ok((file, sheet)) => Ok(Wal { file, sheet, number, end: SECTOR as u64, path }),
             Err(error) => Err(failed("begin", &path, error)),
         }
     }
@@ -93,7 +104,7 @@ impl Wal {
                 Ok(file)
             })
             .map_err(|error| failed("open", &path, error))?;
-        Ok(Wal { file, number, end, path })
+        Ok(Wal { file, sheet: Sheet::default(), number, end, path })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -107,25 +118,29 @@ impl Wal {
 
     /// Writes a batch. When this returns it is there after a power cut.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.sheet.clear(FRAME + BESIDES * (batch.entries.len() + 1) + usize::try_from(batch.bytes()).unwrap_or(0));
+        self.sheet.add(&[0; FRAME]);
         // As bytes: as lists of numbers they would be written one by one.
         let entries = batch.entries.iter();
         let entries = entries.map(|(key, value)| (Bytes::new(key), value.as_deref().map(Bytes::new)));
         let entries: Vec<(&Bytes, Option<&Bytes>)> = entries.collect();
-        let body = postcard::to_allocvec(&entries).unwrap_or_default();
-        let length = u32::try_from(body.len())
-            .ok()
-            .filter(|length| *length <= MAX_FRAME)
-            .ok_or_else(|| StoreError::new("cannot write to the log", "so much at once is not possible"))?;
-        let sum = checksum(self.number, self.end, &body);
-        let frame = [&length.to_le_bytes()[..], &sum.to_le_bytes(), &body];
-        let written = self.file.write(&frame, self.end).and_then(|()| self.file.file.sync_data());
+        let too_much = || StoreError::new("cannot write to the log", "so much at once is not possible");
+        postcard::serialize_with_flavor(&entries, Writer(&mut self.sheet)).map_err(|_| too_much())?;
+        let (head, body) = self.sheet.bytes().split_at_mut(FRAME);
+        let length = u32::try_from(body.len()).ok().filter(|length| *length <= MAX_FRAME).ok_or_else(too_much)?;
+        let sum = checksum(self.number, self.end, body);
+        let (first, second) = head.split_at_mut(FRAME / 2);
+        first.copy_from_slice(&length.to_le_bytes());
+        second.copy_from_slice(&sum.to_le_bytes());
+        let sectors = self.sheet.sectors();
+        let written = self.file.write(sectors, self.end).and_then(|()| self.file.file.sync_data());
         if let Err(error) = written {
             // What may be there of the frame must not be taken for a commit later. If even this fails, the next frame
             // goes over it, and until then the checksum speaks.
             let _ = self.file.file.set_len(self.end).and_then(|()| self.file.file.sync_data());
             return Err(failed("write to", &self.path, error));
         }
-        self.end += sectors(FRAME + body.len()) as u64;
+        self.end += sectors.len() as u64;
         Ok(())
     }
 }
@@ -155,19 +170,65 @@ impl LogFile {
         Ok(LogFile { file, cached })
     }
 
-    /// Writes these parts one behind the other, and zeros up to the next sector.
-    fn write(&self, parts: &[&[u8]], place: u64) -> std::io::Result<()> {
-        let length = sectors(parts.iter().map(|part| part.len()).sum());
-        // Around the cache the drive reads from our memory itself, and it wants that to begin with a multiple, too.
-        let mut memory: Vec<u8> = Vec::with_capacity(length + SECTOR);
-        let begin = memory.as_ptr().align_offset(SECTOR);
-        memory.resize(begin, 0);
-        parts.iter().for_each(|part| memory.extend_from_slice(part));
-        memory.resize(begin + length, 0);
-        match self.file.write_all_at(&memory[begin..], place) {
-            Err(error) if error.kind() == ErrorKind::InvalidInput => self.cached.write_all_at(&memory[begin..], place),
+    fn write(&self, sectors: &[u8], place: u64) -> std::io::Result<()> {
+        match self.file.write_all_at(sectors, place) {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => self.cached.write_all_at(sectors, place),
             written => written,
         }
+    }
+}
+
+/// Bytes that are about to be written. Around the cache the drive reads from our memory itself, and it wants that to begin
+/// with a multiple of a sector, too.
+#[derive(Debug, Default)]
+struct Sheet {
+    memory: Vec<u8>,
+    begin: usize,
+}
+
+impl Sheet {
+    /// Makes room for so many bytes. With more than these it may move, and then it goes through the cache.
+    fn clear(&mut self, bytes: usize) {
+        self.memory.clear();
+        self.memory.shrink_to(KEPT_MEMORY);
+        self.memory.reserve(SECTOR + sectors(bytes));
+        self.begin = self.memory.as_ptr().align_offset(SECTOR);
+        self.memory.resize(self.begin, 0);
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.memory.extend_from_slice(bytes);
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory[self.begin..]
+    }
+
+    /// What was added, and zeros up to the next sector.
+    fn sectors(&mut self) -> &[u8] {
+        self.memory.resize(self.begin + sectors(self.memory.len() - self.begin), 0);
+        &self.memory[self.begin..]
+    }
+}
+
+/// A sheet that is written to by postcard.
+struct Writer<'a>(&'a mut Sheet);
+
+impl Flavor for Writer<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.memory.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.add(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct AlarmRecord {
-    thing: String,
-    property: String,
-    level: String,
+pub(super) struct AlarmRecord<'a> {
+    thing: &'a str,
+    property: &'a str,
+    level: &'a str,
     alarm_type: u8,
     severity: u8,
-    title: String,
+    title: &'a str,
     trigger_fingerprint: u64,
     definition_fingerprint: u64,
     state: u8,
@@ -82,16 +82,16 @@ pub(super) fn samples_of(soft: &SoftMemory, blocks: &[SamplesRecord]) -> Option<
     (next == soft.samples.end).then_some(samples)
 }
 
-impl From<&AlarmMemory> for AlarmRecord {
-    fn from(memory: &AlarmMemory) -> AlarmRecord {
+impl<'a> From<&'a AlarmMemory> for AlarmRecord<'a> {
+    fn from(memory: &'a AlarmMemory) -> AlarmRecord<'a> {
         let facts = &memory.facts;
         AlarmRecord {
-            thing: facts.thing.to_string(),
-            property: facts.property.to_string(),
-            level: facts.level.to_string(),
+            thing: &facts.thing,
+            property: &facts.property,
+            level: &facts.level,
             alarm_type: place(&AlarmType::ALL, &facts.alarm_type),
             severity: place(&Severity::ALL, &facts.severity),
-            title: facts.title.to_string(),
+            title: &facts.title,
             trigger_fingerprint: memory.trigger_fingerprint,
             definition_fingerprint: memory.definition_fingerprint,
             state: place(&State::ALL, &memory.state),
@@ -118,10 +118,10 @@ impl From<&AlarmMemory> for AlarmRecord {
     }
 }
 
-impl AlarmRecord {
+impl AlarmRecord<'_> {
     pub(super) fn into_memory(self, handle: u32) -> Option<AlarmMemory> {
         let facts = AlarmFacts {
-            id: AlarmId::new(&self.thing, &self.property, &self.level),
+            id: AlarmId::new(self.thing, self.property, self.level),
             thing: self.thing.into(),
             property: self.property.into(),
             level: self.level.into(),
