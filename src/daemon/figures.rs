@@ -62,11 +62,9 @@ impl Daemon {
             let Event { alarm, from, to, at, .. } = event;
             // The wall clock may have been set between the event and now; the counting does not go beyond now.
             let at = now.moment(*at).min(now.at);
-            let is_shelved =
-                || self.engine.find(alarm.id.as_str()).is_some_and(|ix| self.engine.view(ix).shelving().is_some());
             match to {
                 // One that becomes worse asks for attention again only if somebody had taken note of it.
-                State::Activated if *from != State::Activated && !is_shelved() => {
+                State::Activated if *from != State::Activated && !self.engine.is_shelved(alarm.id.as_str()) => {
                     self.counts.performance.activated(&alarm.id, at)
                 }
                 State::Idled if from.is_active() => self.counts.performance.returned(&alarm.id, at),

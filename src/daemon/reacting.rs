@@ -138,6 +138,18 @@ impl Reacting {
 
     /// What events and time mean for deliveries. All of it has to be written before [`Reacting::release`].
     pub(super) fn decide(&mut self, step: &Step, engine: &Engine, now: Now, is_link_up: bool) {
+        if !self.reactions.list.is_empty() || self.schedule.next_due().is_some() {
+            self.follow(step, engine, now);
+        }
+        if !self.is_closing {
+            self.starts.extend(self.queue.begin(now.at, &self.reactions, is_link_up));
+        }
+        self.settle();
+        self.report(now);
+    }
+
+    /// What events, and the time between them, start and end.
+    fn follow(&mut self, step: &Step, engine: &Engine, now: Now) {
         let mut orders = Vec::new();
         let mut shelvings = step.shelvings.iter().peekable();
         for (place, event) in step.events.iter().enumerate() {
@@ -168,11 +180,6 @@ impl Reacting {
         }
         self.schedule.poll(now, &self.reactions, &mut orders);
         self.carry_out(&mut orders);
-        if !self.is_closing {
-            self.starts.extend(self.queue.begin(now.at, &self.reactions, is_link_up));
-        }
-        self.settle();
-        self.report(now);
     }
 
     /// Goes on with alarms that another instance has activated. What was due longer than `untold` ago, it has delivered.

@@ -69,6 +69,12 @@ impl Engine {
         Answer::Done
     }
 
+    /// Whether the alarm with this id is shelved.
+    pub fn is_shelved(&self, id: &str) -> bool {
+        let is_shelved = |ix: AlarmIx| self.alarms[ix.index()].shelved.is_some();
+        !self.shelf.is_empty() && self.find(id).is_some_and(is_shelved)
+    }
+
     /// When the next shelving ends by itself.
     pub(super) fn next_unshelving(&self) -> Option<Moment> {
         self.shelf.first().map(|(ends, _)| *ends)
