@@ -323,7 +323,7 @@ impl Daemon {
             // 4. Fire what is due, as far as it is proven that nothing else has come.
             self.advance();
             // 5. Write, then speak.
-            let wants_answers = !self.receipts.is_empty();
+            let (wants_answers, events) = (!self.receipts.is_empty(), self.step.events.len());
             self.finish_turn().await;
             if self.has_lost_its_place {
                 self.yield_to_others().await;
@@ -331,7 +331,8 @@ impl Daemon {
             }
             // 6. Where messages come in quick succession, let some of them come.
             let taken = self.metrics.messages - earlier;
-            if let Some(rest) = self.pace.turned(taken, began, self.clock.at()).filter(|_| !wants_answers) {
+            let events = if self.journal.outbox.has_unsent_letters() { 0 } else { events };
+            if let Some(rest) = self.pace.turned(taken, events, began, self.clock.at()).filter(|_| !wants_answers) {
                 pace::rest(rest).await;
             }
         }
