@@ -18,6 +18,8 @@ const CORE_OF_LOAD: &str = "0";
 const CORE_OF_SUBJECT: &str = "1";
 /// How long anything may take that has to come: a million messages on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Processor time in half a second of somebody who has nothing to do.
+const AT_REST: Duration = Duration::from_millis(20);
 /// Where states are kept: on the disk of the build, because the folder for temporary files may be in memory.
 const DISK: &str = env!("CARGO_TARGET_TMPDIR");
 
@@ -174,6 +176,18 @@ impl Daemon {
 
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         meters::processor_time(self.pid()?)
+    }
+
+    /// Waits until it has nothing to do: a database may be written beside everything else.
+    pub(crate) fn until_at_rest(&self) -> Result<()> {
+        let mut last = (Instant::now(), self.processor_time()?);
+        until("the daemon to be at rest", || {
+            let spent = self.processor_time()?;
+            if spent > last.1 + AT_REST {
+                last = (Instant::now(), spent);
+            }
+            Ok((last.0.elapsed() > Duration::from_millis(500)).then_some(()))
+        })
     }
 
     pub(crate) fn memory(&self) -> Result<u64> {

@@ -69,7 +69,10 @@ pub(crate) fn start(effort: Effort) -> Result<Vec<Row>> {
         let mix = Mix { properties: alarms, qos: 0, change_every: None };
         let mut scene = Scene::open(mix, "checkpoint = \"1s\"\nmax_things = 200000\n", ONE_EACH, &[])?;
         // The last values are written, too.
-        std::thread::sleep(Duration::from_secs(3));
+        let written = scene.ears.metrics()["commits"].as_u64();
+        scene.load.rush(1)?;
+        scene.ears.until_metrics("a checkpoint", |metrics| metrics["commits"].as_u64() > written)?;
+        scene.daemon.until_at_rest()?;
         for _ in 0..effort.runs {
             scene.daemon.kill();
             after_kill.push(time_to_ready(&mut scene)?);
@@ -108,6 +111,6 @@ fn time_to_ready(scene: &mut Scene) -> Result<f64> {
     let took = begin.elapsed().as_secs_f64();
     // What it has to say at the start must not be part of the next one.
     scene.ears.until_online()?;
-    std::thread::sleep(Duration::from_secs(1));
+    scene.daemon.until_at_rest()?;
     Ok(took)
 }
