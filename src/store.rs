@@ -19,24 +19,26 @@ pub mod samples;
 mod short;
 mod wal;
 
+pub use short::Short;
+
 use std::fmt;
 
 /// Changes that belong together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Keys and their new values; none: the key is removed.
-    pub entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub entries: Vec<(Short, Option<Short>)>,
 }
 
 impl Batch {
     /// Sets a key.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.entries.push((key, Some(value)));
+    pub fn put(&mut self, key: impl Into<Short>, value: impl Into<Short>) {
+        self.entries.push((key.into(), Some(value.into())));
     }
 
     /// Removes a key, if it is there.
-    pub fn delete(&mut self, key: Vec<u8>) {
-        self.entries.push((key, None));
+    pub fn delete(&mut self, key: impl Into<Short>) {
+        self.entries.push((key.into(), None));
     }
 
     /// Whether it changes nothing.
@@ -46,7 +48,7 @@ impl Batch {
 
     /// The bytes of all keys and values.
     pub fn bytes(&self) -> u64 {
-        self.entries.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum()
+        self.entries.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, |value| value.len())) as u64).sum()
     }
 }
 
@@ -82,7 +84,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// Why they may not be on disk.
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError>;
 
     /// Pairs whose keys begin with `prefix`, from `from` on, in order, `limit` at most.
     ///

@@ -334,7 +334,7 @@ impl Journal {
                 tracing::warn!(%error, "the history is bound another time");
                 binding.shelved.bound
             });
-            store.commit(&batch).map(|()| (bound, binding.shelf))
+            store.commit(batch).map(|()| (bound, binding.shelf))
         });
         match written.await {
             Ok((bound, shelf)) => {

@@ -217,8 +217,7 @@ impl DiskStore {
                 continue;
             }
             let end = wal::read(&folder, *number, &mut |batch| {
-                let short = |bytes: Vec<u8>| Short::from(bytes.as_slice());
-                target.extend(batch.entries.into_iter().map(|(key, value)| (short(key), value.map(short))));
+                target.extend(batch.entries);
             })?;
             last = Some((*number, end)).filter(|_| *number > sealed);
         }
@@ -351,7 +350,7 @@ impl DiskStore {
 }
 
 impl Store for DiskStore {
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.finish_sealing(false);
         if self.behind.len() > FOLLOWED_AT_ONCE
             && self.worker.is_none()
@@ -369,9 +368,9 @@ impl Store for DiskStore {
                 self.passing[place].last = Some((last.clone(), last));
             }
         }
-        self.wal.append(batch)?;
-        for (key, value) in &batch.entries {
-            self.remember(key, value.as_deref());
+        self.wal.append(&batch)?;
+        for (key, value) in batch.entries {
+            self.remember(key, value);
         }
         if self.wal.len() >= self.rotate_at && self.worker.is_none() {
             // The batch is safe, whatever comes of this.
@@ -410,19 +409,19 @@ impl Store for DiskStore {
 
 impl DiskStore {
     /// Notes a change that is in the log. What came and went while the log lasts is never written to a base.
-    fn remember(&mut self, key: &[u8], value: Option<&[u8]>) {
+    fn remember(&mut self, key: Short, value: Option<Short>) {
         let passing = self.passing.iter_mut().find(|passing| key.first() == Some(&passing.letter));
         if let Some(Passing { last: Some((first, last)), .. }) = passing {
             if value.is_some() {
-                if key > last.as_slice() {
+                if *key > **last {
                     last.clear();
-                    last.extend_from_slice(key);
+                    last.extend_from_slice(&key);
                 }
-            } else if key > first.as_slice() && self.recent.remove(key).is_some() {
+            } else if *key > **first && self.recent.remove(&*key).is_some() {
                 return;
             }
         }
-        self.recent.insert(key.into(), value.map(Short::from));
+        self.recent.insert(key, value);
     }
 
     /// The newest base can be read while the other one is sealed; not while that one is copied from it.

@@ -17,7 +17,7 @@ pub use search::Search;
 pub use volumes::{Binding, Shelf, Single, bindable};
 
 use super::record::{self, ValueRecord};
-use super::{Batch, Store, StoreError};
+use super::{Batch, Short, Store, StoreError};
 use crate::engine::{Cause, Event, ShelvingChange, State};
 use crate::history::{DeliveryFate, DeliveryReport, Entry};
 use crate::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
@@ -95,13 +95,13 @@ const EARLIER_INDEX: u8 = b'x';
 /// The first bytes of the keys of the history, in order: most of what is in a store.
 pub(super) const KEYS: [u8; 4] = [CONTENTS, ENTRIES, VOLUMES, EARLIER_INDEX];
 
-fn entry_key(number: u64) -> Vec<u8> {
+fn entry_key(number: u64) -> Short {
     record::numbered_key(ENTRIES, number)
 }
 
 /// The key of an entry in the index that earlier releases kept.
 fn index_key(name: u32, number: u64) -> Vec<u8> {
-    let mut key = record::key(EARLIER_INDEX, name);
+    let mut key = record::key(EARLIER_INDEX, name).to_vec();
     key.extend_from_slice(&number.to_be_bytes());
     key
 }

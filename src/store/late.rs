@@ -74,7 +74,7 @@ impl LateStore {
 }
 
 impl Store for LateStore {
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.open()?.commit(batch)
     }
 

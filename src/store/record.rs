@@ -22,7 +22,7 @@
 mod alarms;
 pub mod reactions;
 
-use super::{Batch, Store, StoreError};
+use super::{Batch, Short, Store, StoreError};
 use crate::clock::Anchor;
 use crate::daemon::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 use crate::engine::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, WindowMemory};
@@ -138,7 +138,7 @@ impl Flavor for Draft {
     }
 }
 
-pub(super) fn frame(record: &impl Serialize) -> Vec<u8> {
+pub(super) fn frame(record: &impl Serialize) -> Short {
     let mut desk = DESK.take();
     desk.clear();
     desk.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
@@ -146,7 +146,7 @@ pub(super) fn frame(record: &impl Serialize) -> Vec<u8> {
     let mut desk = postcard::serialize_with_flavor(record, Draft(desk)).unwrap_or_else(|_| vec![VERSION; HEADER]);
     let (header, body) = desk.split_at_mut(HEADER);
     header[1..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
-    let frame = desk.to_vec();
+    let frame = Short::from(desk.as_slice());
     desk.shrink_to(DESK_BYTES);
     DESK.set(desk);
     frame
@@ -179,25 +179,23 @@ pub(crate) const DISCOVERY: &[u8] = b"g";
 /// The subscriptions that the broker's session may have.
 pub(crate) const FILTERS: &[u8] = b"b";
 
-pub(super) fn key(kind: u8, handle: u32) -> Vec<u8> {
-    let mut key = vec![kind];
-    key.extend_from_slice(&handle.to_be_bytes());
-    key
+pub(super) fn key(kind: u8, handle: u32) -> Short {
+    let [a, b, c, d] = handle.to_be_bytes();
+    Short::from([kind, a, b, c, d])
 }
 
 fn block_key(handle: u32, block: u64) -> Vec<u8> {
-    let mut key = key(b'w', handle);
+    let mut key = key(b'w', handle).to_vec();
     key.extend_from_slice(&block.to_be_bytes());
     key
 }
 
-pub(super) fn numbered_key(kind: u8, number: u64) -> Vec<u8> {
-    let mut key = vec![kind];
-    key.extend_from_slice(&number.to_be_bytes());
-    key
+pub(super) fn numbered_key(kind: u8, number: u64) -> Short {
+    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+    Short::from([kind, a, b, c, d, e, f, g, h])
 }
 
-fn letter_key(number: u64) -> Vec<u8> {
+fn letter_key(number: u64) -> Short {
     numbered_key(LETTERS, number)
 }
 

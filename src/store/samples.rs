@@ -15,7 +15,7 @@ mod covered;
 pub mod reader;
 
 use super::record::{frame, unframe};
-use super::{Batch, Store, StoreError};
+use super::{Batch, Short, Store, StoreError};
 use crate::anomaly::series::Sample;
 use crate::time::{Span, Stamp};
 use crate::wire::topics::{decode, encode};
@@ -469,7 +469,7 @@ fn to_millis(at: Stamp) -> Stamp {
     Stamp::from_micros(at.as_micros().div_euclid(1_000).saturating_mul(1_000))
 }
 
-fn block(samples: &[Sample]) -> Vec<u8> {
+fn block(samples: &[Sample]) -> Short {
     let (first, last) = bounds_of(samples);
     let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
     frame(&BlockRecord { first: first.as_micros(), last: last.as_micros(), count, samples: codec::encode(samples) })

@@ -1,8 +1,9 @@
 //! Bytes that are few in most cases, and cost no allocation then.
 //!
-//! Between two seals the store holds what has changed in memory, with 100,000 alarms twice as many pairs. Their keys have
+//! A write of a few alarms' changes has dozens of pairs. And between two seals the store holds what has changed in memory, with 100,000 alarms twice as many pairs. Their keys have
 //! five bytes, and half of the values have fewer than [`PLACE`].
 
+use serde::{Serialize, Serializer};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::ops::Deref;
@@ -12,7 +13,7 @@ const PLACE: usize = 22;
 
 /// Bytes that do not change.
 #[derive(Debug, Clone)]
-pub(super) enum Short {
+pub enum Short {
     /// How many, and they themselves.
     Here(u8, [u8; PLACE]),
     /// More than there is place for.
@@ -32,6 +33,18 @@ impl From<&[u8]> for Short {
     }
 }
 
+impl From<Vec<u8>> for Short {
+    fn from(bytes: Vec<u8>) -> Short {
+        if bytes.len() > PLACE { Short::Apart(bytes.into_boxed_slice()) } else { Short::from(bytes.as_slice()) }
+    }
+}
+
+impl<const LENGTH: usize> From<[u8; LENGTH]> for Short {
+    fn from(bytes: [u8; LENGTH]) -> Short {
+        Short::from(bytes.as_slice())
+    }
+}
+
 impl Deref for Short {
     type Target = [u8];
 
@@ -46,6 +59,13 @@ impl Deref for Short {
 impl Borrow<[u8]> for Short {
     fn borrow(&self) -> &[u8] {
         self
+    }
+}
+
+/// As bytes: as a list of numbers it would be written one by one.
+impl Serialize for Short {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self)
     }
 }
 

@@ -13,9 +13,8 @@
 //! of the file a few more in the journal of the file system; so the log goes around the cache where the file system allows
 //! it, and into room that it has already. An alarm's change is a sector or two.
 
-use super::{Batch, StoreError};
+use super::{Batch, Short, StoreError};
 use postcard::ser_flavors::Flavor;
-use serde_bytes::Bytes;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -120,12 +119,8 @@ impl Wal {
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.sheet.clear(FRAME + BESIDES * (batch.entries.len() + 1) + usize::try_from(batch.bytes()).unwrap_or(0));
         self.sheet.add(&[0; FRAME]);
-        // As bytes: as lists of numbers they would be written one by one.
-        let entries = batch.entries.iter();
-        let entries = entries.map(|(key, value)| (Bytes::new(key), value.as_deref().map(Bytes::new)));
-        let entries: Vec<(&Bytes, Option<&Bytes>)> = entries.collect();
         let too_much = || StoreError::new("cannot write to the log", "so much at once is not possible");
-        postcard::serialize_with_flavor(&entries, Writer(&mut self.sheet)).map_err(|_| too_much())?;
+        postcard::serialize_with_flavor(&batch.entries, Writer(&mut self.sheet)).map_err(|_| too_much())?;
         let (head, body) = self.sheet.bytes().split_at_mut(FRAME);
         let length = u32::try_from(body.len()).ok().filter(|length| *length <= MAX_FRAME).ok_or_else(too_much)?;
         let sum = checksum(self.number, self.end, body);
@@ -261,7 +256,7 @@ pub(super) fn read(folder: &Path, number: u64, visit: &mut dyn FnMut(Batch)) -> 
     while let Some(body) = whole_frame(number, end, &bytes) {
         // As slices: byte by byte, megabytes would take their time at each start.
         let Ok(entries) = postcard::from_bytes::<Vec<(&[u8], Option<&[u8]>)>>(body) else { break };
-        let entries = entries.into_iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
+        let entries = entries.into_iter().map(|(key, value)| (key.into(), value.map(Short::from))).collect();
         visit(Batch { entries });
         end += place_after(FRAME + body.len());
     }
@@ -293,7 +288,7 @@ mod tests {
     use super::*;
 
     fn batch(n: u8) -> Batch {
-        Batch { entries: vec![(vec![n], Some(vec![n; usize::from(n)])), (vec![0], None)] }
+        Batch { entries: vec![([n].into(), Some(vec![n; usize::from(n)].into())), ([0].into(), None)] }
     }
 
     fn read_all(folder: &Path) -> (Vec<Batch>, End) {

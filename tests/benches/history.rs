@@ -78,7 +78,7 @@ fn main() {
     let names: Names = (0..ALARMS).map(|number| (number, facts(number))).collect();
     let mut batch = Batch::default();
     names.iter().for_each(|(number, facts)| history::put_name(&mut batch, *number, facts));
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
     let (begin, mut slowest) = (Instant::now(), Duration::ZERO);
     let (mut bound, mut shelf, mut unbound) = (0, Shelf::default(), Vec::new());
     for turn in 0..events / TURN {
@@ -99,7 +99,7 @@ fn main() {
         };
         bound = binding.add(&mut store, &mut batch).unwrap();
         shelf = binding.shelf;
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
         slowest = slowest.max(write.elapsed());
     }
     println!("{events} events written in {:.1?}, the slowest write of {TURN} took {slowest:.1?}", begin.elapsed());

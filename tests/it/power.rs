@@ -53,8 +53,8 @@ fn after(number: u64) -> Map {
     let mut map = Map::new();
     for (key, value) in (1..=number).flat_map(|number| batch(number).entries) {
         match value {
-            Some(value) => map.insert(key, value),
-            None => map.remove(&key),
+            Some(value) => map.insert(key.to_vec(), value.to_vec()),
+            None => map.remove(&*key),
         };
     }
     map
@@ -78,7 +78,7 @@ fn the_writer_that_is_recorded() {
     let last = last_commit(&content(&mut store));
     let mut marks = std::fs::File::create(folder.join(MARKS)).unwrap();
     for number in last + 1..=last + COMMITS {
-        store.commit(&batch(number)).unwrap();
+        store.commit(batch(number)).unwrap();
         marks.write_all(&number.to_le_bytes()).unwrap();
     }
 }
@@ -109,7 +109,7 @@ fn survives(folder: &Path, returned: u64, what: &str) -> u64 {
     if !last.is_multiple_of(4) {
         return last;
     }
-    store.commit(&batch(last + 1)).unwrap();
+    store.commit(batch(last + 1)).unwrap();
     drop(store);
     let mut store = DiskStore::open(folder).unwrap().store;
     assert!(content(&mut store) == after(last + 1), "{what}: the next commit is lost");

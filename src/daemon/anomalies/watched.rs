@@ -300,12 +300,12 @@ impl Watched {
             self.obsolete.push(running_key(&name, &thing));
             let mut batch = Batch::default();
             put_place(&mut batch, &name, &thing, None);
-            self.obsolete.extend(batch.entries.into_iter().map(|(key, _)| key));
+            self.obsolete.extend(batch.entries.into_iter().map(|(key, _)| key.to_vec()));
         }
         for thing in std::mem::take(&mut self.models).into_keys() {
             let mut batch = Batch::default();
             models::delete(&mut batch, &name, thing.as_deref());
-            self.obsolete.extend(batch.entries.into_iter().map(|(key, _)| key));
+            self.obsolete.extend(batch.entries.into_iter().map(|(key, _)| key.to_vec()));
         }
         let Built { revision, models, things, left_out } = built;
         let AnomalyDefinition { properties, clusters, per, .. } = self.definition.clone();

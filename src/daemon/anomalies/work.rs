@@ -192,7 +192,7 @@ fn build(job: &Build, keeper: &Keeper, progress: &Progress) -> Result<Built, Str
                     let Some((thing, _)) = members.get(place) else { continue };
                     let mut batch = Batch::default();
                     put_scorer(&mut batch, trained_key(&definition.name, *revision, thing), &memory);
-                    keeper.wait(move |store| store.commit(&batch)).map_err(|error| error.to_string())?;
+                    keeper.wait(move |store| store.commit(batch)).map_err(|error| error.to_string())?;
                     built.things.push((thing.clone(), memory.at));
                 }
                 built.models.push((only, learnt.model));

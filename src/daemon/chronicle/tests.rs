@@ -106,7 +106,7 @@ impl Trial {
         self.chronicle.put(&mut batch, now);
         let mut binding = self.chronicle.binding(now);
         let bound = binding.add(&mut self.store, &mut batch).unwrap();
-        self.store.commit(&batch).unwrap();
+        self.store.commit(batch).unwrap();
         self.chronicle.stored(now, bound, binding.shelf);
     }
 
@@ -210,7 +210,7 @@ fn a_history_of_an_earlier_release_is_bound_little_by_little_and_found_all_the_t
         batch.put(index, Vec::new());
         trial.told.push(alarm);
     }
-    trial.store.commit(&batch).unwrap();
+    trial.store.commit(batch).unwrap();
     (trial.chronicle.stored, trial.chronicle.next) = (0..20_000, 20_000);
     trial.restart();
     for _ in 0..4 {

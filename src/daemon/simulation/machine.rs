@@ -81,8 +81,8 @@ impl Disk {
     fn apply(&mut self, batch: &Batch) {
         for (key, value) in &batch.entries {
             match value {
-                Some(value) => self.durable.insert(key.clone(), value.clone()),
-                None => self.durable.remove(key),
+                Some(value) => self.durable.insert(key.to_vec(), value.to_vec()),
+                None => self.durable.remove(&**key),
             };
         }
     }
@@ -99,7 +99,7 @@ impl Disk {
 pub(super) struct Mounted(pub(super) Arc<Mutex<Disk>>);
 
 impl Store for Mounted {
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         let mut disk = self.0.lock().unwrap();
         if disk.fails {
             disk.failures += 1;
@@ -108,7 +108,7 @@ impl Store for Mounted {
         }
         disk.commits += 1;
         disk.refused = false;
-        disk.apply(batch);
+        disk.apply(&batch);
         Ok(())
     }
 

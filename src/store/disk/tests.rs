@@ -44,8 +44,8 @@ fn all(store: &mut DiskStore) -> Map {
 fn apply(map: &mut Map, batch: &Batch) {
     for (key, value) in &batch.entries {
         match value {
-            Some(value) => map.insert(key.clone(), value.clone()),
-            None => map.remove(key),
+            Some(value) => map.insert(key.to_vec(), value.to_vec()),
+            None => map.remove(&**key),
         };
     }
 }
@@ -109,8 +109,8 @@ fn life(seed: u64, cuts: usize) -> usize {
     for number in 0..cuts {
         for _ in 0..random.below(40) {
             let batch = batch(&mut random);
-            store.commit(&batch).unwrap();
             apply(&mut want, &batch);
+            store.commit(batch).unwrap();
             commits += 1;
             if random.below(15) == 0 {
                 store.finish_sealing(true);
@@ -204,7 +204,7 @@ fn what_comes_and_goes_does_not_make_it_grow() {
             }
             store.wal.append(&batch).unwrap();
             for (key, value) in &batch.entries {
-                store.recent.insert(key.as_slice().into(), value.as_deref().map(Short::from));
+                store.recent.insert(key.clone(), value.clone());
             }
         }
         store.rotate().unwrap();
@@ -241,13 +241,13 @@ fn pages_are_the_same_whether_from_the_log_or_from_a_base() {
     let mut first = Batch::default();
     (0..10).for_each(|n| first.put(vec![b'o', n], vec![n]));
     first.put(vec![b'p'], vec![0]);
-    store.commit(&first).unwrap();
+    store.commit(first).unwrap();
     store.rotate().unwrap();
     let mut second = Batch::default();
     (0..10).step_by(3).for_each(|n| second.delete(vec![b'o', n]));
     second.put(vec![b'o', 4], vec![44]);
     second.put(vec![b'o', 20], vec![20]);
-    store.commit(&second).unwrap();
+    store.commit(second).unwrap();
     let page = store.scan(b"o", &[b'o', 2], 4).unwrap();
     assert_eq!(page, [(2, 2), (4, 44), (5, 5), (7, 7)].map(|(k, v)| (vec![b'o', k], vec![v])));
     let rest = store.scan(b"o", &[b'o', 8], 99).unwrap();
@@ -277,7 +277,7 @@ fn pages_are_those_of_a_plain_map_wherever_the_pairs_are() {
                 batch.put(key, vec![round]);
             }
         }
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
         if next(8) == 0 && store.worker.is_none() {
             store.rotate().unwrap();
         }
@@ -300,7 +300,7 @@ fn only_if_both_bases_are_gone_is_something_lost_and_then_it_is_said() {
         for _ in 0..3 {
             let mut batch = Batch::default();
             batch.put(b"a".to_vec(), b"x".to_vec());
-            store.commit(&batch).unwrap();
+            store.commit(batch).unwrap();
             store.rotate().unwrap();
             store.finish_sealing(true);
         }
@@ -340,8 +340,8 @@ fn letters_that_came_and_went_are_gone_whatever_was_sealed_in_between() {
                 _ => {}
             }
         }
-        store.commit(&batch).unwrap();
         apply(&mut want, &batch);
+        store.commit(batch).unwrap();
         if random.below(10) == 0 {
             store.finish_sealing(true);
             store.rotate().unwrap();
@@ -364,10 +364,10 @@ fn after_a_log_with_very_many_changes_both_bases_follow_and_memory_holds_none_of
     let mut want = Map::new();
     apply(&mut want, &batch);
     let mut store = DiskStore::open(dir.path()).unwrap().store.with_logs_of(2 << 20);
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
     // The first base, and with the next commit the other one as its copy.
     store.finish_sealing(true);
-    store.commit(&Batch::default()).unwrap();
+    store.commit(Batch::default()).unwrap();
     store.finish_sealing(true);
     assert!(store.recent.is_empty() && store.sealing.is_empty() && store.behind.is_empty());
     assert_eq!(store.other, store.newest.map(|(_, seal)| seal));
@@ -387,8 +387,8 @@ fn a_base_that_was_being_written_is_made_anew_even_if_it_can_be_opened() {
     for _ in 0..4 {
         for _ in 0..30 {
             let batch = batch(&mut random);
-            store.commit(&batch).unwrap();
             apply(&mut want, &batch);
+            store.commit(batch).unwrap();
         }
         store.rotate().unwrap();
         store.finish_sealing(true);

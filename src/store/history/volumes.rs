@@ -10,7 +10,7 @@
 
 use super::{CONTENTS, ENTRIES, EntryRecord, Shelved, VOLUMES, entry_key, index_key, number_of};
 use crate::store::record;
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Short, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes;
 use std::collections::BTreeMap;
@@ -38,11 +38,11 @@ struct ContentsRecord {
     names: Vec<(u32, u32)>,
 }
 
-fn volume_key(volume: u64) -> Vec<u8> {
+fn volume_key(volume: u64) -> Short {
     record::numbered_key(VOLUMES, volume * ENTRIES_OF_VOLUME)
 }
 
-fn contents_key(shelf: u64) -> Vec<u8> {
+fn contents_key(shelf: u64) -> Short {
     record::numbered_key(CONTENTS, shelf * ENTRIES_OF_SHELF)
 }
 
@@ -57,7 +57,7 @@ pub struct Single {
     /// The number of its alarm's name.
     pub name: u32,
     /// How it is stored.
-    pub value: Vec<u8>,
+    pub value: Short,
 }
 
 /// Which names are in which volumes of the shelf that is being filled, as far as that was seen.
@@ -182,7 +182,7 @@ fn singles(store: &mut dyn Store, numbers: &Range<u64>) -> Result<Vec<Single>, S
     let numbered = pairs.into_iter().filter_map(|(key, value)| Some((number_of(&key)?, value)));
     let read = numbered.take_while(|(number, _)| *number < numbers.end).map(|(number, value)| {
         // Nobody asks for an entry that is damaged.
-        Single { number, name: name_in(&value).unwrap_or(u32::MAX), value }
+        Single { number, name: name_in(&value).unwrap_or(u32::MAX), value: value.into() }
     });
     Ok(read.collect())
 }
@@ -200,7 +200,7 @@ fn entries_of(store: &mut dyn Store, volume: u64) -> Result<Vec<Stored>, StoreEr
 
 /// Where this volume begins, or the last one before it that there is, and its entries.
 fn last_until(store: &mut dyn Store, volume: u64) -> Result<Option<(u64, Vec<Stored>)>, StoreError> {
-    let mut behind = volume_key(volume);
+    let mut behind = volume_key(volume).to_vec();
     behind.push(0);
     let pairs = store.scan_back(&[VOLUMES], &behind, 1)?;
     let found = pairs.first().and_then(|(key, value)| Some((number_of(key)?, value)));
@@ -215,7 +215,7 @@ fn opened(first: u64, value: &[u8]) -> Vec<Stored> {
 /// Bound entries from this number on, `limit` or some more.
 pub(super) fn entries_from(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<Stored>, StoreError> {
     let mut entries = Vec::new();
-    let mut next = volume_key(from / ENTRIES_OF_VOLUME);
+    let mut next = volume_key(from / ENTRIES_OF_VOLUME).to_vec();
     while entries.len() < limit
         && let Some((mut key, value)) = store.scan(&[VOLUMES], &next, 1)?.pop()
     {

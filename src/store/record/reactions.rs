@@ -293,7 +293,7 @@ mod tests {
         put_course(&mut batch, &(alarm.clone(), ReactionIx::new(2)), Some(&course), &before);
         let folder = tempfile::tempdir().unwrap();
         let mut store = DiskStore::open(folder.path()).unwrap().store;
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
         let recovered = recover_reactions(&mut store, &after).unwrap();
         let moved =
             |reaction: usize, to: usize, kind| Delivery { reaction: ReactionIx::new(to), ..delivery(reaction, kind) };
@@ -306,7 +306,7 @@ mod tests {
         delete_delivery(&mut batch, 2);
         put_course(&mut batch, &(alarm, ReactionIx::new(0)), None, &after);
         recovered.useless.into_iter().for_each(|key| batch.delete(key));
-        store.commit(&batch).unwrap();
+        store.commit(batch).unwrap();
         assert_eq!(store.scan(b"d", b"d", 9).unwrap().len(), 1, "the second delivery is left");
         assert!(store.scan(b"r", b"r", 9).unwrap().is_empty());
     }

@@ -6,11 +6,11 @@ use crate::store::Pair;
 struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Store for Memory {
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         for (key, value) in &batch.entries {
             match value {
-                Some(value) => self.0.insert(key.clone(), value.clone()),
-                None => self.0.remove(key),
+                Some(value) => self.0.insert(key.to_vec(), value.to_vec()),
+                None => self.0.remove(&**key),
             };
         }
         Ok(())
@@ -36,7 +36,7 @@ fn sample(second: i64) -> Sample {
 fn write(samples: &mut Samples, store: &mut Memory, now: i64) {
     let mut batch = Batch::default();
     samples.write(Stamp::from_micros(now * 1_000_000), &mut batch);
-    store.commit(&batch).unwrap();
+    store.commit(batch).unwrap();
     samples.stored();
 }
 
@@ -138,12 +138,12 @@ fn what_the_disk_refuses_is_written_again() {
             // Nobody knows whether it was written: every third time it was, and it was not told.
             match second / 300 % 3 {
                 0 => {
-                    store.commit(&batch).unwrap();
+                    store.commit(batch).unwrap();
                     samples.stored();
                 }
                 1 => samples.failed(),
                 _ => {
-                    store.commit(&batch).unwrap();
+                    store.commit(batch).unwrap();
                     samples.failed();
                 }
             }

@@ -223,7 +223,7 @@ pub fn config(bytes: &[u8]) {
 struct Found(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Store for Found {
-    fn commit(&mut self, _: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, _: Batch) -> Result<(), StoreError> {
         Ok(())
     }
 

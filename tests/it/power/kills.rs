@@ -46,8 +46,8 @@ fn batch(number: u64) -> Batch {
 fn go_on(map: &mut Map, from: u64, to: u64) {
     for (key, value) in (from + 1..=to).flat_map(|number| batch(number).entries) {
         match value {
-            Some(value) => map.insert(key, value),
-            None => map.remove(&key),
+            Some(value) => map.insert(key.to_vec(), value.to_vec()),
+            None => map.remove(&*key),
         };
     }
 }
@@ -64,7 +64,7 @@ fn the_writer_that_is_killed() {
     let mut store = DiskStore::open(Path::new(&folder)).unwrap().store.with_logs_of(LOG);
     let mut out = std::io::stderr();
     for number in last_commit(&mut store) + 1.. {
-        store.commit(&batch(number)).unwrap();
+        store.commit(batch(number)).unwrap();
         // At once, so that a kill does not cut a number.
         out.write_all(format!("returned {number}\n").as_bytes()).unwrap();
     }
