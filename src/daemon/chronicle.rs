@@ -175,8 +175,17 @@ impl Chronicle {
 
     /// From which entry on the caller should load old ones, because some may have to leave.
     pub(super) fn wants(&mut self, now: Moment) -> Option<u64> {
-        let is_too_long = self.range_len() > self.retention.max;
-        if self.stored.is_empty() || !self.old.is_empty() || (!is_too_long && now < self.look_at) {
+        self.rest(now);
+        let excess = self.range_len().saturating_sub(self.retention.max);
+        if self.stored.is_empty() || !self.old.is_empty() || (excess == 0 && now < self.look_at) {
+            return None;
+        }
+        // Of what is too much and bound only the numbers matter: nothing has to be read.
+        let bound = self.shelved.bound.min(self.stored.end);
+        let is_not_old = Moment::from_micros(i64::MAX);
+        let numbers = (self.stored.start..bound).take(excess.min(PAGE));
+        self.old.extend(numbers.map(|number| Old { number, name: u32::MAX, at: is_not_old }));
+        if !self.old.is_empty() {
             return None;
         }
         self.look_at = now + LOOK;
