@@ -8,12 +8,17 @@
 //!   whoever holds it.
 //! - A snapshot that was being written when the power went keeps it from opening: such leftovers are removed before.
 //! - A damaged database may keep it busy for ever: opening has a time limit.
+//! - A pair costs it some microseconds, however short it is: what is short and changes often lies in [`pages`], many pairs
+//!   in one. Nobody sees that from outside.
+
+mod pages;
 
 use super::backwards::backwards;
 use super::history::KEYS as HISTORY;
 use super::{Pair, StoreError};
+use pages::{Content, Page};
 use std::fs::File;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -27,11 +32,24 @@ const OPEN_LIMIT: Duration = Duration::from_secs(30);
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is asked.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Changes that sled is given at once. It keeps the pages of a batch in memory until all of it is applied: with 100,000
+/// Changes that sled is given at once. It keeps what a batch touches in memory until all of it is applied: with 100,000
 /// alarms in one batch that would be a gigabyte.
 const AT_ONCE: usize = 256;
+/// Fewer changes if they have so many bytes: about as many as short ones have, with room to spare.
+const BYTES_AT_ONCE: usize = 64 << 10;
 /// After so many of those it writes what it has. Whatever it still has to write it keeps, several times as large.
 const UNWRITTEN: usize = 8;
+/// sled empties a segment of its file that is mostly out of use only where it writes a leaf anew, and moves one leaf for
+/// one: pages make it write few leaves, and large ones. So for each segment by which the file has grown it is given the
+/// occasion to move so many, more than most of those hold. Measured: with half as many the file goes on growing for long,
+/// with twice as many a fifth more is written.
+const MOVED_PER_SEGMENT: u64 = 256;
+/// A segment of sled's file, as large as it is if nobody says otherwise.
+const SEGMENT_BYTES: u64 = 512 << 10;
+/// After so many changes of one pair sled writes a leaf anew.
+const CHANGES_PER_LEAF: u64 = 11;
+/// A tree with nothing in it but a pair that changes.
+const OCCASION: &[u8] = b"occasion";
 /// The key of the seal. No record begins with this byte.
 const SEAL: &[u8] = &[0];
 
@@ -77,25 +95,73 @@ impl Base {
         pairs.try_for_each(|pair| pair.map(|_| ())).map_err(|error| error.to_string())
     }
 
-    /// Applies changes. They count when the base is sealed.
+    /// Applies changes, in the order of their keys. They count when the base is sealed.
     pub(super) fn apply<'a>(&self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Result<(), String> {
+        let before = self.db.size_on_disk().map_err(|error| error.to_string())?;
         let mut changes = changes.peekable();
-        let mut rounds = 0_usize;
-        while changes.peek().is_some() {
-            let mut batch = sled::Batch::default();
-            for (key, value) in changes.by_ref().take(AT_ONCE) {
-                match value {
-                    Some(value) => batch.insert(key, value),
-                    None => batch.remove(key),
+        let mut writer = Writer::new(&self.db);
+        let mut last = None;
+        while let Some((key, value)) = changes.peek().copied() {
+            let Some(page) = Page::of(key) else {
+                writer.write(key, value)?;
+                changes.next();
+                continue;
+            };
+            // What the writer still holds cannot be read: all changes of a page come together.
+            debug_assert!(last < Some(page), "changes are not in order");
+            last = Some(page);
+            let stored: Vec<_> = self.db.range(page.keys()).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+            let mut content = Content::new();
+            for (key, value) in &stored {
+                if content.add(key, value).is_err() {
+                    tracing::error!(
+                        ?page,
+                        "records of alarms could not be read; those of them that change are written"
+                    );
                 }
+                // What is left is written as a page.
+                writer.write(key, None)?;
             }
-            self.db.apply_batch(batch).map_err(|error| error.to_string())?;
-            rounds += 1;
-            if rounds.is_multiple_of(UNWRITTEN) {
-                self.db.flush().map_err(|error| error.to_string())?;
+            while let Some((key, value)) = changes.next_if(|(key, _)| Page::of(key) == Some(page)) {
+                content.set(key, value);
+            }
+            if let Some(packed) = content.packed() {
+                writer.write(&page.key(), Some(&packed))?;
+            }
+        }
+        writer.finish()?;
+        // A base that is being made has nothing to empty.
+        if self.seal().is_some() {
+            self.tidy(before).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Gives sled occasion to empty segments, if its file was smaller before.
+    fn tidy(&self, before: u64) -> sled::Result<()> {
+        // Only what is written counts as mostly empty.
+        self.db.flush()?;
+        let grown = self.db.size_on_disk()?.saturating_sub(before).div_ceil(SEGMENT_BYTES);
+        if grown > 0 {
+            let tree = self.db.open_tree(OCCASION)?;
+            // The same value again would be no change.
+            for number in 0..grown * MOVED_PER_SEGMENT * CHANGES_PER_LEAF {
+                tree.insert(OCCASION, &number.to_be_bytes())?;
             }
         }
         Ok(())
+    }
+
+    /// Takes over all that another base has, as it lies there.
+    pub(super) fn copy(&self, source: &Base) -> Result<(), String> {
+        let mut writer = Writer::new(&self.db);
+        for pair in source.db.range::<&[u8], _>(..) {
+            let (key, value) = pair.map_err(|error| error.to_string())?;
+            if key != SEAL {
+                writer.write(&key, Some(&value))?;
+            }
+        }
+        writer.finish()
     }
 
     /// Puts the seal on. When this returns all that was applied is there after a power cut. The seal comes last, when
@@ -118,13 +184,27 @@ impl Base {
         &self,
         range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
     ) -> impl Iterator<Item = Result<Pair, StoreError>> + use<> {
-        self.db
-            .range(range)
-            .map(|pair| {
-                pair.map(|(key, value)| (key.to_vec(), value.to_vec()))
-                    .map_err(|error| StoreError::new("cannot read the store", error))
-            })
-            .filter(|pair| !pair.as_ref().is_ok_and(|(key, _)| key == SEAL))
+        let begin = match &range.0 {
+            Bound::Included(key) | Bound::Excluded(key) => Bound::Included(pages::begin(key)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let mut stored = self.db.range((begin, range.1.clone()));
+        let mut page = Vec::new().into_iter();
+        let pairs = std::iter::from_fn(move || {
+            loop {
+                if let Some(pair) = page.next() {
+                    return Some(Ok(pair));
+                }
+                match stored.next()? {
+                    Err(error) => return Some(Err(StoreError::new("cannot read the store", error))),
+                    Ok((key, value)) => match pages::unpacked(&key, &value) {
+                        Some(pairs) => page = pairs.into_iter(),
+                        None => return Some(Ok((key.to_vec(), value.to_vec()))),
+                    },
+                }
+            }
+        });
+        pairs.filter(move |pair| pair.as_ref().map_or(true, |(key, _)| key != SEAL && range.contains(key)))
     }
 
     /// Pairs with keys from `prefix` on, before `before`, the last one first; mostly so many as `wanted`.
@@ -135,6 +215,47 @@ impl Base {
         wanted: usize,
     ) -> impl Iterator<Item = Result<Pair, StoreError>> + use<'_> {
         backwards(prefix.to_vec(), before.to_vec(), wanted, |range, most| self.range(range).take(most).collect())
+    }
+}
+
+/// What writes to sled, in portions.
+struct Writer<'a> {
+    db: &'a sled::Db,
+    batch: sled::Batch,
+    /// Pairs in the batch, and their bytes.
+    pairs: usize,
+    bytes: usize,
+    /// Batches that were applied.
+    applied: usize,
+}
+
+impl Writer<'_> {
+    fn new(db: &sled::Db) -> Writer<'_> {
+        Writer { db, batch: sled::Batch::default(), pairs: 0, bytes: 0, applied: 0 }
+    }
+
+    fn write(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        match value {
+            Some(value) => self.batch.insert(key, value),
+            None => self.batch.remove(key),
+        }
+        self.pairs += 1;
+        self.bytes += key.len() + value.map_or(0, <[u8]>::len);
+        if self.pairs < AT_ONCE && self.bytes < BYTES_AT_ONCE {
+            return Ok(());
+        }
+        self.finish()?;
+        (self.pairs, self.bytes) = (0, 0);
+        self.applied += 1;
+        if self.applied.is_multiple_of(UNWRITTEN) {
+            self.db.flush().map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Applies what is in the batch.
+    fn finish(&mut self) -> Result<(), String> {
+        self.db.apply_batch(std::mem::take(&mut self.batch)).map_err(|error| error.to_string())
     }
 }
 
@@ -200,3 +321,6 @@ fn snapshots(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

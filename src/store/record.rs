@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `m` | where sequence numbers, the outbox and the time line stand |
 //! | `a` handle | the lasting part of an alarm |
-//! | `s` handle | the part that changes with values |
+//! | `s` handle | the part that changes with values; in a base many lie in one pair: see `base::pages` |
 //! | `w` handle block | samples of its window |
 //! | `o` number | a message for the broker |
 //! | `f`, `h`, `v`, `c`, `x` | the history: see [`super::history`] |
@@ -139,11 +139,16 @@ impl Flavor for Draft {
 }
 
 pub(super) fn frame(record: &impl Serialize) -> Short {
+    framed(VERSION, record)
+}
+
+/// A frame of another version: what is in it is no record.
+pub(super) fn framed(version: u8, content: &impl Serialize) -> Short {
     let mut desk = DESK.take();
     desk.clear();
-    desk.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    desk.extend_from_slice(&[version, 0, 0, 0, 0]);
     // A record that cannot be written is one that cannot be read.
-    let mut desk = postcard::serialize_with_flavor(record, Draft(desk)).unwrap_or_else(|_| vec![VERSION; HEADER]);
+    let mut desk = postcard::serialize_with_flavor(content, Draft(desk)).unwrap_or_else(|_| vec![version; HEADER]);
     let (header, body) = desk.split_at_mut(HEADER);
     header[1..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
     let frame = Short::from(desk.as_slice());
@@ -159,20 +164,25 @@ pub(super) enum Unreadable {
 }
 
 pub(super) fn unframe<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> Result<T, Unreadable> {
-    let (header, body) = frame.split_at_checked(HEADER).ok_or(Unreadable::Damaged)?;
-    let (version, checksum) = header.split_first().ok_or(Unreadable::Damaged)?;
-    if crc32fast::hash(body).to_le_bytes() != checksum {
-        return Err(Unreadable::Damaged);
-    }
-    if *version > VERSION {
-        return Err(Unreadable::Newer(*version));
+    let (version, body) = opened(frame).ok_or(Unreadable::Damaged)?;
+    if version > VERSION {
+        return Err(Unreadable::Newer(version));
     }
     postcard::from_bytes(body).map_err(|_| Unreadable::Damaged)
+}
+
+/// The version of a frame and what is in it; none: it is damaged.
+pub(super) fn opened(frame: &[u8]) -> Option<(u8, &[u8])> {
+    let (header, body) = frame.split_at_checked(HEADER)?;
+    let (version, checksum) = header.split_first()?;
+    (crc32fast::hash(body).to_le_bytes() == checksum).then_some((*version, body))
 }
 
 /// The first byte of the keys of messages for the broker. Their numbers only rise: a key above all that there were was
 /// never there before.
 pub(super) const LETTERS: u8 = b'o';
+/// The first byte of the keys of what changes with values.
+pub(super) const SOFT: u8 = b's';
 const POSITION: &[u8] = b"m";
 /// The prefixes under which alarms may have been announced to Home Assistant.
 pub(crate) const DISCOVERY: &[u8] = b"g";
@@ -249,7 +259,7 @@ pub fn put_changes(batch: &mut Batch, changes: &Changes) {
         batch.put(key(b'a', alarm.handle), frame(&AlarmRecord::from(alarm)));
     }
     for soft in &changes.soft {
-        batch.put(key(b's', soft.handle), frame(&SoftRecord::from(soft)));
+        batch.put(key(SOFT, soft.handle), frame(&SoftRecord::from(soft)));
     }
     for window in &changes.windows {
         put_window(batch, window);
@@ -270,7 +280,7 @@ fn put_window(batch: &mut Batch, window: &WindowMemory) {
 /// Removes an alarm that is not configured any more.
 pub fn delete_alarm(batch: &mut Batch, memory: &AlarmMemory) {
     batch.delete(key(b'a', memory.handle));
-    batch.delete(key(b's', memory.handle));
+    batch.delete(key(SOFT, memory.handle));
 }
 
 /// Adds a message for the broker.
@@ -338,7 +348,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
         Ok(())
     })?;
     let mut soft: BTreeMap<u32, SoftRecord> = BTreeMap::new();
-    for_each(store, b"s", |key, value| {
+    for_each(store, &[SOFT], |key, value| {
         if let (Some(handle), Some(record)) = (handle_of(key), readable(value, &mut damaged)?) {
             soft.insert(handle, record);
         }

@@ -4,15 +4,11 @@
 //! opens: sled may have lost something when the process ended.
 
 use super::Changes;
-use crate::store::Pair;
 use crate::store::base::Base;
+use crate::store::layers::newer_first;
 use std::fs::File;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Pairs that are copied at once where a base is made anew.
-const PAGE: usize = 4_096;
 
 /// Which of the two bases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,19 +66,10 @@ impl Work {
         }
         let base = Base::open(&target)?;
         if let Some(source) = &self.source {
-            let source = Base::open(source)?;
-            let mut pairs = source.range((Bound::Unbounded, Bound::Unbounded));
-            loop {
-                let page: Vec<Pair> =
-                    pairs.by_ref().take(PAGE).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-                if page.is_empty() {
-                    break;
-                }
-                base.apply(page.iter().map(|(key, value)| (&**key, Some(&**value))))?;
-            }
+            base.copy(&Base::open(source)?)?;
         }
-        let behind = self.behind.iter().filter(|(key, _)| !self.changes.contains_key(*key));
-        base.apply(behind.chain(self.changes.iter()).map(|(key, value)| (&**key, value.as_deref())))?;
+        let changes = newer_first(self.changes.iter(), self.behind.iter(), Ord::cmp);
+        base.apply(changes.map(|(key, value)| (&**key, value.as_deref())))?;
         base.seal_at(self.seal)?;
         // If the mark comes back after a power cut, the base is made anew without need.
         std::fs::remove_file(&mark).map_err(|error| error.to_string())?;

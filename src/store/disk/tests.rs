@@ -1,6 +1,7 @@
 //! Power cuts as a type: what a cut may do to files between two syncs, done to them, hundreds of times.
 
 use super::*;
+use crate::store::record;
 use std::collections::BTreeMap;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -53,7 +54,10 @@ fn apply(map: &mut Map, batch: &Batch) {
 fn batch(random: &mut Random) -> Batch {
     let mut batch = Batch::default();
     for _ in 0..=random.below(5) {
-        let key = vec![b'a' + u8::try_from(random.below(3)).unwrap(), u8::try_from(random.below(40)).unwrap()];
+        let key = match random.below(4) {
+            0 => record::key(record::SOFT, u32::try_from(random.below(60)).unwrap()).to_vec(),
+            kind => vec![b'a' + u8::try_from(kind).unwrap(), u8::try_from(random.below(40)).unwrap()],
+        };
         if random.below(4) == 0 {
             batch.delete(key);
         } else {
@@ -375,6 +379,47 @@ fn after_a_log_with_very_many_changes_both_bases_follow_and_memory_holds_none_of
     assert!(wal::list(&store.folder).unwrap().into_iter().all(|number| number == used || Some(number) == store.spare));
     assert_eq!(all(&mut store), want);
     drop(store);
+    assert_eq!(all(&mut DiskStore::open(dir.path()).unwrap().store), want);
+}
+
+#[test]
+fn a_store_whose_soft_records_lie_alone_is_read_and_packed_as_it_is_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let soft = |handle: u32, value: &[u8]| (record::key(record::SOFT, handle).to_vec(), value.to_vec());
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    for _ in 0..2 {
+        store.rotate().unwrap();
+        store.finish_sealing(true);
+    }
+    let folder = store.folder.clone();
+    drop(store);
+    let lying = |side: Side| sled::open(side.folder(&folder)).unwrap().scan_prefix(b"s").count();
+    for side in [Side::A, Side::B] {
+        let old = sled::open(side.folder(&folder)).unwrap();
+        for (key, value) in (1..500).map(|handle| soft(handle, b"\x01old")) {
+            old.insert(key, value).unwrap();
+        }
+        old.flush().unwrap();
+    }
+    let mut want: Map = (1..500).map(|handle| soft(handle, b"\x01old")).collect();
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    assert_eq!(all(&mut store), want);
+    // What changes in one log and in the next meets in the same pages.
+    for (step, value) in [(2, b"\x01one"), (3, b"\x01two"), (1, b"\x01all")] {
+        let mut batch = Batch::default();
+        for (key, value) in (1..500).step_by(step).map(|handle| soft(handle, value)) {
+            batch.put(key, value);
+        }
+        batch.delete(record::key(record::SOFT, 7));
+        apply(&mut want, &batch);
+        store.commit(batch).unwrap();
+        store.rotate().unwrap();
+        store.finish_sealing(true);
+        assert_eq!(all(&mut store), want);
+    }
+    store.rotate().unwrap();
+    drop(store);
+    assert!(lying(Side::A) < 50 && lying(Side::B) < 50);
     assert_eq!(all(&mut DiskStore::open(dir.path()).unwrap().store), want);
 }
 
