@@ -431,13 +431,7 @@ impl Daemon {
 
     /// Alarms whose retained topics are not right any more.
     fn announce_changes(&mut self) {
-        let shelved = self.step.shelvings.iter().map(|shelving| &shelving.alarm);
-        for facts in self.step.events.iter().map(|event| &event.alarm).chain(shelved) {
-            if let Some(alarm) = self.engine.find(facts.id.as_str()) {
-                self.journal.outbox.state_changed(alarm);
-            }
-        }
-        for alarm in self.engine.alarms_from(self.alarms_known) {
+        for alarm in self.step.changed.drain(..).chain(self.engine.alarms_from(self.alarms_known)) {
             self.journal.outbox.state_changed(alarm);
         }
         self.alarms_known = self.engine.next_alarm();

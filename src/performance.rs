@@ -16,7 +16,7 @@ pub use standing::{Standing, standing};
 use crate::model::AlarmId;
 use crate::time::{Moment, Span};
 use ring::Ring;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// The interval by which the standards count: what an operator can be asked to handle is about one alarm in it.
 pub const INTERVAL: Span = Span::from_secs(600);
@@ -146,7 +146,7 @@ pub struct Performance {
     floods: Ring<INTERVALS>,
     flood: Option<Flood>,
     turns: Vec<Turn>,
-    tracks: BTreeMap<AlarmId, Track>,
+    tracks: HashMap<AlarmId, Track>,
     /// When alarms had to be forgotten that belong to the day.
     forgot: Option<Moment>,
 }
@@ -172,7 +172,7 @@ impl Performance {
             floods: Ring::new(interval),
             flood: None,
             turns: Vec::new(),
-            tracks: BTreeMap::new(),
+            tracks: HashMap::new(),
             forgot: None,
         }
     }
@@ -310,8 +310,7 @@ impl Performance {
             .collect();
         let ranking = |fits: &dyn Fn(&(Entry, bool)) -> bool, weight: fn(&Entry) -> u64| {
             let mut found: Vec<&Entry> = entries.iter().filter(|entry| fits(entry)).map(|(entry, _)| entry).collect();
-            // Stable: alarms with equal counts stay in the order of their ids.
-            found.sort_by_key(|entry| std::cmp::Reverse(weight(entry)));
+            found.sort_by(|a, b| weight(b).cmp(&weight(a)).then_with(|| a.alarm.cmp(&b.alarm)));
             Ranking { count: found.len(), worst: found.into_iter().take(LISTED).cloned().collect() }
         };
         // Less than one interval has no mean per interval yet.

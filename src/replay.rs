@@ -159,6 +159,7 @@ impl Player {
 
     fn play_line(&mut self, line: &str, no_text: Option<&[u8]>) -> Result<(), String> {
         self.step.events.clear();
+        self.step.changed.clear();
         self.faults.clear();
         self.replies.clear();
         let Some(Recorded { at, topic, payload, retained, link }) = read(line)? else { return Ok(()) };

@@ -8,7 +8,7 @@ use crate::model::{AlarmFacts, AlarmId};
 use crate::store::Batch;
 use crate::store::history::{self, Binding, Names, Old, Shelf, Shelved, Single};
 use crate::time::{Moment, Span, Stamp};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(super) struct EndedDelivery {
 pub(super) struct Chronicle {
     names: Arc<Names>,
     /// The names of each alarm that has entries, the present one last: an anomaly alarm has one for each severity.
-    named: BTreeMap<AlarmId, Vec<u32>>,
+    named: HashMap<AlarmId, Vec<u32>>,
     /// Names that are not on disk yet.
     new_names: Vec<u32>,
     waiting: VecDeque<Single>,
@@ -75,7 +75,7 @@ impl Chronicle {
         retention: Retention,
         now: Moment,
     ) -> Chronicle {
-        let mut named: BTreeMap<AlarmId, Vec<u32>> = BTreeMap::new();
+        let mut named: HashMap<AlarmId, Vec<u32>> = HashMap::new();
         for (number, facts) in &names {
             named.entry(facts.id.clone()).or_default().push(*number);
         }

@@ -135,7 +135,7 @@ impl Daemon {
                 return;
             }
         }
-        if *topic == self.config.gateway.topics.probe() {
+        if self.config.gateway.topics.is_probe(topic) {
             self.ear.heard_itself();
             self.status.problems.retain(|problem| !problem.starts_with(PROBE));
             return;

@@ -96,6 +96,7 @@ impl Daemon {
         self.reconfigure_models(&config.anomalies, now);
         self.journal.reconfigured(&config.gateway, gone);
         self.reacting.reconfigure(&config, &self.engine, now);
+        self.step.changed.clear();
         self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
         self.alarms_known = self.engine.next_alarm();
         self.journal.prefixes.change(config.home_assistant.clone());

@@ -263,6 +263,7 @@ impl Engine {
         self.next_seq += 1;
         self.note(ix, Unsaved::Hard);
         step.events.push(event);
+        step.changed.push(ix);
     }
 
     /// Remembers that the store lacks something of the alarm.

@@ -123,6 +123,8 @@ pub struct Step {
     pub events: Vec<Event>,
     /// Beginnings and ends of shelvings, in order.
     pub shelvings: Vec<ShelvingChange>,
+    /// The alarms of both, once for each, by numbers that hold until the engine is reconfigured.
+    pub changed: Vec<AlarmIx>,
     /// What could not be used.
     pub doubts: Vec<Doubt>,
     /// Alarms of which there is something to tell for the first time.

@@ -106,6 +106,7 @@ impl Engine {
         let facts = self.facts(ix);
         let alarm_type = facts.alarm_type;
         let alarm = &self.alarms[ix.index()];
+        step.changed.push(ix);
         step.shelvings.push(ShelvingChange {
             alarm: facts,
             place: step.events.len(),

@@ -195,6 +195,11 @@ impl Topics {
         format!("{}/probe", self.own)
     }
 
+    /// Whether this is where [`Topics::probe`] goes.
+    pub fn is_probe(&self, topic: &str) -> bool {
+        topic.strip_prefix(&self.own) == Some("/probe")
+    }
+
     /// Answers to commands.
     pub fn replies(&self) -> String {
         format!("{}/replies", self.base)
