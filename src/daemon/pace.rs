@@ -16,7 +16,7 @@ use std::time::Duration;
 /// that follows on a slow card.
 const BREATH: Span = Span::from_millis(2);
 /// The same after a turn with many events. What it decides fits into the window that the broker has to confirm.
-const DEEP_BREATH: Span = Span::from_millis(5);
+const DEEP_BREATH: Span = Span::from_millis(8);
 /// So many events in one turn are many: thousands a second.
 const MANY: usize = 10;
 /// Messages a second from which on it saves more than it costs.
@@ -84,8 +84,8 @@ mod tests {
     fn many_events_are_worth_a_longer_rest() {
         let mut pace = Pace::new(Moment::default());
         let at = Moment::from_micros;
-        assert_eq!(pace.turned(500, 500, at(20_000), at(21_000)), Some(Duration::from_micros(4_000)));
-        assert_eq!(pace.turned(50, 50, at(25_000), at(30_500)), None);
+        assert_eq!(pace.turned(500, 500, at(20_000), at(21_000)), Some(Duration::from_micros(7_000)));
+        assert_eq!(pace.turned(50, 50, at(25_000), at(33_500)), None);
     }
 
     #[test]

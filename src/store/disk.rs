@@ -21,8 +21,8 @@
 //! A base that cannot be opened, that was being written (a mark beside it says so: it might open, and lack something), or
 //! that lacks logs which are gone, is made anew from the other one. Only if both are
 //! unusable is something lost: then all of it is moved aside, never deleted, an empty store is begun, and a person is told.
-//! A log and the memory beside it are bounded by `LOG_BYTES`, as long as a base can be written; there are four at most, one
-//! of them only for its room.
+//! A log and the memory beside it are bounded by twice `LOG_BYTES`, as long as a base can be written; there are four at most,
+//! one of them only for its room.
 
 mod bases;
 
@@ -51,6 +51,9 @@ const LOCK: &str = "lock";
 /// broker has taken it) never reaches a base, and that what changes often reaches it once; short enough to be read in a
 /// tenth of a second at the start.
 const LOG_BYTES: u64 = 8 << 20;
+/// While it holds fewer pairs than this in memory, a log may become twice as long: most of what it says has gone again, and
+/// to bring a base up to date costs much the same after one log and after two.
+const FEW: usize = 8_192;
 /// With more pairs than this in one log the other base follows at once: until it does, they are held in memory. Only a
 /// turn that writes very many alarms at a time makes such a log.
 const FOLLOWED_AT_ONCE: usize = 16_384;
@@ -338,7 +341,7 @@ impl DiskStore {
         let mut old = wal::list(&self.folder).unwrap_or_default();
         old.retain(|number| *number <= other);
         let is_usual = |number: &u64| {
-            wal::path(&self.folder, *number).metadata().is_ok_and(|about| about.len() < 2 * self.log_bytes)
+            wal::path(&self.folder, *number).metadata().is_ok_and(|about| about.len() < 3 * self.log_bytes)
         };
         self.spare = old.iter().copied().rfind(is_usual);
         for number in old.into_iter().filter(|number| Some(*number) != self.spare) {
@@ -372,7 +375,8 @@ impl Store for DiskStore {
         for (key, value) in batch.entries {
             self.remember(key, value);
         }
-        if self.wal.len() >= self.rotate_at && self.worker.is_none() {
+        let rotate_at = if self.recent.len() < FEW { self.rotate_at + self.log_bytes } else { self.rotate_at };
+        if self.wal.len() >= rotate_at && self.worker.is_none() {
             // The batch is safe, whatever comes of this.
             if let Err(error) = self.rotate() {
                 tracing::error!(%error, "the log cannot be rotated; it goes on growing, and it is tried again");
