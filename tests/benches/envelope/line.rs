@@ -51,14 +51,6 @@ impl Line {
         Ok(())
     }
 
-    /// Leaves a message with the broker for those who come later.
-    pub(crate) fn retain(&mut self, topic: &str, payload: &[u8]) -> Result<()> {
-        let mut message = Vec::new();
-        put_message(&mut message, topic, payload, None);
-        message[0] |= 1;
-        self.send(&message)
-    }
-
     /// The same connection, to send on while another thread reads.
     pub(crate) fn twin(&self) -> Result<TcpStream> {
         Ok(self.stream.try_clone()?)

@@ -25,11 +25,6 @@ pub(crate) fn written(pid: u32) -> Result<u64> {
     field(&read(pid, "io")?, "write_bytes:")
 }
 
-/// Bytes that it has written, wherever they went.
-pub(crate) fn printed(pid: u32) -> Result<u64> {
-    field(&read(pid, "io")?, "wchar:")
-}
-
 fn read(pid: u32, name: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{name}");
     std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has it ended?"))
