@@ -79,7 +79,7 @@ fn bare_cost(mix: Mix, length: Duration) -> Result<f64> {
 /// The same of `mosquitto_sub`.
 fn broker_cost(mix: Mix, length: Duration) -> Result<f64> {
     let broker = Broker::start()?;
-    let subscriber = mosquitto_sub(broker.port, mix.qos, &[])?;
+    let subscriber = mosquitto_sub(&broker, mix.qos, &[])?;
     let mut load = Load::new(broker.port, mix)?;
     load.run(RATE, WARM_UP)?;
     let (sent, before) = (load.sent(), meters::processor_time(subscriber.id())?);
@@ -88,9 +88,13 @@ fn broker_cost(mix: Mix, length: Duration) -> Result<f64> {
     Ok(spent.as_secs_f64() * MICROS / (load.sent() - sent) as f64)
 }
 
-fn mosquitto_sub(port: u16, qos: u8, more: &[&str]) -> Result<Process> {
-    let (port, qos) = (port.to_string(), qos.to_string());
-    Process::subject("mosquitto_sub", &[&["-p", &port, "-t", "plant/#", "-q", &qos], more].concat())
+/// It has subscribed when this returns.
+fn mosquitto_sub(broker: &Broker, qos: u8, more: &[&str]) -> Result<Process> {
+    const ALL: &str = "plant/#";
+    let (port, qos) = (broker.port.to_string(), qos.to_string());
+    let process = Process::subject("mosquitto_sub", &[&["-p", &port, "-t", ALL, "-q", &qos], more].concat())?;
+    broker.until_subscribed(ALL)?;
+    Ok(process)
 }
 
 pub(crate) fn typical(effort: Effort) -> Result<Vec<Row>> {
@@ -211,9 +215,7 @@ fn bare_rate(mix: Mix, messages: u64) -> Result<f64> {
 
 fn broker_rate(mix: Mix, messages: u64) -> Result<f64> {
     let broker = Broker::start()?;
-    let mut subscriber = mosquitto_sub(broker.port, mix.qos, &["-C", &messages.to_string()])?;
-    // It says nothing when it has subscribed, and shows what it got only later.
-    std::thread::sleep(Duration::from_millis(500));
+    let mut subscriber = mosquitto_sub(&broker, mix.qos, &["-C", &messages.to_string()])?;
     let mut load = Load::new(broker.port, mix)?;
     let begin = Instant::now();
     load.rush(messages)?;

@@ -95,12 +95,15 @@ fn on_core(core: &str, program: &str) -> Command {
     command
 }
 
+/// Where mosquitto says who subscribes, and nothing else.
+const LOG: &str = "log";
+
 /// A mosquitto on a random port that keeps nothing and holds back nothing.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) port: u16,
     _process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Broker {
@@ -108,16 +111,22 @@ impl Broker {
         let folder = tempfile::tempdir()?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let file = folder.path().join("mosquitto.conf");
-        let settings = "allow_anonymous true\npersistence false\nlog_type none\nsys_interval 0\nset_tcp_nodelay true\n\
+        let settings = "allow_anonymous true\npersistence false\nlog_dest stderr\nlog_type subscribe\nsys_interval 0\nset_tcp_nodelay true\n\
                         max_inflight_messages 1000\nmax_queued_messages 0\nmax_queued_bytes 0\n";
         std::fs::write(&file, format!("listener {port} 127.0.0.1\n{settings}"))?;
         // Debian puts it where users' paths do not look.
         let program = if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" };
-        let process = Process::start(
-            on_core(CORE_OF_LOAD, program).arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()),
-        )?;
+        let log = std::fs::File::create(folder.path().join(LOG))?;
+        let process =
+            Process::start(on_core(CORE_OF_LOAD, program).arg("-c").arg(&file).stdout(Stdio::null()).stderr(log))?;
         until("mosquitto", || Ok(TcpStream::connect(("127.0.0.1", port)).ok()))?;
-        Ok(Broker { port, _process: process, _folder: folder })
+        Ok(Broker { port, _process: process, folder })
+    }
+
+    /// Waits until somebody has subscribed to this.
+    pub(crate) fn until_subscribed(&self, filter: &str) -> Result<()> {
+        let log = self.folder.path().join(LOG);
+        until("a subscription", || Ok(std::fs::read_to_string(&log)?.contains(&format!(" {filter}\n")).then_some(())))
     }
 }
 
