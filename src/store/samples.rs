@@ -12,14 +12,15 @@
 
 pub mod codec;
 mod covered;
+mod keys;
 pub mod reader;
 
 use super::record::{frame, unframe};
 use super::{Batch, Short, Store, StoreError};
 use crate::anomaly::series::Sample;
 use crate::time::{Span, Stamp};
-use crate::wire::topics::{decode, encode};
 use covered::Covered;
+use keys::{KIND, after, key, part_key, prefix};
 use reader::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,7 +35,6 @@ const OVERHEAD: u64 = 96;
 const WAITING: usize = 256;
 /// Full blocks that do not wait for the next checkpoint: 1 MiB.
 const CROWDED: usize = 64;
-const KIND: u8 = b'p';
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,11 +401,7 @@ impl Samples {
 
     /// All properties of which something is kept.
     pub fn properties(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.properties.keys().filter_map(|prefix| {
-            let text = std::str::from_utf8(prefix.get(1..prefix.len() - 1)?).ok()?;
-            let (thing, property) = text.split_once('/')?;
-            Some((decode(thing).into_owned(), decode(property).into_owned()))
-        })
+        self.properties.keys().filter_map(|prefix| keys::names(prefix))
     }
 
     /// How much is kept of a property.
@@ -483,25 +479,6 @@ fn samples_of(record: &BlockRecord) -> Option<Vec<Sample>> {
 fn bounds_of(samples: &[Sample]) -> (Stamp, Stamp) {
     let times = || samples.iter().map(|sample| sample.at);
     (times().min().unwrap_or_default(), times().max().unwrap_or_default())
-}
-
-/// Encoded names contain no zero, so no prefix is the beginning of another one.
-fn prefix(thing: &str, property: &str) -> Vec<u8> {
-    let mut prefix = vec![KIND];
-    prefix.extend_from_slice(format!("{}/{}\0", encode(thing), encode(property)).as_bytes());
-    prefix
-}
-
-fn key(prefix: &[u8], number: u64) -> Vec<u8> {
-    [prefix, &number.to_be_bytes()].concat()
-}
-
-fn part_key(prefix: &[u8], number: u64, part: u16) -> Vec<u8> {
-    [prefix, &number.to_be_bytes(), &part.to_be_bytes()].concat()
-}
-
-fn after(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
 }
 
 #[cfg(test)]
