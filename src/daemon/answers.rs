@@ -58,6 +58,9 @@ impl Daemon {
         if let Token::Reaction(ticket) = token {
             self.reacting.refused(ticket, reason, self.clock.now());
         }
+        if token == Token::Probe {
+            self.observation.probe_refused();
+        }
         let problem = format!("{REFUSED}{topic}: {reason}");
         if !self.status.problems.contains(&problem) {
             tracing::error!(topic, reason, "the broker refuses what is published");
