@@ -91,6 +91,9 @@ fn live_all(seeds: Range<u64>, config: &Config) -> Outcome {
     std::thread::scope(|threads| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             threads.spawn(|| {
+                if seeds.end - seeds.start == 1 {
+                    record::write_down();
+                }
                 while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed)) {
                     let lived = std::panic::catch_unwind(|| live(seed, config));
                     let mut total = total.lock().unwrap();

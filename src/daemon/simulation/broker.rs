@@ -69,6 +69,12 @@ struct Queued {
     arrived: Option<i64>,
 }
 
+impl Queued {
+    fn is_probe(&self) -> bool {
+        self.message.topic == PROBE
+    }
+}
+
 /// What is on its way to the daemon.
 #[derive(Debug)]
 enum Down {
@@ -114,8 +120,14 @@ pub(super) struct Broker {
     /// Whether the daemon has received one of its probes on this connection. One that never could takes deafness for
     /// access rules, and one that could not twice in a row too: that is how it is meant.
     pub(super) heard_itself: bool,
+    /// Whether the broker's confirmations have to do as proof, because rules have kept probes and none has come since.
+    trusts_confirmations: bool,
+    /// The daemon's probes since it started, and the last ones of all times.
+    own_probes: BTreeSet<Bytes>,
     probes: VecDeque<Bytes>,
     pub(super) repeats: usize,
+    /// Whether the daemon has ended the connection, and whether that has arrived.
+    is_closing: bool,
     pub(super) disconnected: bool,
 }
 
@@ -138,12 +150,14 @@ impl Broker {
             busy_until: 0,
             probe_refused: false,
             heard_itself: false,
+            trusts_confirmations: false,
+            own_probes: BTreeSet::new(),
             probes: VecDeque::new(),
             repeats: 0,
+            is_closing: false,
             disconnected: false,
         }
     }
-
 
     /// The session is gone, as after a restart without persistence, or after a client with a clean session.
     pub(super) fn lose_session(&mut self) {
@@ -184,10 +198,17 @@ impl Broker {
         for queued in self.session.iter_mut().flatten() {
             queued.is_sent = false;
             if let Some(arrived) = queued.arrived.take() {
-                outages.withheld(arrived, now);
+                outages.withheld(arrived, now, queued.is_probe());
             }
         }
         seen
+    }
+
+    /// The daemon starts: it has sent nothing to itself.
+    pub(super) fn daemon_starts(&mut self) {
+        self.own_probes.clear();
+        self.trusts_confirmations = false;
+        self.heard_itself = false;
     }
 
     /// So many messages of the daemon are on their way.
@@ -308,9 +329,14 @@ impl Broker {
                         .flatten()
                         .find(is_it)
                         .expect("only what was sent on this connection is acknowledged");
-                    outages.withheld(queued.arrived.take().expect("it has arrived"), now);
+                    let arrived = queued.arrived.take().expect("it has arrived");
+                    outages.withheld(arrived, now, queued.is_probe());
                 }
-                self.up.push_back((now + self.line.latency, sent));
+                if !self.is_closing {
+                    // Behind a DISCONNECT nothing leaves.
+                    self.is_closing = matches!(sent, Sent::Disconnect);
+                    self.up.push_back((now + self.line.latency, sent));
+                }
             }
             if self.frozen || now < self.busy_until {
                 return;
@@ -324,6 +350,7 @@ impl Broker {
                 }
             }
             self.fill_window(now);
+            outages.proof_waits(self.has_backlog() || !self.brings_probes_back(), now);
             while self.down.front().is_some_and(|(due, _)| *due <= now) {
                 let (_, down) = self.down.pop_front().unwrap();
                 has_worked = true;
@@ -350,6 +377,16 @@ impl Broker {
         if next == i64::MAX { next } else { next.max(self.busy_until) }
     }
 
+    /// Whether the daemon can receive its probes on this connection.
+    fn brings_probes_back(&self) -> bool {
+        !self.line.is_probe_denied && !self.probe_refused
+    }
+
+    /// Whether something waits for room in the window.
+    fn has_backlog(&self) -> bool {
+        self.session.as_ref().and_then(|session| session.back()).is_some_and(|last| !last.is_sent)
+    }
+
     /// Sends what has room in the window.
     fn fill_window(&mut self, now: i64) {
         if self.deaf || !self.is_connected {
@@ -369,13 +406,21 @@ impl Broker {
 
     /// A message reaches the daemon.
     fn arrive(&mut self, wire: &Wire, packet_id: u16, repeated: bool, now: i64) {
+        self.trusts_confirmations |= !self.brings_probes_back();
+        let trusts_confirmations = self.trusts_confirmations;
         let place = self.session.as_ref().unwrap().iter().position(|queued| queued.packet_id == Some(packet_id));
         let queued = &mut self.session.as_mut().unwrap()[place.expect("what is on its way is in the session")];
         queued.arrived = Some(now);
         let (message, retained) = (queued.message.clone(), queued.retained);
-        let (unhindered, unhindered_again) = (queued.unhindered.unwrap_or(now), queued.unhindered_again);
+        let (mut unhindered, mut unhindered_again) = (queued.unhindered.unwrap_or(now), queued.unhindered_again);
+        if trusts_confirmations {
+            // These overtake what waits for room, so no more can be asked for.
+            (unhindered, unhindered_again) = (now, now);
+        }
         if message.topic == PROBE {
-            self.heard_itself |= !repeated && !retained && self.probes.contains(&message.payload);
+            let is_own = !retained && self.own_probes.contains(&message.payload);
+            self.heard_itself |= !repeated && is_own;
+            self.trusts_confirmations &= !is_own;
         } else if let Some(number) = queued.number {
             let delivered = &mut self.delivered[number];
             (delivered.last, delivered.unhindered_again) = (now, unhindered_again);
@@ -402,7 +447,11 @@ impl Broker {
                 let down = confirm.map(|(token, acknowledged)| Down::Confirmation(token, acknowledged));
                 self.down.extend(down.map(|down| (now + self.line.latency, down)));
                 if topic == PROBE {
-                    self.probes.push_back(payload.clone());
+                    // A fence uses the topic, too, and only its confirmation matters.
+                    if payload != "settling" {
+                        self.own_probes.insert(payload.clone());
+                        self.probes.push_back(payload.clone());
+                    }
                     if self.probes.len() > REMEMBERED_PROBES {
                         self.probes.pop_front();
                     }
@@ -422,6 +471,11 @@ impl Broker {
             }
         }
         None
+    }
+
+    /// Whether something of the plant has not been acknowledged.
+    pub(super) fn has_plant_messages(&self) -> bool {
+        self.session.iter().flatten().any(|queued| !queued.is_probe())
     }
 
     /// Whether nothing is on its way, and nothing waits.

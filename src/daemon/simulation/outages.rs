@@ -6,6 +6,9 @@ const NOTICED: i64 = 3_000_000;
 /// The daemon may measure by so much more or less.
 const UNSURE: i64 = 500_000;
 
+/// How often the daemon looks whether it runs.
+const BEAT: i64 = 1_000_000;
+
 /// A time from one moment to another, in microseconds since the world began.
 pub(super) type Interval = (i64, i64);
 
@@ -17,6 +20,10 @@ pub(super) struct Outages {
     stalls: Vec<Interval>,
     /// Times from the arrival of a message to its acknowledgement.
     withheld: Vec<Interval>,
+    /// The same of probes.
+    withheld_probes: Vec<Interval>,
+    /// Times in which proof had to wait.
+    waits: Vec<Interval>,
     /// Times in which the disk was at work.
     pub(super) writes: Vec<Interval>,
     pub(super) crashes: Vec<i64>,
@@ -28,6 +35,8 @@ pub(super) struct Evidence {
     /// Times that are no evidence.
     gaps: Vec<Interval>,
     /// The same, with those that the daemon may take for one.
+    possible_gaps: Vec<Interval>,
+    /// The same, with those in which proof had to wait.
     disturbances: Vec<Interval>,
     /// Times in which the daemon could not write: nothing ran, or the disk was busy.
     busy: Vec<Interval>,
@@ -75,10 +84,21 @@ impl Outages {
         self.stalls.push((from, to));
     }
 
-    /// A message came then and was acknowledged, or not, until now.
-    pub(super) fn withheld(&mut self, from: i64, to: i64) {
-        if to - from > NOTICED - UNSURE && self.withheld.last() != Some(&(from, to)) {
-            self.withheld.push((from, to));
+    /// A message came then and was not acknowledged until now. A probe alone holds up nothing that matters, as long as
+    /// others come; but the daemon may think so.
+    pub(super) fn withheld(&mut self, from: i64, to: i64, is_probe: bool) {
+        let list = if is_probe { &mut self.withheld_probes } else { &mut self.withheld };
+        if to - from > NOTICED - UNSURE && list.last() != Some(&(from, to)) {
+            list.push((from, to));
+        }
+    }
+
+    /// Whether proof has to wait now, for what waits at the broker before it, or because probes do not come back at all.
+    pub(super) fn proof_waits(&mut self, waits: bool, now: i64) {
+        match self.waits.last_mut().filter(|(_, end)| *end == i64::MAX) {
+            Some((_, end)) if !waits => *end = now,
+            None if waits => self.waits.push((now, i64::MAX)),
+            Some(_) | None => {}
         }
     }
 
@@ -98,10 +118,15 @@ impl Outages {
         };
         let of = |unsure: i64| {
             let stalls = long(&self.stalls, NOTICED + unsure);
-            merged([self.down.clone(), stalls, long(&self.withheld, NOTICED + unsure)].concat())
+            let mut withheld = long(&self.withheld, NOTICED + unsure);
+            // One that meets a stop may count from the stop, which is seen with the accuracy of a beat.
+            withheld.iter_mut().for_each(|(from, _)| *from += if unsure > 0 { BEAT } else { 0 });
+            merged([self.down.clone(), stalls, withheld].concat())
         };
         let busy = merged([self.stalls.clone(), self.writes.clone()].concat());
-        Evidence { gaps: of(UNSURE), disturbances: of(-UNSURE), busy, crashes: self.crashes.clone() }
+        let possible_gaps = merged([of(-UNSURE), self.withheld_probes.clone()].concat());
+        let disturbances = merged([possible_gaps.clone(), self.waits.clone()].concat());
+        Evidence { gaps: of(UNSURE), possible_gaps, disturbances, busy, crashes: self.crashes.clone() }
     }
 }
 
@@ -126,14 +151,14 @@ impl Evidence {
         longest.max(to - begun)
     }
 
-    /// Whether the daemon may have taken some of this time for a gap.
+    /// Whether the daemon may have taken some of this time for a gap, or may have waited for proof for long.
     pub(super) fn is_disturbed(&self, from: i64, to: i64) -> bool {
         self.disturbances.iter().any(|(start, end)| *end >= from && *start <= to)
     }
 
     /// The end of the gap in which a moment lies, or the moment.
     pub(super) fn end_of_gap(&self, at: i64) -> i64 {
-        self.disturbances.iter().find(|(start, end)| (*start..*end).contains(&at)).map_or(at, |(_, end)| *end)
+        self.possible_gaps.iter().find(|(start, end)| (*start..*end).contains(&at)).map_or(at, |(_, end)| *end)
     }
 
     /// Whether there was a crash in this time.

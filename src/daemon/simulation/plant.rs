@@ -4,7 +4,7 @@ use super::broker::{Broker, Message};
 use super::random::Random;
 
 /// The things of the plant.
-pub(super) const THINGS: u64 = 3;
+pub(super) const THINGS: u64 = 2;
 const MILLISECOND: i64 = 1_000;
 
 /// A thing that publishes without interruption, whatever happens to the daemon.
@@ -59,7 +59,7 @@ impl Plant {
             None
         } else {
             let (from, width) = [(0, 24), (16, 8), (0, 8)][usize::try_from(random.below(3)).unwrap()];
-            let period = [300, 1_000, 1_000, 4_000][usize::try_from(random.below(4)).unwrap()] * MILLISECOND;
+            let period = [400, 1_000, 1_000, 4_000][usize::try_from(random.below(4)).unwrap()] * MILLISECOND;
             Some(Steady { next: now, period, from, width })
         };
     }

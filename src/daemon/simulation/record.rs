@@ -109,7 +109,7 @@ impl Subscriber for Reader {
         // After the colon stands what the world has made up.
         let cause = fields.cause.split_once(": \"not connected").map_or(&*fields.cause, |_| ": \"not connected\"");
         count(&format!("log: {}{cause}", fields.message));
-        line(|| format!("log:{}", fields.all));
+        line(|| format!("{:>16}{}", "the daemon says:", fields.all));
     }
 
     fn enter(&self, _: &Id) {}
