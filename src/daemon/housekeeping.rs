@@ -25,6 +25,8 @@ pub(super) const SUBSCRIPTION: &str = "subscription ";
 const STORE: &str = "store: ";
 const CLOCK: &str = "clock: ";
 pub(super) const PROBE: &str = "probe ";
+pub(super) const CONNECTION: &str = "hardly ever connected: ";
+pub(super) const OBSERVATION: &str = "hardly observing: ";
 const REACTION: &str = "reaction ";
 
 impl Daemon {
@@ -42,6 +44,7 @@ impl Daemon {
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
         self.status.problems.retain(|problem| !problem.starts_with(REACTION));
         self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
+        self.list_observation_problems(now);
         self.show_figures(now);
         self.publish_models(now);
         let is_up = self.can_speak();
