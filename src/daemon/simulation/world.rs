@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
 /// Steps of the world between its beginning and its last peace.
-const STEPS: u64 = 60;
+const STEPS: u64 = 45;
 /// The length of the last peace. Whatever went wrong before, in this time everything that is due is told: a connection
 /// that delivers nothing is found after 40 s and made anew, and the longest observe-time is 5 s.
 const PEACE: i64 = 90 * SECOND;
