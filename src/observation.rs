@@ -14,7 +14,8 @@
 //!   that was sent afterwards is back. What was published in a gap may come after it, so its end proves nothing.
 //!
 //! Where access rules keep probes from coming back, the broker's acknowledgement of them has to do; that is a problem
-//! which the caller reports.
+//! which the caller reports. Rules are told from a long queue by this: brokers handle packets in order, so a queue that is
+//! not empty answers acknowledgements with more messages before it acknowledges the probe behind them.
 //!
 //! The type is pure: it reads no clock and sends nothing. The caller tells the engine how far silence is proven
 //! ([`Observation::proven`]), and of each gap that begins or ends.
@@ -29,10 +30,15 @@ use std::fmt;
 /// Without any other reason a probe is sent this long after the last proof, so that a connection that delivers nothing is
 /// found on a quiet plant, too.
 const QUIET: Span = Span::from_secs(30);
+/// The same where messages come and prove nothing: after a crash what is not proven is part of the gap, and states are
+/// written this often.
+const QUIET_IF_HELD_UP: Span = Span::from_secs(10);
 /// The connection is given up if nothing has come for this long after a probe. Slow cellular links answer in a few seconds.
 const PROBE_TIMEOUT: Span = Span::from_secs(10);
-/// Probes that were acknowledged and are not back after this time, while other messages come, never will be.
+/// Probes that came back before, and that do not although other messages come, are not given up sooner.
 const ECHO_TIMEOUT: Span = Span::from_secs(20);
+/// Messages that are later than this are a problem.
+const LATE: Span = Span::from_secs(30);
 /// Probes follow each other at this distance at least: where deadlines pass all the time, one probe serves many.
 const PROBE_PAUSE: Span = Span::from_millis(10);
 /// Probes that are remembered: one for each [`PROBE_TIMEOUT`] within [`ECHO_TIMEOUT`], and some more.
@@ -120,6 +126,11 @@ pub enum Problem {
         /// Connections in the last ten minutes.
         connections: u64,
     },
+    /// Messages wait at the broker: more are published than are evaluated.
+    Late {
+        /// How long the oldest probe has been on its way.
+        by: Span,
+    },
     /// Most of the time is a gap although there is a connection.
     HardlyObserving {
         /// How much of the last minute was observed.
@@ -147,9 +158,20 @@ struct Probe {
     nonce: Nonce,
     number: u64,
     sent: Moment,
-    is_acknowledged: bool,
+    /// Whether the broker has acknowledged it, and whether nothing was in its queue then.
+    acknowledged: Option<Queue>,
     /// How many hold-ups there were before it was sent.
     hold_ups: u64,
+    /// How many messages had to be acknowledged before it was sent; none: some of them waited for that.
+    messages: Option<u64>,
+}
+
+/// The broker's queue for the daemon when it acknowledged a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Empty,
+    /// Nothing is known of it.
+    Unknown,
 }
 
 /// Whether probes come back.
@@ -184,6 +206,8 @@ pub struct Observation {
     unacknowledged_since: Option<Moment>,
     /// Whether one of those that wait is not a probe.
     holds_up_others: bool,
+    /// Counts messages that have to be acknowledged.
+    messages: u64,
     /// Counts what has held up messages.
     hold_ups: u64,
     /// How many of these were before the newest probe that is back was sent.
@@ -213,6 +237,7 @@ impl Observation {
             last_message: now,
             unacknowledged_since: None,
             holds_up_others: false,
+            messages: 0,
             hold_ups: 0,
             proven_hold_ups: 0,
             outstanding: VecDeque::new(),
@@ -301,6 +326,7 @@ impl Observation {
         match acknowledgement {
             Acknowledgement::None => {}
             Acknowledgement::AfterWrite => {
+                self.messages += 1;
                 self.hold_ups += 1;
                 self.holds_up_others = true;
                 self.unacknowledged_since.get_or_insert(at);
@@ -344,9 +370,19 @@ impl Observation {
 
     /// The broker has acknowledged a probe. The gap that it ends, if that has to serve as proof.
     pub fn probe_acknowledged(&mut self, now: Moment) -> Option<Gap> {
-        let place = self.outstanding.iter().position(|probe| !probe.is_acknowledged)?;
-        self.outstanding[place].is_acknowledged = true;
-        if self.echo == Echo::None { self.proven_by(place, now) } else { None }
+        let place = self.outstanding.iter().position(|probe| probe.acknowledged.is_none())?;
+        let probe = &mut self.outstanding[place];
+        let queue = if probe.messages == Some(self.messages) { Queue::Empty } else { Queue::Unknown };
+        probe.acknowledged = Some(queue);
+        if self.echo != Echo::None {
+            return None;
+        }
+        if queue == Queue::Empty || now - self.proven >= PROBE_TIMEOUT {
+            return self.proven_by(place, now);
+        }
+        // The next one may find it empty.
+        self.outstanding.drain(..=place);
+        None
     }
 
     /// The probe at this place proves what was before it.
@@ -391,7 +427,8 @@ impl Observation {
         if self.awaits_probe() || self.connected_since.is_none() {
             return None;
         }
-        let quiet = self.proven + QUIET;
+        let is_held_up = self.hold_ups != self.proven_hold_ups && deadline.is_some();
+        let quiet = self.proven + if is_held_up { QUIET_IF_HELD_UP } else { QUIET };
         let due = match (&self.gap, deadline) {
             (Some(_), _) => Moment::BEGINNING,
             // A deadline is due when it has strictly passed.
@@ -412,7 +449,8 @@ impl Observation {
             self.outstanding.pop_front();
         }
         let (nonce, number, hold_ups) = (self.next_nonce(), self.next_probe, self.hold_ups);
-        self.outstanding.push_back(Probe { nonce, number, sent: now, is_acknowledged: false, hold_ups });
+        let messages = (!self.holds_up_others).then_some(self.messages);
+        self.outstanding.push_back(Probe { nonce, number, sent: now, acknowledged: None, hold_ups, messages });
         self.next_probe += 1;
         self.last_sent = now;
     }
@@ -434,15 +472,17 @@ impl Observation {
             return (None, None);
         }
         let is_delivering = self.last_message > newest.sent;
-        let acknowledged = self.outstanding.iter().rposition(|probe| probe.is_acknowledged);
+        // A queue that was not empty would have brought something since.
+        let is_empty = |queue: Queue| queue == Queue::Empty || !is_delivering;
+        let acknowledged = self.outstanding.iter().rposition(|probe| probe.acknowledged.is_some_and(is_empty));
         let is_overdue = self.outstanding.front().is_some_and(|oldest| now - oldest.sent >= ECHO_TIMEOUT);
         let has_no_echo = match self.echo {
-            // One that comes back after all changes that.
             Echo::Unknown | Echo::None => true,
             Echo::Missed => !is_delivering || is_overdue,
             Echo::Works => is_delivering && is_overdue,
         };
         match acknowledged.filter(|_| has_no_echo) {
+            // A probe that comes back after all changes that.
             Some(place) => {
                 self.echo = Echo::None;
                 let gap = self.proven_by(place, now);
@@ -456,7 +496,7 @@ impl Observation {
             }
             None if is_delivering => (Some(Doubt::Late), None),
             None => {
-                if acknowledged.is_some() {
+                if self.outstanding.iter().any(|probe| probe.acknowledged.is_some()) {
                     self.echo = Echo::Missed;
                 }
                 self.is_reconnecting = true;
@@ -468,8 +508,10 @@ impl Observation {
     /// What a technician should know now.
     pub fn problems(&self, now: Moment) -> impl Iterator<Item = Problem> {
         let no_echo = (self.echo == Echo::None).then_some(Problem::NoEcho);
+        let late = self.outstanding.front().map(|oldest| now - oldest.sent).filter(|by| *by >= LATE);
+        let late = late.map(|by| Problem::Late { by });
         let open = self.gap.as_ref().map(|gap| (gap.since, gap.cause, self.is_connected()));
-        no_echo.into_iter().chain(self.record.problem(now, open))
+        no_echo.into_iter().chain(late).chain(self.record.problem(now, open))
     }
 }
 

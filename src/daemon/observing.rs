@@ -205,6 +205,11 @@ impl Daemon {
             Problem::NoEcho => {
                 format!("{}{topic} does not come back: allow to write and read it", housekeeping::PROBE)
             }
+            Problem::Late { by } => format!(
+                "{}messages come {:.0} s late: more are published than are evaluated",
+                housekeeping::OBSERVATION,
+                by.as_secs_f64()
+            ),
             Problem::HardlyConnected { connections } => format!(
                 "{}{connections} connections in 10 min; does another client use the client_id {client_id:?}?",
                 housekeeping::CONNECTION

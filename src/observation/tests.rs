@@ -161,6 +161,46 @@ fn a_probe_behind_a_long_queue_is_waited_for() {
 }
 
 #[test]
+fn a_long_queue_is_no_access_rule() {
+    let mut observation = connected();
+    for second in 0..60 {
+        // Each acknowledgement is answered with another message before the probe is acknowledged.
+        observation.received(at(second), Acknowledgement::AfterWrite);
+        observation.acknowledged(at(second), None);
+        if second % 10 == 0 {
+            probe(&mut observation, at(second));
+        }
+        observation.received(at(second), Acknowledgement::AfterWrite);
+        observation.probe_acknowledged(at(second));
+        let (doubt, _) = observation.doubt(at(second));
+        assert!(doubt.is_none_or(|doubt| doubt == Doubt::Late), "{doubt:?} at {second} s");
+    }
+    assert_eq!(observation.proven(), at(0));
+    assert!(matches!(observation.problems(at(60)).next(), Some(Problem::Late { .. })));
+}
+
+#[test]
+fn a_rule_that_comes_later_is_found_while_messages_come() {
+    let mut observation = connected();
+    let mut told = Vec::new();
+    for second in 1..40 {
+        observation.received(at(second), Acknowledgement::AfterWrite);
+        observation.acknowledged(at(second), None);
+        if observation.probe_due(Some(at(0))).is_some_and(|due| due <= at(second)) {
+            probe(&mut observation, at(second));
+            observation.probe_acknowledged(at(second));
+        }
+        let (doubt, _) = observation.doubt(at(second));
+        if doubt == Some(Doubt::Late) {
+            probe(&mut observation, at(second));
+        }
+        told.extend(doubt.map(|doubt| (second, doubt)));
+    }
+    assert_eq!(told[..2], [(21, Doubt::Late), (31, Doubt::NoEcho)], "the first probe was sent at 11 s");
+    assert!(observation.proven() >= at(20), "from then on acknowledgements serve as proof");
+}
+
+#[test]
 fn where_rules_keep_the_probe_the_acknowledgement_has_to_do() {
     let mut observation = Observation::new(at(0), None, 0);
     observation.connected(at(0));

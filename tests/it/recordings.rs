@@ -1,6 +1,6 @@
 //! Every recording of `tests/traces` yields its events: `NAME.jsonl` under `NAME.toml` gives `NAME.events.jsonl`.
 
-use crate::support::PROGRAM;
+use crate::support::{Broker, Daemon, PROGRAM, Watcher, until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,4 +48,28 @@ fn every_recording_yields_its_events() {
         played += 1;
     }
     assert!(played >= 45, "only {played} recordings were found");
+}
+
+/// What a recording of topics has caused is what the daemon makes of the same messages from a broker.
+#[test]
+fn the_daemon_classifies_messages_as_a_replay_does() {
+    let trace = traces().join("channels.toml");
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let config = std::fs::read_to_string(&trace).unwrap().replace(":1883", &format!(":{}", broker.port));
+    let _daemon = Daemon::with(&config.replace("id = \"gw\"", "id = \"gw\"\nstate_dir = \"STATE\""));
+    watcher.status("online");
+    for line in json_lines(&std::fs::read_to_string(trace.with_extension("jsonl")).unwrap()) {
+        let [topic, payload] = ["topic", "payload"].map(|member| line[member].as_str().unwrap());
+        // The daemon says these itself, or hears of others that do; it has to take none of them for a value.
+        watcher.publish(topic, payload);
+    }
+    let want = json_lines(&std::fs::read_to_string(trace.with_extension("events.jsonl")).unwrap());
+    until("all events", || {
+        watcher.drain();
+        (watcher.event_count() >= want.len()).then_some(())
+    });
+    let essence = |event: &Value| ["seq", "alarm", "from", "to", "occurrence", "value"].map(|key| event[key].clone());
+    let got: Vec<_> = watcher.events().iter().map(essence).collect();
+    assert_eq!(got, want.iter().map(essence).collect::<Vec<_>>());
 }

@@ -6,6 +6,7 @@ use crate::stage::{Broker, Daemon, Ears, Process};
 use crate::table::{Aim, Row, Runs};
 use crate::{Effort, bare, meters};
 use anyhow::{Result, ensure};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// One alarm on each property, without an observe-time: a value decides at once.
@@ -32,9 +33,21 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn open(mix: Mix, gateway: &str, alarms: &str, filters: &[&str]) -> Result<Scene> {
+        Scene::open_with(mix, gateway, alarms, filters, &[])
+    }
+
+    /// The same with variables of the daemon's environment.
+    pub(crate) fn open_with(
+        mix: Mix,
+        gateway: &str,
+        alarms: &str,
+        filters: &[&str],
+        environment: &[(&'static str, &Path)],
+    ) -> Result<Scene> {
         let broker = Broker::start()?;
         let ears = Ears::listen(broker.port, &[&[METRICS, STATUS], filters].concat())?;
         let mut daemon = Daemon::prepare(broker.port, mix.qos, gateway, alarms)?;
+        environment.iter().for_each(|(name, value)| daemon.set(name, value));
         daemon.launch(None)?;
         ears.until_online()?;
         let mut load = Load::new(broker.port, mix)?;

@@ -26,6 +26,7 @@ mod memory;
 mod meters;
 mod node_red;
 mod size;
+mod slow_disk;
 mod stage;
 mod storage;
 mod table;
@@ -66,7 +67,7 @@ impl Effort {
 type Measurement = fn(Effort) -> Result<Vec<Row>>;
 
 /// What is measured, and the rows that come of it.
-const MEASUREMENTS: [(&[&str], Measurement); 13] = [
+const MEASUREMENTS: [(&[&str], Measurement); 14] = [
     (&["B1"], costs::typical),
     (&["B2"], costs::worst),
     (&["B3"], costs::highest_rate),
@@ -80,6 +81,7 @@ const MEASUREMENTS: [(&[&str], Measurement); 13] = [
     (&["B12"], size::rows),
     (&["B13"], memory::flood),
     (&["B14"], costs::growth),
+    (&["B19"], slow_disk::rows),
 ];
 
 fn main() -> Result<()> {

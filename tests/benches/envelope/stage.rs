@@ -135,6 +135,8 @@ impl Broker {
 pub(crate) struct Daemon {
     folder: TempDir,
     process: Option<Process>,
+    /// Variables of its environment.
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Daemon {
@@ -153,7 +155,12 @@ impl Daemon {
             source("plain", ""),
         );
         std::fs::write(folder.path().join("annunciator.toml"), text)?;
-        Ok(Daemon { folder, process: None })
+        Ok(Daemon { folder, process: None, environment: Vec::new() })
+    }
+
+    /// From the next launch on it has this variable.
+    pub(crate) fn set(&mut self, name: &'static str, value: &Path) {
+        self.environment.push((name, value.to_owned()));
     }
 
     /// Starts it; `notify` is where it reports that it is ready.
@@ -163,6 +170,7 @@ impl Daemon {
         // As in systemd/annunciator.service.
         command.env("MALLOC_TRIM_THRESHOLD_", "131072");
         command.arg("run").arg("--config").arg(self.folder.path().join("annunciator.toml"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(notify) = notify {
             command.env("NOTIFY_SOCKET", notify);
         }
