@@ -159,7 +159,8 @@ fn plain_alarms(broker: &Broker, events: &[Event]) {
             }
         } else {
             let command: Value = serde_json::from_slice(&message.message.payload).unwrap();
-            let id = command["alarm"].as_str().unwrap().to_owned();
+            // One that has the configuration read again changes no alarm.
+            let Some(id) = command["alarm"].as_str().map(str::to_owned) else { continue };
             if let Some(alarm) = alarms.get(&id).filter(|alarm| alarm.occurrence > 0 && !alarm.acknowledged) {
                 wanted.push((id.clone(), if alarm.active { "acknowledged" } else { "idled" }, alarm.occurrence));
                 after.push((id, Plain { acknowledged: true, ..*alarm }));
@@ -198,7 +199,8 @@ fn answers(broker: &Broker, events: &[Event]) {
     assert_eq!(twice, None, "a command was carried out twice");
     for answer in broker.published.iter().filter(|seen| seen.topic.ends_with("/replies")) {
         let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-        if let Some(request) = answer["request"].as_str().filter(|_| answer["ok"] == true) {
+        let of_alarm = answer["request"].as_str().filter(|request| !request.starts_with("reload"));
+        if let Some(request) = of_alarm.filter(|_| answer["ok"] == true) {
             assert!(of_commands.contains_key(request), "nothing has come of {answer}");
         }
     }

@@ -11,6 +11,7 @@
 use super::ideal::Ideal;
 use super::outages::Outages;
 use super::random::Random;
+use super::record;
 use crate::mqtt::double::{Sent, Wire};
 use crate::outbox::Token;
 use bytes::Bytes;
@@ -400,6 +401,12 @@ impl Broker {
             let repeated = queued.packet_id.replace(packet_id).is_some();
             queued.is_sent = true;
             self.repeats += usize::from(repeated);
+            if repeated {
+                record::count("a message is sent again");
+            }
+            if queued.retained {
+                record::count("a retained message on the probe topic is sent");
+            }
             self.down.push_back((now + self.line.latency, Down::Message { packet_id, repeated }));
         }
     }
@@ -431,6 +438,7 @@ impl Broker {
             let (first, last, lost) = (now, now, false);
             self.delivered.push(Delivered { message, number, unhindered, unhindered_again, first, last, lost });
         }
+        record::line(|| format!("{now} arrives: {packet_id} {} {:?}", message.topic, message.payload));
         wire.deliver(&message.topic, message.payload, retained, repeated, Some(packet_id));
     }
 

@@ -158,7 +158,13 @@ impl Evidence {
 
     /// The end of the gap in which a moment lies, or the moment.
     pub(super) fn end_of_gap(&self, at: i64) -> i64 {
-        self.possible_gaps.iter().find(|(start, end)| (*start..*end).contains(&at)).map_or(at, |(_, end)| *end)
+        self.end_of_gaps(at, at)
+    }
+
+    /// The end of the last gap that touches a time, or the time's beginning.
+    pub(super) fn end_of_gaps(&self, from: i64, to: i64) -> i64 {
+        let touches = |(start, end): &&Interval| *start <= to && *end > from;
+        self.possible_gaps.iter().rfind(touches).map_or(from, |(_, end)| *end)
     }
 
     /// Whether there was a crash in this time.

@@ -44,6 +44,13 @@ impl Plant {
         Message { topic: "annunciator/gw/commands/acknowledge".to_owned(), payload: payload.into() }
     }
 
+    /// Somebody has the configuration read again.
+    pub(super) fn reload(&mut self, broker: &mut Broker, now: i64) {
+        self.messages += 1;
+        let payload = format!(r#"{{"request":"reload {}"}}"#, self.messages).into();
+        broker.publish(Message { topic: "annunciator/gw/commands/reload".to_owned(), payload }, false, now);
+    }
+
     /// Some messages at once.
     pub(super) fn burst(&mut self, most: u64, broker: &mut Broker, random: &mut Random, now: i64) {
         for _ in 0..random.below(most + 1) {

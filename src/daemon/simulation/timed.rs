@@ -81,9 +81,10 @@ pub(super) fn check(broker: &Broker, events: &[Event], evidence: &Evidence, peac
     let is_command = |message: &&Delivered| message.number.is_nan();
     let comment = |message: &Delivered| {
         let command: serde_json::Value = serde_json::from_slice(&message.message.payload).unwrap();
-        command["comment"].as_str().unwrap().to_owned()
+        command["comment"].as_str().map(str::to_owned)
     };
-    let commands = broker.delivered.iter().filter(is_command).map(|message| (comment(message), message)).collect();
+    let named = |message| comment(message).map(|comment| (comment, message));
+    let commands = broker.delivered.iter().filter(is_command).filter_map(named).collect();
     let mut of_alarms: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
     for event in events {
         of_alarms.entry(event.text("alarm")).or_default().push(event);
@@ -128,7 +129,7 @@ impl OnGap {
     fn ends(self, evidence: &Evidence, message: &Delivered) -> i64 {
         match self {
             OnGap::Pause | OnGap::Reset => message.unhindered,
-            OnGap::Count => evidence.end_of_gap(message.unhindered_again),
+            OnGap::Count => evidence.end_of_gaps(message.unhindered, message.first).max(message.unhindered_again),
         }
     }
 
@@ -157,11 +158,11 @@ impl Case<'_> {
         self.values.iter().position(is_it).unwrap_or_else(|| panic!("a value that was never sent: {}", event.json))
     }
 
-    /// The moment by which an event must have been due: the next value that was evaluated beyond doubt, a command on the
-    /// occurrence, or when it was seen.
-    fn until(&self, on_gap: OnGap, place: usize, last: usize) -> i64 {
+    /// The moment by which an event must have been due: the next value that was evaluated beyond doubt and ends what was
+    /// running, a command on the occurrence, or when it was seen.
+    fn until(&self, on_gap: OnGap, place: usize, last: usize, ends: impl Fn(&Delivered) -> bool) -> i64 {
         let event = self.events[place];
-        let next = self.values[last + 1..].iter().find(|value| self.evidence.is_sure(value));
+        let next = self.values[last + 1..].iter().find(|value| ends(value) && self.evidence.is_sure(value));
         let next = next.map_or(self.end, |next| on_gap.ends(self.evidence, next));
         let following = self.events.get(place + 1).filter(|event| event.json["cause"] == "command");
         let command = following.and_then(|event| self.commands.get(event.text("comment")));
@@ -172,6 +173,7 @@ impl Case<'_> {
     /// A condition that has to hold for a while: it did, in time that could be observed, and no excursion counts twice.
     fn delayed(&self, Delayed { on_gap, delay, to, cause, holds, .. }: Delayed) -> usize {
         let id = &self.id;
+        let ends = |value: &Delivered| !holds(value.number);
         let holds = |index: usize| holds(self.values[index].number);
         let (mut excursions, mut changed_at) = (BTreeMap::new(), Vec::new());
         let changes = |event: &Event| event.text("to") == to && event.text("cause") == cause;
@@ -182,7 +184,7 @@ impl Case<'_> {
             // Values that may not have been evaluated prove nothing either way.
             let first = (0..=last).rev().take_while(|index| holds(*index) || !self.is_sure(*index)).last().unwrap();
             let from = self.values[first].unhindered;
-            let until = self.until(on_gap, place, last);
+            let until = self.until(on_gap, place, last, ends);
             let time = on_gap.time(self.evidence, from, until);
             assert!(time >= delay, "after {time} µs, from {from} to {until} ({on_gap:?}): {}", event.json);
             if to == "activated" {
@@ -229,7 +231,7 @@ impl Case<'_> {
         for (place, event) in self.events.iter().enumerate().filter(|(_, event)| event.text("to") == "activated") {
             let last = self.value_of(event);
             silences.push(last);
-            let (from, until) = (self.values[last].unhindered, self.until(on_gap, place, last));
+            let (from, until) = (self.values[last].unhindered, self.until(on_gap, place, last, |_| true));
             let time = on_gap.time(self.evidence, from, until);
             assert!(time >= SILENT, "silence for {time} µs, {from} to {until} ({on_gap:?}): {}", event.json);
         }
@@ -307,7 +309,7 @@ impl Case<'_> {
                 (Some(_) | None, _) => return,
             }
         }
-        let (from, until) = (self.values[first + 1].first, self.until(OnGap::Pause, place, last));
+        let (from, until) = (self.values[first + 1].first, self.until(OnGap::Pause, place, last, |_| true));
         let time = self.evidence.observed(from, until);
         assert!(time >= WINDOW, "after {time} µs, from {from} to {until}: {}", self.events[place].json);
     }

@@ -294,6 +294,7 @@ impl World {
             }
             3 => {
                 self.lose_connection(&life.wire, "the broker loses everything");
+                record::count("a session was lost");
                 self.broker.lose_session();
                 self.broker.retained.clear();
             }
@@ -302,7 +303,7 @@ impl World {
                 self.outages.begin(now);
                 self.broker.deaf = true;
             }
-            5 if life.wire.is_up() => {
+            5 if life.wire.is_up() && self.broker.heard_itself => {
                 self.count("the broker is frozen");
                 self.outages.begin(now);
                 self.broker.frozen = true;
@@ -350,6 +351,10 @@ impl World {
                 let pause = self.time_below(2_500);
                 self.note(&format!("the broker does nothing for {pause} µs"));
                 self.broker.is_busy(now, now + pause);
+            }
+            20 if self.config.file.is_absolute() => {
+                self.count("the configuration is read again");
+                self.plant.reload(&mut self.broker, now);
             }
             _ => {}
         }
