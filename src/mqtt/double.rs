@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// A connection on which everything fits.
 const LIMITS: Limits = Limits { packet_ids: u16::MAX, packet: usize::MAX };
@@ -26,11 +26,16 @@ enum Asked {
 
 /// Keeps what was asked for until the wire takes it.
 #[derive(Debug, Default)]
-struct Queue(RefCell<VecDeque<Asked>>);
+struct Queue {
+    asked: RefCell<VecDeque<Asked>>,
+    /// Told of each request.
+    news: Notify,
+}
 
 impl Queue {
     fn put(&self, asked: Asked) -> bool {
-        self.0.borrow_mut().push_back(asked);
+        self.asked.borrow_mut().push_back(asked);
+        self.news.notify_one();
         true
     }
 }
@@ -62,7 +67,7 @@ impl Requests for Queue {
 #[derive(Debug)]
 pub(crate) struct Wire {
     link: Link,
-    asked: Rc<Queue>,
+    queue: Rc<Queue>,
     events: Option<mpsc::Sender<Heard>>,
     is_up: Cell<bool>,
 }
@@ -80,11 +85,11 @@ pub(crate) enum Sent {
 
 /// Both ends of a connection that is down.
 pub(crate) fn connection(clock: Rc<Clock>) -> ((Link, Listener), Wire) {
-    let (events, queue) = mpsc::channel(INBOUND_MESSAGES);
-    let asked = Rc::new(Queue::default());
-    let link = Link::new(asked.clone(), events.downgrade(), clock);
-    let listener = Listener::new(queue, link.shared.clone());
-    ((link.clone(), listener), Wire { link, asked, events: Some(events), is_up: Cell::new(false) })
+    let (events, heard) = mpsc::channel(INBOUND_MESSAGES);
+    let queue = Rc::new(Queue::default());
+    let link = Link::new(queue.clone(), events.downgrade(), clock);
+    let listener = Listener::new(heard, link.shared.clone());
+    ((link.clone(), listener), Wire { link, queue, events: Some(events), is_up: Cell::new(false) })
 }
 
 impl Wire {
@@ -114,11 +119,20 @@ impl Wire {
     pub(crate) fn lose(&self, reason: &str) {
         self.is_up.set(false);
         self.link.shared.borrow_mut().disconnected();
-        self.asked.0.borrow_mut().clear();
+        self.queue.asked.borrow_mut().clear();
         self.tell(LinkEvent::Down { reason: reason.to_owned(), silent_since: None });
     }
 
-    /// Why the daemon wants a new connection, if it does.
+    /// Waits until the daemon has handed over something, or wants a new connection.
+    pub(crate) async fn news(&self) {
+        tokio::select! {
+            biased;
+            () = self.queue.news.notified() => {}
+            () = self.link.restart.notified() => {}
+        }
+    }
+
+    /// The daemon's request for a new connection, with its reason.
     pub(crate) fn wants_restart(&self) -> Option<String> {
         self.link.shared.borrow_mut().restart.take()
     }
@@ -139,7 +153,7 @@ impl Wire {
 
     /// The next thing that the daemon has handed over.
     pub(crate) fn sent(&self) -> Option<Sent> {
-        let asked = self.asked.0.borrow_mut().pop_front()?;
+        let asked = self.queue.asked.borrow_mut().pop_front()?;
         let mut shared = self.link.shared.borrow_mut();
         Some(match asked {
             Asked::Publish(Outbound { topic, payload, retain, confirmed, .. }) => {

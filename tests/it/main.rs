@@ -36,6 +36,7 @@ mod link;
 mod live;
 mod observing;
 mod operators;
+mod operators_at_once;
 mod outage;
 mod performance;
 mod plot;

@@ -1,12 +1,13 @@
 //! The simulated machine: its clocks, and its disk.
 
+use super::outages::Interval;
 use super::random::Random;
 use crate::clock::Machine;
 use crate::store::keeper::Job;
 use crate::store::{Batch, Pair, Store, StoreError};
 use crate::time::{Span, Stamp};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -79,6 +80,12 @@ pub(super) struct Disk {
     pub(super) refused: bool,
     pub(super) commits: u64,
     pub(super) failures: u64,
+    /// Milliseconds that its next jobs take.
+    pub(super) slow: VecDeque<u64>,
+    /// When the present job began.
+    busy_since: Option<i64>,
+    /// The jobs that took a while.
+    pub(super) busy: Vec<Interval>,
 }
 
 impl Disk {
@@ -89,6 +96,16 @@ impl Disk {
                 None => self.durable.remove(&**key),
             };
         }
+    }
+
+    /// Messages for the broker that it keeps.
+    pub(super) fn letters(&self) -> usize {
+        self.durable.range(b"o".to_vec()..b"p".to_vec()).count()
+    }
+
+    /// The present job has ended, or the machine has lost its power.
+    pub(super) fn is_done(&mut self, now: i64) {
+        self.busy.extend(self.busy_since.take().map(|since| (since, now)));
     }
 
     /// Whether a message for the broker says this, word for word: one byte follows its payload.
@@ -138,17 +155,21 @@ pub(super) async fn serve(
     mut jobs: Receiver<Job>,
     pending: Pending,
     random: Rc<RefCell<Random>>,
+    clocks: Rc<Clocks>,
 ) {
     while let Some(job) = jobs.recv().await {
         *pending.borrow_mut() = Some(job);
-        let slowest = [0, 0, 0, 0, 0, 0, 0, 0, 40, 40, 40, 1_500];
-        let pause = {
+        let slow = disk.lock().unwrap().slow.pop_front();
+        let pause = slow.unwrap_or_else(|| {
             let mut random = random.borrow_mut();
+            let slowest = [0, 0, 0, 0, 0, 0, 0, 0, 40, 40, 40, 1_500];
             let slowest = slowest[usize::try_from(random.below(12)).unwrap()];
             random.below(slowest + 1)
-        };
+        });
         if pause > 0 {
+            disk.lock().unwrap().busy_since = Some(clocks.now());
             tokio::time::sleep(Duration::from_millis(pause)).await;
+            disk.lock().unwrap().is_done(clocks.now());
         }
         if let Some(job) = pending.take() {
             job(&mut Mounted(disk.clone()));
