@@ -24,6 +24,7 @@ pub(super) const IDLE_TURN: Span = Span::from_secs(5);
 pub(super) const SUBSCRIPTION: &str = "subscription ";
 const STORE: &str = "store: ";
 const CLOCK: &str = "clock: ";
+const PASS: &str = "cannot connect: ";
 pub(super) const PROBE: &str = "probe ";
 const REACTION: &str = "reaction ";
 
@@ -40,6 +41,8 @@ impl Daemon {
             self.status.problems.push(format!("{CLOCK}{unset}"));
         }
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        self.status.problems.retain(|problem| !problem.starts_with(PASS));
+        self.status.problems.extend(self.link.no_pass().map(|reason| format!("{PASS}{reason}")));
         self.status.problems.retain(|problem| !problem.starts_with(REACTION));
         self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
         self.show_figures(now);

@@ -9,6 +9,7 @@ mod limits;
 
 use super::delivery::{Delivery, Kind};
 use super::{Reactions, Zone};
+use crate::printable::printable;
 use crate::time::{Span, Stamp};
 use compile::{Prepared, Refusal};
 use limits::LONGEST;
@@ -16,6 +17,7 @@ use minijinja::machinery;
 use minijinja::value::{Serde, Value, merge_maps};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value as Json, json};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -144,6 +146,24 @@ impl Renderer {
 }
 
 impl Variables {
+    /// The same for a mail, where an id cannot pass for another one: what comes from outside is shown escaped where it
+    /// would be shown in another order, or look like something else.
+    pub(super) fn for_mail(&self) -> Variables {
+        let mut json = self.json.clone();
+        for part in ["event", "others", "thing", "alarm"] {
+            if let Some(part) = json.get_mut(part) {
+                unmask(part);
+            }
+        }
+        let others = self.others.iter().map(|other| {
+            let mut event = event_of(other);
+            unmask(&mut event);
+            event.to_string().into()
+        });
+        let others = others.collect();
+        Variables { value: Value::from(Serde(json.clone())), json, event: self.event.clone(), others }
+    }
+
     /// All of the event as plain lines, for when nothing better was asked for or a template has failed.
     pub fn plain_text(&self) -> String {
         let mut text = format!("{}\n\n", self.headline());
@@ -233,6 +253,28 @@ impl Renderer {
                 Rendered { text: otherwise(), flaw: Some(format!("the template of {name} has failed: {error}")) }
             }
         }
+    }
+}
+
+/// What people have written into the configuration, and may mean as it is.
+const OF_THE_FILE: [&str; 2] = ["title", "description"];
+
+/// Escapes what is deceptive in all texts.
+fn unmask(json: &mut Json) {
+    match json {
+        Json::String(text) => {
+            if let Cow::Owned(shown) = printable(text) {
+                *text = shown;
+            }
+        }
+        Json::Array(elements) => elements.iter_mut().for_each(unmask),
+        Json::Object(members) => {
+            members
+                .iter_mut()
+                .filter(|(name, _)| !OF_THE_FILE.contains(&name.as_str()))
+                .for_each(|(_, value)| unmask(value));
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }
 
