@@ -96,7 +96,7 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
     })
 }
 
-/// The configuration names something that cannot be used: a certificate, a key, a secret.
+/// The configuration names something that cannot be used: an index that this machine does not tell.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unusable(String);
@@ -172,8 +172,7 @@ impl Daemon {
         };
         // Who may have been replaced must not throw out who has taken over.
         let terms = Terms { comes_back: gateway.standby.is_none(), ..Terms::default() };
-        let (link, heard) =
-            mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms).map_err(Unusable)?;
+        let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms);
         link.unsubscribe_earlier(journal.filters.earlier());
         Ok(Daemon::new(config, clock, engine, step, journal, reactors, (link, heard)))
     }

@@ -58,6 +58,7 @@ pub mod operate;
 pub mod outbox;
 pub mod performance;
 pub mod plot;
+mod printable;
 pub mod reaction;
 pub mod replay;
 pub mod source;

@@ -10,7 +10,7 @@
 
 use super::keys::{Key, Section, Shape};
 use super::report::{Place, Problem, Problems};
-use super::{duration, secret::Secret};
+use super::{duration, files, secret::Secret};
 use crate::model::{Deadband, Value};
 use crate::source::payload::Map;
 use crate::time::Span;
@@ -369,6 +369,8 @@ impl<'d, 't> Table<'d, 't> {
                     let place = Place { file: self.file, span: place.span() };
                     problems.add(missing(name, path, place).without_source());
                 }
+                let at = Place { file: self.file, span: place.span() };
+                files::check_secret(name, &secret, at, problems);
                 if secret.is_open_to_everybody() {
                     let message = format!("{name}: every user of this machine can read the {secret}");
                     let place = Place { file: self.file, span: place.span() };

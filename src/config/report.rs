@@ -20,6 +20,9 @@ pub struct Place {
 pub enum Weight {
     /// The configuration cannot be used.
     Error,
+    /// A file or secret that it names cannot be used. That is an error of `check`; the daemon starts all the same, and
+    /// reads it again whenever it needs it.
+    Unusable,
     /// It can, but probably not as it is meant.
     Warning,
 }
@@ -27,7 +30,7 @@ pub enum Weight {
 impl Weight {
     fn as_str(self) -> &'static str {
         match self {
-            Weight::Error => "error",
+            Weight::Error | Weight::Unusable => "error",
             Weight::Warning => "warning",
         }
     }
@@ -47,6 +50,11 @@ impl Problem {
     /// An error, and what would be right.
     pub(crate) fn error(place: Place, message: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem { place, weight: Weight::Error, message: message.into(), help: help.into(), shows_source: true }
+    }
+
+    /// A file or secret that cannot be used.
+    pub(crate) fn unusable(place: Place, message: impl Into<String>, help: impl Into<String>) -> Problem {
+        Problem { weight: Weight::Unusable, ..Problem::error(place, message, help) }
     }
 
     /// A warning, and what would be better.
@@ -91,9 +99,21 @@ impl Problems {
         self.problems.push(problem);
     }
 
-    /// Whether one of them is an error.
+    /// Whether with one of them the configuration cannot be used.
     pub fn has_errors(&self) -> bool {
         self.problems.iter().any(|problem| problem.weight == Weight::Error)
+    }
+
+    /// Whether one of them is in one of these stretches of the first file.
+    pub(crate) fn touch(&self, extents: &[Range<usize>]) -> bool {
+        let is_in = |span: &Range<usize>, extent: &Range<usize>| span.start < extent.end && extent.start <= span.end;
+        let spans = self.problems.iter().map(|problem| &problem.place).filter(|place| place.file == 0);
+        spans.into_iter().any(|place| extents.iter().any(|extent| is_in(&place.span, extent)))
+    }
+
+    /// Takes what was found in the same files elsewhere.
+    pub(crate) fn append(&mut self, mut others: Problems) {
+        self.problems.append(&mut others.problems);
     }
 
     /// Whether there is nothing to say.
@@ -103,7 +123,7 @@ impl Problems {
 
     /// How many errors and how many warnings.
     pub fn count(&self) -> (usize, usize) {
-        let errors = self.problems.iter().filter(|problem| problem.weight == Weight::Error).count();
+        let errors = self.problems.iter().filter(|problem| problem.weight != Weight::Warning).count();
         (errors, self.problems.len() - errors)
     }
 

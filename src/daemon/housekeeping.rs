@@ -24,6 +24,7 @@ pub(super) const IDLE_TURN: Span = Span::from_secs(5);
 pub(super) const SUBSCRIPTION: &str = "subscription ";
 const STORE: &str = "store: ";
 const CLOCK: &str = "clock: ";
+const PASS: &str = "cannot connect: ";
 pub(super) const PROBE: &str = "probe ";
 pub(super) const CONNECTION: &str = "hardly ever connected: ";
 pub(super) const OBSERVATION: &str = "hardly observing: ";
@@ -42,6 +43,8 @@ impl Daemon {
             self.status.problems.push(format!("{CLOCK}{unset}"));
         }
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        self.status.problems.retain(|problem| !problem.starts_with(PASS));
+        self.status.problems.extend(self.link.no_pass().map(|reason| format!("{PASS}{reason}")));
         self.status.problems.retain(|problem| !problem.starts_with(REACTION));
         self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
         self.list_observation_problems(now);

@@ -78,6 +78,8 @@ pub(super) struct Shared {
     pub(super) overflow: u64,
     /// The time in which the socket was not read, until the reader of events asks for it.
     interruption: Option<Interruption>,
+    /// Which certificate, key or secret cannot be used, if that is why there is no connection.
+    pub(super) no_pass: Option<String>,
     /// Whether the connection is being closed on purpose.
     pub(super) closing: bool,
     /// Why the connection has to be made anew, if somebody asked for that.
@@ -88,6 +90,7 @@ impl Shared {
     /// A new connection.
     pub(super) fn connected(&mut self, session_present: bool, limits: Limits) {
         self.is_connected = true;
+        self.no_pass = None;
         // Packet ids go around. With half of them in flight, none that is in use comes again, although subscriptions use
         // some, too, and brokers confirm those before messages that were sent earlier.
         self.window = usize::from(limits.packet_ids / 2).max(1);
@@ -322,6 +325,11 @@ impl Link {
     /// Whether the broker can be reached. Nothing can be sent on a connection before its [`LinkEvent::Up`] was received.
     pub fn is_up(&self) -> bool {
         self.shared.borrow().is_up()
+    }
+
+    /// Which certificate, key or secret cannot be used, if that is why there is no connection. It is tried again.
+    pub fn no_pass(&self) -> Option<String> {
+        self.shared.borrow().no_pass.clone()
     }
 
     /// Asks for a new connection, because this one does not do what it should.
