@@ -60,5 +60,6 @@ pub mod reaction;
 pub mod replay;
 pub mod source;
 pub mod store;
+pub mod text;
 pub mod time;
 pub mod wire;

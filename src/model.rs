@@ -12,7 +12,7 @@ mod value;
 pub use condition::{Condition, Deadband, Operator, Verdict};
 pub use glob::Glob;
 pub use share::{Share, owner, owner_of_alarm};
-pub use value::{Value, ValueRef, ValueType};
+pub use value::{CutText, MAX_TEXT, Text, Value, ValueRef, ValueType};
 
 use crate::compact::Few;
 use crate::time::Span;
