@@ -10,6 +10,7 @@
 mod anomalies;
 mod answers;
 mod chronicle;
+mod commands;
 mod discovery;
 mod ear;
 mod farewell;
@@ -49,7 +50,8 @@ use crate::source::subscriptions;
 use crate::time::{Moment, Span};
 use crate::wire::status::{self, Metrics, Status};
 use crate::wire::{home_assistant, state};
-use answers::Reply;
+use answers::Replies;
+use commands::Commands;
 use discovery::Discovery;
 use ear::Ear;
 use faults::FaultLog;
@@ -128,8 +130,9 @@ struct Daemon {
     receipts: Vec<Receipt>,
     /// Tests of reactions whose answers are awaited.
     tests: testing::Tests,
-    /// Answers to commands of this turn.
-    replies: Vec<Reply>,
+    /// Commands that wait, and answers of this turn.
+    commands: Commands,
+    replies: Replies,
     searches: Searches,
     reload: Reload,
     /// Whether the broker was asked how far it has processed acknowledgements, and has not answered.
@@ -242,7 +245,8 @@ impl Daemon {
             _window: window,
             receipts: Vec::new(),
             tests: testing::Tests::new(),
-            replies: Vec::new(),
+            commands: Commands::default(),
+            replies: Replies::default(),
             searches: Searches::default(),
             reload: Reload::default(),
         }
@@ -320,8 +324,10 @@ impl Daemon {
             if let Some(since) = stopped {
                 self.stalled(since, self.clock.at());
             }
-            // 4. Fire what is due, as far as it is proven that nothing else has come.
+            // 4. Fire what is due, as far as it is proven that nothing else has come, and go on with commands.
             self.advance();
+            self.begin_turn_of_commands();
+            self.carry_out(self.clock.now().moved_to(self.ear.proven()));
             // 5. Write, then speak.
             let (wants_answers, events) = (!self.receipts.is_empty(), self.step.events.len());
             self.finish_turn().await;
@@ -342,6 +348,9 @@ impl Daemon {
 
     /// When the loop has to wake if nothing happens before.
     fn wake_at(&mut self) -> Moment {
+        if self.has_commands_to_do() {
+            return self.clock.at();
+        }
         let mut wake = self.counts.wake_at().map_or(self.due.watchdog, |show| show.min(self.due.watchdog));
         if self.can_speak() {
             wake = wake.min(self.ear.wake_at());
@@ -420,7 +429,7 @@ impl Daemon {
         self.settle_acknowledgements();
         self.reacting.release(&self.link, now);
         self.answer_tests();
-        for reply in std::mem::take(&mut self.replies) {
+        for reply in self.replies.take() {
             self.answer(reply);
         }
         self.begin_searches();

@@ -227,6 +227,11 @@ impl Engine {
         order
     }
 
+    /// The same, in whatever order costs nothing.
+    pub(crate) fn numbered_alarms(&self) -> impl Iterator<Item = AlarmIx> + '_ {
+        (0..self.alarms.len()).map(AlarmIx::new)
+    }
+
     /// All alarms of which there is something to tell, in the order of their ids, from the one after this id on.
     pub fn alarms_by_id(&self, after: Option<&str>) -> impl Iterator<Item = AlarmIx> + '_ {
         let compare = |ix| after.map_or(Ordering::Greater, |after| self.name_of(ix).cmp(after));

@@ -10,7 +10,7 @@ mod share;
 mod value;
 
 pub use condition::{Condition, Deadband, Operator, Verdict};
-pub use glob::Glob;
+pub use glob::{Glob, MAX_PATTERN, Selector};
 pub use share::{Share, owner, owner_of_alarm};
 pub use value::{CutText, MAX_TEXT, Text, Value, ValueRef, ValueType};
 

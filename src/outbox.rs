@@ -68,6 +68,8 @@ pub enum Token {
     Discovery,
     /// Something that will be published anew anyway.
     Passing,
+    /// An answer to a command, which takes so many bytes.
+    Answer(u32),
     /// A message to ourselves.
     Probe,
     /// A message of which only the confirmation matters: what was acknowledged before it is settled.

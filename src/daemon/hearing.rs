@@ -1,17 +1,16 @@
 //! What comes from the link: messages, confirmations, the beginning and the end of gaps, and the proof that there is none.
 
 use super::Daemon;
-use super::answers::Reply;
 use super::ear::Doubt;
 use super::housekeeping::{PROBE, SUBSCRIPTION};
 use super::repeats::Repeats;
-use crate::engine::{Engine, Input, Link as Hearing};
+use crate::engine::{Input, Link as Hearing};
 use crate::intake::Message;
-use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound, ReplyTo};
+use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
 use crate::operate;
 use crate::outbox::Token;
 use crate::time::{Moment, Now};
-use crate::wire::command::{Command, Request};
+use crate::wire::command::Request;
 use crate::wire::status::Gap;
 
 /// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
@@ -149,7 +148,7 @@ impl Daemon {
                 match self.admit(verb, inbound, now.wall) {
                     Ok(Request { command, .. })
                         if !is_for_us && !operate::is_ours(self.config.model.share, &command) => {}
-                    Ok(request) => self.command(request, reply_to.clone(), now),
+                    Ok(request) => self.command(request, payload.len(), reply_to.clone(), now),
                     Err(refusal) => self.replies.push(refusal),
                 }
             }
@@ -158,27 +157,6 @@ impl Daemon {
             let message = Message { topic, payload, retained: *retained };
             self.intake.take(message, &mut self.engine, now, &mut self.step, self.faults.inlet());
             self.metrics.faults += self.faults.settle();
-        }
-    }
-
-    fn command(&mut self, request: Request, to: Option<ReplyTo>, now: Now) {
-        let gateway = &self.config.gateway.id;
-        let reacting = &self.reacting;
-        let reactions = |engine: &Engine, alarm| reacting.explain(alarm, engine, now);
-        match operate::execute_and_tell(request, gateway, &mut self.engine, &reactions, now, &mut self.step) {
-            Ok(payload) => self.replies.push(Reply { payload, to }),
-            Err(request) => match *request {
-                Request { name, command: Command::History(query) } => self.searches.ask(name, query, to),
-                Request { name, command: Command::Stats } => {
-                    let payload = self.stats(&name, now);
-                    self.replies.push(Reply { payload, to });
-                }
-                Request { name, command: Command::TestReaction { reaction } } => {
-                    self.test_reaction(name, reaction, to, now);
-                }
-                Request { name, command: Command::Anomaly(command) } => self.anomaly_command(name, command, to, now),
-                Request { name, .. } => self.begin_reload(Some((name, to))),
-            },
         }
     }
 
@@ -198,6 +176,7 @@ impl Daemon {
             Token::Discovery => self.discovery.taken(),
             Token::Probe => self.ear.taken(),
             Token::Fence => self.fence_is_out = false,
+            Token::Answer(bytes) => self.replies.taken(bytes),
             Token::Passing | Token::Farewell | Token::Reaction(_) => {}
         }
     }
@@ -241,6 +220,8 @@ impl Daemon {
         self.engine.handle(Input::LinkDown, now, &mut self.step);
         self.has_lost_its_place = self.config.gateway.standby.is_some();
         self.journal.outbox.disconnected();
+        self.replies.disconnected();
+        self.commands.disconnected();
         self.reacting.disconnected(self.clock.now());
     }
 }

@@ -17,6 +17,9 @@ use crate::wire::reply::{self, Names};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+/// Requests that wait for one reload.
+const ASKERS: usize = 16;
+
 /// A configuration that is being read.
 type Reading = JoinHandle<Result<(Config, Problems), Problems>>;
 
@@ -45,6 +48,17 @@ impl Reload {
 }
 
 impl Daemon {
+    /// Somebody wants the configuration to be read again.
+    pub(super) fn ask_for_reload(&mut self, name: Value, to: Option<ReplyTo>) {
+        let again = self.reload.asked_again.as_ref().map_or(0, Vec::len);
+        if self.reload.asked_by.len().max(again) >= ASKERS {
+            let error = format!("{ASKERS} requests wait for the configuration already: ask again");
+            self.replies.push(Reply { payload: reply::refused(name, error), to });
+            return;
+        }
+        self.begin_reload(Some((name, to)));
+    }
+
     /// Begins to read the configuration again.
     pub(super) fn begin_reload(&mut self, asked_by: impl IntoIterator<Item = Asker>) {
         if self.reload.reading.is_some() {
@@ -89,6 +103,7 @@ impl Daemon {
     }
 
     fn reconfigure(&mut self, config: Config, now: Now, warnings: &Problems) -> Outline {
+        self.end_begun_change(now);
         let (outline, gone) = self.engine.reconfigure(config.model.clone(), now, &mut self.step);
         self.turn_of_models(now);
         self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload)

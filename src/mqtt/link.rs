@@ -178,6 +178,15 @@ impl Link {
         is_taken
     }
 
+    /// Bytes of the largest payload that the broker takes, as far as that is known; with room for a topic.
+    pub(crate) fn largest_payload(&self) -> usize {
+        /// Topic, properties and all that varies.
+        const REST: usize = 1_024;
+        let shared = self.shared.borrow();
+        let largest = shared.too_large.map_or(shared.largest, |too_large| shared.largest.min(too_large));
+        largest.saturating_sub(REST).max(REST)
+    }
+
     /// Tells the reader of events something that did not come from the broker, if there is room.
     fn tell(&self, event: LinkEvent) -> bool {
         let heard = self.heard(event);
