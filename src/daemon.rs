@@ -276,7 +276,7 @@ impl Daemon {
                 },
                 heard = self.heard.recv() => Some(heard.ok_or_else(|| anyhow::anyhow!("the connection's task has ended"))?),
                 read = self.reload.read() => {
-                    self.finish_reload(read, self.clock.now());
+                    self.finish_reload(read, self.clock.now()).await;
                     None
                 }
                 answer = self.answers.recv() => {
@@ -391,6 +391,9 @@ impl Daemon {
                 wake = wake.min(self.due.status);
             }
             wake = wake.min(self.due.renewal);
+            if let Some(round) = self.next_announcements().filter(|round| *round > self.clock.at()) {
+                wake = wake.min(round);
+            }
         }
         wake
     }

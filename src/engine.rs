@@ -15,6 +15,7 @@ mod gap;
 mod index;
 mod input;
 mod memory;
+mod patterns;
 mod reconfigure;
 mod roster;
 mod samples;
@@ -28,7 +29,7 @@ pub use anomaly::Standing;
 pub use gap::Link;
 pub use input::{Answer, Doubt, Input, Life, Sample, Signature, Step, Verb};
 pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
-pub use reconfigure::Outline;
+pub use reconfigure::{Difference, Outline, Reconfiguration};
 pub use roster::{PropertyIx, ThingIx};
 pub use shelving::{Shelving, ShelvingChange};
 pub use timers::Timer;
@@ -39,6 +40,7 @@ use crate::model::{AlarmDefinition, AlarmFacts, AlarmId, AlarmType, Model, Thing
 use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use index::Index;
+use patterns::Patterns;
 use roster::Roster;
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -76,6 +78,8 @@ fn number(index: usize) -> u32 {
 #[derive(Debug)]
 pub struct Engine {
     model: Arc<Model>,
+    /// Those of its definitions that name things by patterns.
+    patterns: Patterns,
     roster: Roster,
     alarms: Vec<Alarm>,
     /// By their ids.
@@ -91,6 +95,8 @@ pub struct Engine {
     active: usize,
     /// Anomaly alarms of which there is nothing to tell.
     latent: usize,
+    /// Places of alarms that have left the configuration: their numbers are not given again before all are.
+    gone: usize,
     /// All alarms that are not [`Unsaved::Nothing`], and perhaps others, each once.
     unsaved: Vec<AlarmIx>,
     /// Alarms that are [`Unsaved::Hard`], each once.
@@ -115,6 +121,7 @@ impl Engine {
     pub fn new(model: Arc<Model>) -> Engine {
         let mut engine = Engine {
             model: model.clone(),
+            patterns: Patterns::of(&model),
             roster: Roster::default(),
             alarms: Vec::new(),
             ids: Index::default(),
@@ -126,6 +133,7 @@ impl Engine {
             next_handle: 0,
             active: 0,
             latent: 0,
+            gone: 0,
             unsaved: Vec::new(),
             decided: Vec::new(),
             dirty: 0,
@@ -162,7 +170,7 @@ impl Engine {
 
     /// How many alarms there are of which there is something to tell.
     pub fn len(&self) -> usize {
-        self.alarms.len() - self.latent
+        self.alarms.len() - self.latent - self.gone
     }
 
     /// Whether there is no such alarm at all.
@@ -222,14 +230,14 @@ impl Engine {
 
     /// The same with those of which there is nothing to tell.
     pub(crate) fn all_alarms(&self) -> Vec<AlarmIx> {
-        let mut order: Vec<AlarmIx> = (0..self.alarms.len()).map(AlarmIx::new).collect();
+        let mut order: Vec<AlarmIx> = self.numbered_alarms().collect();
         order.sort_by_key(|ix| (self.alarms[ix.index()].definition, *ix));
         order
     }
 
     /// The same, in whatever order costs nothing.
     pub(crate) fn numbered_alarms(&self) -> impl Iterator<Item = AlarmIx> + '_ {
-        (0..self.alarms.len()).map(AlarmIx::new)
+        (0..self.alarms.len()).map(AlarmIx::new).filter(|ix| !self.alarms[ix.index()].is_gone)
     }
 
     /// All alarms of which there is something to tell, in the order of their ids, from the one after this id on.
@@ -240,7 +248,8 @@ impl Engine {
 
     /// Those of which there is something to tell, from this number on.
     pub fn alarms_from(&self, number: usize) -> impl Iterator<Item = AlarmIx> + '_ {
-        (number..self.alarms.len()).map(AlarmIx::new).filter(|ix| !self.is_latent(*ix))
+        let there = |ix: &AlarmIx| !self.is_latent(*ix) && !self.alarms[ix.index()].is_gone;
+        (number..self.alarms.len()).map(AlarmIx::new).filter(there)
     }
 
     fn name_of(&self, ix: AlarmIx) -> &str {
@@ -288,7 +297,7 @@ impl Engine {
             }
             return Some(known);
         }
-        if !self.model.share.has(id) || !self.model.definitions.iter().any(|definition| definition.covers(id)) {
+        if !self.model.share.has(id) || !self.patterns.cover(id) {
             return None;
         }
         if self.roster.things() >= self.model.max_things {
@@ -301,17 +310,15 @@ impl Engine {
         Some(thing)
     }
 
-    /// Creates the alarms that the thing lacks.
+    /// Creates the alarms of patterns that the thing lacks. Those of definitions that name it exist since they are
+    /// configured.
     fn instantiate(&mut self, thing: ThingIx, now: Now) {
         let id = self.roster.thing_id(thing).clone();
-        let model = self.model.clone();
-        for (index, definition) in model.definitions.iter().enumerate() {
-            let exists = || {
-                let name = AlarmId::new(&id, &definition.property, &definition.level);
-                self.find(name.as_str()).is_some()
-            };
-            if definition.covers(&id) && !exists() {
-                let alarm = self.add_alarm(DefinitionIx(number(index)), thing);
+        for definition in self.patterns.covering(&id) {
+            let entry = &self.model.definitions[definition.0 as usize];
+            let name = AlarmId::new(&id, &entry.property, &entry.level);
+            if self.find(name.as_str()).is_none() {
+                let alarm = self.add_alarm(definition, thing);
                 if self.link.was_ever_up() {
                     self.start_clock(alarm, now.at);
                 }
@@ -343,6 +350,7 @@ impl Engine {
             shelved: None,
             anomaly: None,
             is_latent,
+            is_gone: false,
             mismatch: None,
             handle: None,
             timer_is_stored: false,

@@ -213,6 +213,14 @@ impl Outbox {
         alarms.into_iter().for_each(|alarm| self.state_changed(alarm));
     }
 
+    /// Alarms have gone: their states do not leave.
+    pub fn forget_states(&mut self, is_gone: impl Fn(AlarmIx) -> bool) {
+        let in_round = self.states.iter().take(self.round).filter(|alarm| is_gone(**alarm)).count();
+        self.round -= in_round;
+        self.states.retain(|alarm| !is_gone(*alarm));
+        self.waiting_states.retain(|alarm| !is_gone(*alarm));
+    }
+
     /// The link is up: everything that the broker did not take leaves again, and every state.
     pub fn connected(&mut self, alarms: impl Iterator<Item = AlarmIx>) {
         self.connected = true;

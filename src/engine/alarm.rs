@@ -184,6 +184,8 @@ pub(crate) struct Alarm {
     pub(crate) anomaly: Option<Box<Standing>>,
     /// An anomaly alarm of which there is nothing to tell yet.
     pub(crate) is_latent: bool,
+    /// It has left the configuration: nothing but its number is left.
+    pub(crate) is_gone: bool,
     /// The type of the latest value, if it was not the one of the limit.
     pub(crate) mismatch: Option<ValueType>,
     /// Its place in the store; none until it was stored once.
