@@ -77,6 +77,13 @@ impl Glob {
 
     /// Whether some name fits both patterns.
     pub fn overlaps(&self, other: &Glob) -> bool {
+        let (prefix, suffix) = ((&self.prefix, &other.prefix), (&self.suffix, &other.suffix));
+        let begin_alike = prefix.0.starts_with(&**prefix.1) || prefix.1.starts_with(&**prefix.0);
+        let end_alike = suffix.0.ends_with(&**suffix.1) || suffix.1.ends_with(&**suffix.0);
+        // Where very many definitions have patterns, most differ in their first or last letters.
+        if !begin_alike || !end_alike {
+            return false;
+        }
         let (rows, columns) = (self.units.len(), other.units.len());
         // common[i][j]: some text fits both the units from i on of self and those from j on of other.
         let mut common = vec![vec![false; columns + 1]; rows + 1];
