@@ -27,7 +27,7 @@ mod window;
 pub use alarm::{Acknowledgement, AlarmView, Cause, Event, LastChange, State};
 pub use anomaly::Standing;
 pub use gap::Link;
-pub use input::{Answer, Doubt, Input, Life, Sample, Signature, Step, Verb};
+pub use input::{Answer, Bound, Doubt, Input, Life, Refused, Sample, Signature, Step, Verb};
 pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
 pub use reconfigure::{Difference, Outline, Reconfiguration};
 pub use roster::{PropertyIx, ThingIx};
@@ -37,6 +37,7 @@ pub use window::WindowSample;
 
 use crate::compact;
 use crate::model::{AlarmDefinition, AlarmFacts, AlarmId, AlarmType, Model, ThingPattern, Trigger};
+use crate::text::clip;
 use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use index::Index;
@@ -50,6 +51,12 @@ use timers::Timers;
 
 /// How far a source's clock may be ahead before its stamp is not believed.
 pub const STAMP_TOLERANCE: Span = Span::from_secs(5);
+
+/// Bytes of the names of things that were heard and of their alarms, together: they are in memory several times, and in
+/// the store. A hundred thousand alarms have some megabytes.
+const NAME_BYTES: usize = 64 << 20;
+/// Bytes of an id that is told as one that was refused.
+const REFUSED_BYTES: usize = 128;
 
 /// The number of an alarm in this engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +104,12 @@ pub struct Engine {
     latent: usize,
     /// Places of alarms that have left the configuration: their numbers are not given again before all are.
     gone: usize,
+    /// Bytes of the names of all alarms and their things.
+    name_bytes: usize,
+    /// Things that were not watched because a bound was reached.
+    refused: Option<Refused>,
+    /// Samples in all windows.
+    samples_held: usize,
     /// All alarms that are not [`Unsaved::Nothing`], and perhaps others, each once.
     unsaved: Vec<AlarmIx>,
     /// Alarms that are [`Unsaved::Hard`], each once.
@@ -134,6 +147,9 @@ impl Engine {
             active: 0,
             latent: 0,
             gone: 0,
+            name_bytes: 0,
+            refused: None,
+            samples_held: 0,
             unsaved: Vec::new(),
             decided: Vec::new(),
             dirty: 0,
@@ -300,14 +316,39 @@ impl Engine {
         if !self.model.share.has(id) || !self.patterns.cover(id) {
             return None;
         }
-        if self.roster.things() >= self.model.max_things {
-            step.doubts.push(Doubt::TooManyThings { limit: self.model.max_things });
+        if let Some(bound) = self.bound_of_things(id) {
+            self.refuse(id, bound);
+            step.doubts.push(Doubt::ThingRefused { bound });
             return None;
         }
         let thing = self.roster.add_thing(&Arc::from(id));
         self.roster.hear(thing);
         self.instantiate(thing, now);
         Some(thing)
+    }
+
+    /// What keeps a thing that is not known from being watched; none: it can be.
+    fn bound_of_things(&self, id: &str) -> Option<Bound> {
+        let Model { max_things, max_id_bytes, .. } = &*self.model;
+        if id.len() > *max_id_bytes {
+            Some(Bound::IdBytes(*max_id_bytes))
+        } else if self.roster.things() >= *max_things {
+            Some(Bound::Things(*max_things))
+        } else if self.name_bytes >= NAME_BYTES + self.patterns.named_bytes() {
+            Some(Bound::NameBytes(NAME_BYTES))
+        } else {
+            None
+        }
+    }
+
+    fn refuse(&mut self, id: &str, bound: Bound) {
+        let count = self.refused.as_ref().map_or(1, |refused| refused.count.saturating_add(1));
+        self.refused = Some(Refused { count, bound, last: clip(id, REFUSED_BYTES).into_owned() });
+    }
+
+    /// Things that were not watched because a bound was reached, if there were any.
+    pub fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref()
     }
 
     /// Creates the alarms of patterns that the thing lacks. Those of definitions that name it exist since they are
@@ -334,6 +375,7 @@ impl Engine {
         let is_latent = entry.trigger.alarm_type() == AlarmType::Anomaly;
         let alarms = &self.alarms;
         self.ids.insert(alarm, |ix| alarms[ix.index()].id.cmp(&id));
+        self.name_bytes += id.as_str().len() + self.roster.thing_id(thing).len();
         let new = Alarm {
             id,
             definition,

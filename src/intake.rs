@@ -169,11 +169,6 @@ impl Intake {
             let delivery = Delivery { source, message, max_payload: self.max_payload };
             for (kind, names) in kinds(source, message.topic) {
                 let thing_id = source.thing.as_deref().or(names.thing);
-                if thing_id.is_some_and(|id| id.len() > MAX_NAME) {
-                    let reason = format_args!("the thing's id is longer than {MAX_NAME} bytes");
-                    faults.push(Fault::new(message.topic, reason));
-                    continue;
-                }
                 // What another instance evaluates it also finds fault with.
                 if thing_id.is_some_and(|id| !engine.model().share.has(id)) {
                     continue;
@@ -425,9 +420,7 @@ fn explain_doubts(topic: &str, engine: &Engine, step: &mut Step, faults: &mut Ve
             Doubt::WindowFull { alarm } => {
                 add(format_args!("the window of {} is full, its oldest sample was dropped", named(alarm)));
             }
-            Doubt::TooManyThings { limit } => {
-                add(format_args!("{limit} things are watched already, no alarm was created for this one"));
-            }
+            Doubt::ThingRefused { bound } => add(format_args!("{bound}")),
         }
     }
     let more = doubts.count();

@@ -319,6 +319,7 @@ impl Engine {
                 alarm.lives_until_told = soft.lives_until_told;
                 alarm.anomaly = soft.anomaly.map(Box::new);
                 if soft.mean.is_some() || !samples.is_empty() {
+                    self.samples_held += samples.len();
                     alarm.window = Some(Box::new(Window::restore(samples, soft.mean, soft.samples.start)));
                 }
                 if let Some(timer) = soft.timer {

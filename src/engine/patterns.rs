@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     groups: Vec<(Glob, Vec<DefinitionIx>)>,
+    /// Bytes of the names of alarms that are not of patterns, and of their things.
+    named_bytes: usize,
 }
 
 impl Patterns {
@@ -18,9 +20,16 @@ impl Patterns {
     pub(super) fn of(model: &Model) -> Patterns {
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         let mut groups: Vec<(Glob, Vec<DefinitionIx>)> = Vec::new();
+        let mut named_bytes = 0;
         for (index, definition) in model.definitions.iter().enumerate() {
             for pattern in &definition.things {
-                let ThingPattern::Matching(glob) = pattern else { continue };
+                let glob = match pattern {
+                    ThingPattern::Matching(glob) => glob,
+                    ThingPattern::Exactly(id) => {
+                        named_bytes += 2 * id.len() + definition.property.len() + definition.level.len() + 2;
+                        continue;
+                    }
+                };
                 let place = *places.entry(glob.as_str()).or_insert_with(|| {
                     groups.push(((**glob).clone(), Vec::new()));
                     groups.len() - 1
@@ -28,7 +37,12 @@ impl Patterns {
                 groups[place].1.push(DefinitionIx(number(index)));
             }
         }
-        Patterns { groups }
+        Patterns { groups, named_bytes }
+    }
+
+    /// Bytes of the names of alarms that definitions name, and of their things.
+    pub(super) fn named_bytes(&self) -> usize {
+        self.named_bytes
     }
 
     /// Whether a thing fits any of them.

@@ -153,6 +153,7 @@ impl Engine {
         affected.sort_unstable_by_key(|(ix, definition)| std::cmp::Reverse((*definition, *ix)));
         self.patterns = Patterns::of(&model);
         self.fingerprints.set(None);
+        self.refused = None;
         let old = std::mem::replace(&mut self.model, model);
         Reconfiguration {
             difference,
@@ -227,6 +228,7 @@ impl Engine {
         }
         let alarm = &mut self.alarms[ix.index()];
         if !same_trigger {
+            self.samples_held -= alarm.window.as_ref().map_or(0, |window| window.len());
             (alarm.window, alarm.anomaly, alarm.mismatch) = (None, None, None);
             (alarm.since, alarm.lives_until_told) = (Moment::default(), false);
         }
@@ -337,11 +339,14 @@ impl Engine {
         let id = self.alarms[ix.index()].id.clone();
         let alarms = &self.alarms;
         self.ids.remove(|other| alarms[other.index()].id.cmp(&id));
+        let thing = self.roster.thing_id(self.roster.get(self.alarms[ix.index()].property).thing);
+        self.name_bytes -= id.as_str().len() + thing.len();
         let alarm = &mut self.alarms[ix.index()];
         self.active -= usize::from(alarm.state.is_active());
         self.latent -= usize::from(alarm.is_latent);
         self.dirty -= usize::from(alarm.unsaved != Unsaved::Nothing);
         self.gone += 1;
+        self.samples_held -= alarm.window.as_ref().map_or(0, |window| window.len());
         (alarm.is_gone, alarm.is_latent, alarm.unsaved) = (true, false, Unsaved::Nothing);
         (alarm.definition, alarm.value, alarm.window) = (DefinitionIx(0), None, None);
         (alarm.past, alarm.anomaly) = (None, None);
@@ -589,6 +594,10 @@ mod tests {
                 self.find(alarm.id.as_str()) == Some(*ix) && is_listed && is_saved
             });
             let all = self.alarms_by_id(None).count() == self.len();
+            let windows = there.iter().filter_map(|ix| self.alarms[ix.index()].window.as_ref());
+            let samples: usize = windows.map(|window| window.len()).sum();
+            let names: usize = there.iter().map(|ix| self.name_of(*ix).len() + self.view(*ix).thing().len()).sum();
+            let listed = listed && (samples, names) == (self.samples_held, self.name_bytes);
             let fine = counts == (self.active, self.dirty, self.gone) && listed && all;
             if fine { Ok(()) } else { Err(format!("{counts:?} {listed} {all} {self:?}")) }
         }
