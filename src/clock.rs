@@ -7,6 +7,7 @@
 use crate::time::{Moment, Now, Span, Stamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A gap longer than this, by the wall clock alone, is a clock that was wrong before or is wrong now.
@@ -39,6 +40,8 @@ pub(crate) trait Machine: std::fmt::Debug {
     fn uptime(&self) -> Span;
     /// A random number for each boot; empty where there is none.
     fn boot_id(&self) -> String;
+    /// A number that nobody can guess.
+    fn random(&self) -> u64;
 }
 
 /// The machine on which this runs.
@@ -118,6 +121,11 @@ impl Clock {
         now.checked_add(ahead).unwrap_or(now)
     }
 
+    /// A number that nobody can guess.
+    pub fn random(&self) -> u64 {
+        self.machine.random()
+    }
+
     /// What a later run needs to know.
     pub fn anchor(&self) -> Anchor {
         let Now { at, wall } = self.now();
@@ -150,6 +158,11 @@ impl Machine for ThisMachine {
 
     fn boot_id(&self) -> String {
         boot_id()
+    }
+
+    fn random(&self) -> u64 {
+        // The standard library's keys come from the operating system.
+        RandomState::new().hash_one(std::process::id())
     }
 }
 
@@ -222,6 +235,10 @@ mod tests {
 
         fn boot_id(&self) -> String {
             String::new()
+        }
+
+        fn random(&self) -> u64 {
+            0
         }
     }
 

@@ -12,16 +12,15 @@ mod answers;
 mod chronicle;
 mod commands;
 mod discovery;
-mod ear;
 mod farewell;
 mod faults;
 mod figures;
 mod filters;
-mod hearing;
 mod housekeeping;
+mod inbound;
 mod journal;
+mod observing;
 mod pace;
-mod pulse;
 mod reacting;
 mod reload;
 mod repeats;
@@ -29,6 +28,7 @@ mod searches;
 mod signals;
 #[cfg(test)]
 mod simulation;
+mod stall;
 mod testing;
 mod vigil;
 mod yielding;
@@ -44,6 +44,7 @@ use crate::http::{self, Board};
 use crate::intake::Intake;
 use crate::intake::recorder::Recorder;
 use crate::mqtt::{self, Link, Listener, Outbound, Receipt, Terms};
+use crate::observation::{Cause, Observation};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
 use crate::source::subscriptions;
@@ -53,15 +54,14 @@ use crate::wire::{home_assistant, state};
 use answers::Replies;
 use commands::Commands;
 use discovery::Discovery;
-use ear::Ear;
 use faults::FaultLog;
 use figures::Counts;
 use journal::{Journal, Occasion, Reactors};
 use pace::Pace;
-use pulse::{Pulse, SHORTEST_STOP};
 use reacting::Reacting;
 use reload::Reload;
 use searches::Searches;
+use stall::StallDetector;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
@@ -114,8 +114,8 @@ struct Daemon {
     reacting: Reacting,
     /// What became of attempts to deliver.
     answers: Receiver<Answer>,
-    ear: Ear,
-    pulse: Rc<Pulse>,
+    observation: Observation,
+    stalls: Rc<StallDetector>,
     pace: Pace,
     faults: FaultLog,
     step: Step,
@@ -139,7 +139,7 @@ struct Daemon {
     fence_is_out: bool,
     /// Alarms whose retained topic exists; later ones are new.
     alarms_known: usize,
-    /// Why there is a gap, while there is one.
+    /// The reason for the gap that goes on, in words.
     gap_cause: String,
     /// Whether a gap has ended in this turn.
     gap_has_ended: bool,
@@ -157,6 +157,7 @@ struct Due {
     faults: Moment,
     metrics: Moment,
     watchdog: Moment,
+    observation: Moment,
 }
 
 impl Daemon {
@@ -191,7 +192,7 @@ impl Daemon {
         (link, heard): (Link, Listener),
     ) -> Daemon {
         let gateway = &config.gateway;
-        let pulse = Pulse::start(clock.clone());
+        let stalls = StallDetector::start(clock.clone());
         let now = clock.now();
         let soon = |span: Span| now.at + span;
         let board = config.http.map(|_| Arc::new(Board::default()));
@@ -199,6 +200,7 @@ impl Daemon {
             .clone()
             .zip(config.http)
             .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.twin()));
+        let observation = Observation::new(now.at, engine.observed_until(), clock.random());
         let counts = Counts::new(now.at, journal.outbox.next_number(), board);
         Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload)
@@ -211,6 +213,7 @@ impl Daemon {
                 faults: now.at,
                 metrics: now.at,
                 watchdog: now.at,
+                observation: now.at,
             },
             status: Status {
                 since: now.wall,
@@ -222,7 +225,7 @@ impl Daemon {
             },
             fence_is_out: false,
             alarms_known: engine.next_alarm(),
-            gap_cause: "the daemon was not running".to_owned(),
+            gap_cause: observing::words(Cause::NotRunning).to_owned(),
             gap_has_ended: false,
             has_lost_its_place: false,
             config,
@@ -233,8 +236,8 @@ impl Daemon {
             journal,
             reacting,
             answers,
-            ear: Ear::new(now.at),
-            pulse,
+            observation,
+            stalls,
             pace: Pace::new(now.at),
             faults: FaultLog::default(),
             step,
@@ -294,10 +297,9 @@ impl Daemon {
             if first.is_none() {
                 tokio::task::yield_now().await;
             }
-            // 3. Take everything that is waiting. If the process did not run for a while, that was a gap, after what was
-            //    received before it.
-            let mut stopped = self.pulse.take_stop();
-            if stopped.is_some_and(|since| self.may_be_replaced(since)) {
+            // 3. Take everything that is waiting. If the socket was not read for a while, what was received since is late.
+            let mut late = self.late();
+            if Daemon::stalled_since(late.as_ref()).is_some_and(|since| self.may_be_replaced(since)) {
                 return Ok(End::Yielded);
             }
             let mut next = first;
@@ -310,24 +312,16 @@ impl Daemon {
                         Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                     },
                 };
-                // What was received in the moment before it has waited in our queue since.
-                if let Some(since) = &mut stopped {
-                    if heard.at - *since >= SHORTEST_STOP {
-                        self.stalled(*since, heard.at);
-                        stopped = None;
-                    } else {
-                        *since = heard.at.max(*since);
-                    }
-                }
+                self.interrupt_before(&mut late, heard.at);
                 self.hear(heard);
             }
-            if let Some(since) = stopped {
-                self.stalled(since, self.clock.at());
+            if let Some(late) = late {
+                self.interrupt(&late, self.clock.at());
             }
             // 4. Fire what is due, as far as it is proven that nothing else has come, and go on with commands.
             self.advance();
             self.begin_turn_of_commands();
-            self.carry_out(self.clock.now().moved_to(self.ear.proven()));
+            self.carry_out(self.clock.now());
             // 5. Write, then speak.
             let (wants_answers, events) = (!self.receipts.is_empty(), self.step.events.len());
             self.finish_turn().await;
@@ -353,15 +347,15 @@ impl Daemon {
         }
         let mut wake = self.counts.wake_at().map_or(self.due.watchdog, |show| show.min(self.due.watchdog));
         if self.can_speak() {
-            wake = wake.min(self.ear.wake_at());
-            // A deadline is due when it has strictly passed. While a probe is on its way, its return wakes us.
-            if let Some(deadline) = self.engine.next_wake()
-                && self.ear.silent_since().is_none()
-            {
-                wake = wake.min(deadline + Span::from_micros(1));
-            }
-        } else if let Some(deadline) = self.engine.next_wake() {
-            // Without a connection no observe-time ends, but a shelving does.
+            let deadline = self.pending_deadline();
+            // While a probe is on its way, its return wakes us.
+            let due = self.observation.probe_due(deadline).or(self.observation.doubt_due());
+            wake = due.map_or(wake, |due| wake.min(due));
+        }
+        // In a gap no observe-time ends, but a shelving does.
+        if !self.engine.link().is_up()
+            && let Some(deadline) = self.engine.next_wake()
+        {
             wake = wake.min(deadline + Span::from_micros(1));
         }
         if let Some(due) = self.reacting.next_due(self.link.is_up()) {
@@ -429,6 +423,7 @@ impl Daemon {
         for receipt in self.receipts.drain(..) {
             self.link.acknowledge(receipt);
         }
+        self.messages_acknowledged();
         self.settle_acknowledgements();
         self.reacting.release(&self.link, now);
         self.answer_tests();
@@ -489,7 +484,7 @@ impl Daemon {
 
     /// Whether there is somebody to tell.
     fn can_speak(&self) -> bool {
-        self.link.is_up() && self.engine.link().is_up()
+        self.link.is_up() && self.observation.is_connected()
     }
 
     /// Publishes something of which only the newest matters.

@@ -95,6 +95,8 @@ pub struct Engine {
     /// Shelved alarms, by when that ends.
     shelf: BTreeSet<(Moment, AlarmIx)>,
     link: Link,
+    /// Silence is proven up to here.
+    proven: Moment,
     /// The time of the latest input.
     last: Moment,
     next_seq: u64,
@@ -141,6 +143,7 @@ impl Engine {
             timers: Timers::default(),
             shelf: BTreeSet::new(),
             link: Link::NeverUp,
+            proven: Moment::END,
             last: Moment::BEGINNING,
             next_seq: 1,
             next_handle: 0,
@@ -208,9 +211,15 @@ impl Engine {
     pub fn observed_until(&self) -> Option<Moment> {
         match self.link {
             Link::NeverUp => None,
-            Link::Up => Some(self.last),
+            Link::Up => Some(self.last.min(self.proven)),
             Link::Down { since } => Some(since),
         }
+    }
+
+    /// Silence is proven up to this moment: until it is said otherwise no later deadline fires, whatever the time of an
+    /// input is. Without a call there is no such bound.
+    pub fn prove(&mut self, until: Moment) {
+        self.proven = until;
     }
 
     /// Whether it can hear, and since when not.

@@ -7,7 +7,7 @@
 pub mod recorder;
 
 use crate::compact::Few;
-use crate::engine::{AlarmIx, Doubt, Engine, Input, Life, PropertyIx, Sample, Step, ThingIx};
+use crate::engine::{AlarmIx, Doubt, Engine, Input, Life, PropertyIx, STAMP_TOLERANCE, Sample, Step, ThingIx};
 use crate::model::{Value, ValueRef};
 use crate::source::payload::{Flaw, Map, Payload};
 use crate::source::{Names, Source};
@@ -86,6 +86,15 @@ enum Kind {
     Life,
 }
 
+/// Whether further messages on a topic go the same way, without a second classification of the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remember {
+    /// The topic is for sources alone.
+    Yes,
+    /// The caller wants to see each of its messages.
+    No,
+}
+
 /// Knows the sources, and the way of each topic to the alarms.
 #[derive(Debug)]
 pub struct Intake {
@@ -119,7 +128,7 @@ impl Intake {
         Intake { recorder, ..self }
     }
 
-    /// Gives one message to the engine. What could not be used is added to `faults`.
+    /// Gives a message to the engine whose topic is one of things. What could not be used is added to `faults`.
     pub fn take(
         &mut self,
         message: Message<'_>,
@@ -128,40 +137,59 @@ impl Intake {
         step: &mut Step,
         faults: &mut Vec<Fault>,
     ) {
-        // Whatever the message is, time has passed until it came.
-        engine.handle(Input::Tick, now, step);
-        if message.payload.is_empty() {
-            // MQTT's way to delete a retained message.
-            return;
+        if !self.take_known(message, engine, now, step, faults) {
+            self.take_new(message, Remember::Yes, engine, now, step, faults);
         }
-        if let Some(routes) = self.routes.get(message.topic) {
-            let mut values = std::mem::take(&mut self.values);
-            for route in routes {
-                let source = &self.sources[route.source];
-                let delivery = Delivery { source, message, max_payload: self.max_payload };
-                if let Err(flaw) = delivery.deliver(&route.target, &mut values, engine, now, step, faults) {
-                    faults.push(Fault::new(message.topic, format_args!("{flaw}")));
-                }
-                explain_doubts(message.topic, engine, step, faults);
-                if let Some(recording) = &route.recording {
-                    delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
-                }
-            }
-            self.values = values;
-            return;
-        }
-        self.take_first(message, engine, now, step, faults);
     }
 
-    /// A message on a topic that is not remembered.
-    fn take_first(
+    /// Gives a message to the engine if its topic is remembered. False: it is not, and nothing was done; the caller finds
+    /// out what the topic is for, and calls [`Intake::take_new`] if sources may read it. What could not be used is added
+    /// to `faults`.
+    pub fn take_known(
         &mut self,
         message: Message<'_>,
         engine: &mut Engine,
         now: Now,
         step: &mut Step,
         faults: &mut Vec<Fault>,
+    ) -> bool {
+        let Some(routes) = self.routes.get(message.topic) else { return false };
+        // Whatever the message is, time has passed until it came.
+        engine.handle(Input::Tick, now, step);
+        if message.payload.is_empty() {
+            // MQTT's way to delete a retained message.
+            return true;
+        }
+        let mut values = std::mem::take(&mut self.values);
+        for route in routes {
+            let source = &self.sources[route.source];
+            let delivery = Delivery { source, message, max_payload: self.max_payload };
+            if let Err(flaw) = delivery.deliver(&route.target, &mut values, engine, now, step, faults) {
+                faults.push(Fault::new(message.topic, format_args!("{flaw}")));
+            }
+            explain_doubts(message.topic, engine, step, faults);
+            if let Some(recording) = &route.recording {
+                delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
+            }
+        }
+        self.values = values;
+        true
+    }
+
+    /// Gives a message to the engine whose topic is not remembered. What could not be used is added to `faults`.
+    pub fn take_new(
+        &mut self,
+        message: Message<'_>,
+        remember: Remember,
+        engine: &mut Engine,
+        now: Now,
+        step: &mut Step,
+        faults: &mut Vec<Fault>,
     ) {
+        engine.handle(Input::Tick, now, step);
+        if message.payload.is_empty() {
+            return;
+        }
         let mut routes = Vec::new();
         let mut all_usable = true;
         let mut values = std::mem::take(&mut self.values);
@@ -194,7 +222,9 @@ impl Intake {
                     let _said = delivery.deliver(&target, &mut values, engine, now, step, faults);
                 }
                 explain_doubts(message.topic, engine, step, faults);
-                let recording = match (thing_id, kind) {
+                // Ids of things that no alarm watches are kept here, too.
+                let recorded = thing_id.filter(|id| id.len() <= MAX_NAME);
+                let recording = match (recorded, kind) {
                     (Some(thing), Kind::Object) => self.recorder.members(thing),
                     (Some(thing), Kind::Scalar) => property.and_then(|name| self.recorder.value(thing, name)),
                     (None, _) | (_, Kind::Life) => None,
@@ -209,7 +239,8 @@ impl Intake {
         // What leads nowhere is found out each time: whoever publishes under ever new names would fill the memory.
         let leads_somewhere =
             routes.iter().any(|route| !matches!(route.target, Target::Nobody(_)) || route.recording.is_some());
-        if all_usable && leads_somewhere && message.topic.len() <= MAX_TOPIC_BYTES {
+        let is_remembered = remember == Remember::Yes && leads_somewhere && message.topic.len() <= MAX_TOPIC_BYTES;
+        if all_usable && is_remembered {
             if self.routes.len() >= MAX_TOPICS || self.routes_bytes >= MAX_TOPICS_BYTES {
                 self.routes.clear();
                 self.routes_bytes = 0;
@@ -412,7 +443,9 @@ fn explain_doubts(topic: &str, engine: &Engine, step: &mut Step, faults: &mut Ve
                 add(format_args!("value is a {got}, alarm {} compares with a {wanted}", named(alarm)));
             }
             Doubt::StampInFuture { .. } => {
-                add(format_args!("time stamp is more than 5s in the future, the time of receipt was taken"));
+                add(format_args!(
+                    "time stamp is more than {STAMP_TOLERANCE} in the future, the time of receipt was taken"
+                ));
             }
             Doubt::StampOutOfOrder { .. } => {
                 add(format_args!("time stamp is older than that of the latest value"));

@@ -14,6 +14,7 @@
 //! - [`engine`] decides which alarm is in which state. It is a function of its inputs: time is an argument, nothing is
 //!   read or written, the same inputs give the same events. So the same engine runs the daemon, in real time, and
 //!   [`replay`], in that of a recording.
+//! - [`observation`] decides up to where silence is evidence, and which times are gaps.
 //! - [`model`] is what it decides by: definitions, conditions, limits; compiled by [`config`] and never doubted again.
 //! - [`source`] and [`intake`] turn messages into values and find out who watches them.
 //! - [`anomaly`] is arithmetic: what is normal for a series, how unusual a value is, and which alarm an anomaly has.
@@ -52,6 +53,7 @@ pub mod http;
 pub mod intake;
 pub mod model;
 pub mod mqtt;
+pub mod observation;
 pub mod operate;
 pub mod outbox;
 pub mod performance;

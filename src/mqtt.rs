@@ -29,7 +29,7 @@ mod v3;
 mod v5;
 pub(crate) mod visit;
 
-pub use link::Link;
+pub use link::{Interruption, Link};
 pub use listener::Listener;
 
 use crate::clock::Clock;

@@ -6,9 +6,10 @@
 
 use crate::config::Config;
 use crate::engine::{Engine, Input, Step};
-use crate::intake::{Fault, Intake, Message};
+use crate::intake::{Fault, Intake, Message, Remember};
 use crate::operate;
 use crate::time::{Moment, Now, Span, Stamp};
+use crate::wire::channel::{Announced, Channel};
 use crate::wire::{command, reply};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -160,6 +161,9 @@ impl Player {
     fn play_line(&mut self, line: &str, no_text: Option<&[u8]>) -> Result<(), String> {
         self.step.events.clear();
         self.step.changed.clear();
+        self.step.shelvings.clear();
+        self.step.appeared.clear();
+        self.step.vanished.clear();
         self.faults.clear();
         self.replies.clear();
         let Some(Recorded { at, topic, payload, retained, link }) = read(line)? else { return Ok(()) };
@@ -183,22 +187,37 @@ impl Player {
     }
 
     fn message(&mut self, message: Message<'_>, now: Now) {
-        let gateway = &self.config.gateway;
-        if let Some(verb) = gateway.topics.verb(message.topic) {
-            let Message { payload, retained, .. } = message;
-            if !gateway.commands {
+        if self.intake.take_known(message, &mut self.engine, now, &mut self.step, &mut self.faults) {
+            return;
+        }
+        let Config { gateway, home_assistant, .. } = &self.config;
+        let (current, earlier) = (home_assistant.as_deref(), home_assistant);
+        let announced = Announced { gateway: &gateway.shared_id, current, earlier };
+        let remember = match Channel::of(message.topic, &gateway.topics, announced) {
+            Channel::Command { verb, .. } => {
+                self.command(verb, message, now);
                 return;
             }
-            let admitted = command::check_age(payload, now.wall, gateway.command_max_age)
-                .and_then(|()| command::parse(verb, payload, retained, gateway.max_shelve));
-            self.replies.push(match admitted {
-                Ok(request) => operate::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
-                    .unwrap_or_else(|asked| reply::refused(asked.0, NOT_IN_A_RECORDING.to_owned())),
-                Err(refusal) => refusal.render(),
-            });
-        } else if !gateway.topics.is_own(message.topic) {
-            self.intake.take(message, &mut self.engine, now, &mut self.step, &mut self.faults);
+            Channel::Probe | Channel::Announcement | Channel::Own => return,
+            Channel::HomeAssistantStatus => Remember::No,
+            Channel::Thing | Channel::Score => Remember::Yes,
+        };
+        self.intake.take_new(message, remember, &mut self.engine, now, &mut self.step, &mut self.faults);
+    }
+
+    fn command(&mut self, verb: &str, Message { payload, retained, .. }: Message<'_>, now: Now) {
+        let gateway = &self.config.gateway;
+        // An empty one: somebody has deleted a retained message.
+        if !gateway.commands || payload.is_empty() {
+            return;
         }
+        let admitted = command::check_age(payload, now.wall, gateway.command_max_age)
+            .and_then(|()| command::parse(verb, payload, retained, gateway.max_shelve));
+        self.replies.push(match admitted {
+            Ok(request) => operate::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
+                .unwrap_or_else(|asked| reply::refused(asked.0, NOT_IN_A_RECORDING.to_owned())),
+            Err(refusal) => refusal.render(),
+        });
     }
 }
 

@@ -48,6 +48,20 @@ impl Span {
     }
 }
 
+impl Add for Span {
+    type Output = Span;
+    fn add(self, other: Span) -> Span {
+        Span(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for Span {
+    type Output = Span;
+    fn sub(self, other: Span) -> Span {
+        Span(self.0.saturating_sub(other.0))
+    }
+}
+
 /// As a person would write it: `1h 30m`, `5s`, `250ms`.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +90,9 @@ pub struct Moment(i64);
 impl Moment {
     /// Before every other: a machine whose clock has lost the year may begin its time line before 1970.
     pub const BEGINNING: Moment = Moment(i64::MIN);
+
+    /// After every other.
+    pub const END: Moment = Moment(i64::MAX);
 
     /// The point `micros` microseconds after the line's origin.
     pub const fn from_micros(micros: i64) -> Moment {

@@ -1,4 +1,5 @@
-//! What goes over MQTT, both ways: names of topics in [`topics`]; [`event`], [`state`], [`reaction`] and [`status`] out,
+//! What goes over MQTT, both ways: names of topics in [`topics`], and what a topic is for in
+//! [`channel`]; [`event`], [`state`], [`reaction`] and [`status`] out,
 //! [`command`] in and its answer out; `anomaly` for models; [`performance`] in figures, [`openmetrics`] for those who do not speak MQTT,
 //! [`home_assistant`] for one that does.
 //!
@@ -6,6 +7,7 @@
 //! gives the same bytes, so that what is sent twice is equal.
 
 pub(crate) mod anomaly;
+pub mod channel;
 pub mod command;
 pub mod event;
 pub(crate) mod history;

@@ -47,7 +47,7 @@ impl Prefixes {
         (self.obsolete, self.current) = (known, current);
     }
 
-    fn known(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn known(&self) -> impl Iterator<Item = &String> {
         self.obsolete.iter().chain(&self.current)
     }
 
@@ -180,11 +180,10 @@ impl Daemon {
         true
     }
 
-    /// Home Assistant has started.
-    pub(super) fn hear_home_assistant(&mut self, topic: &str, payload: &[u8], retained: bool) {
+    /// Home Assistant says whether it is there.
+    pub(super) fn home_assistant_says(&mut self, payload: &[u8], retained: bool) {
         // A retained one was there before we connected, and all was announced since.
-        let prefix = self.config.home_assistant.as_ref().filter(|_| !retained);
-        if prefix.is_some_and(|prefix| home_assistant::is_birth(prefix, topic, payload)) {
+        if !retained && home_assistant::is_birth(payload) {
             self.discovery.is_asked = true;
         }
     }
@@ -205,11 +204,5 @@ impl Daemon {
     /// When a round begins that is asked for, if nothing else is in the way.
     pub(super) fn next_announcements(&self) -> Option<Moment> {
         self.discovery.is_asked.then_some(self.discovery.next_round)
-    }
-
-    /// Whether the topic is one where we announce alarms.
-    pub(super) fn is_announcement(&self, topic: &str) -> bool {
-        let gateway = &self.config.gateway.shared_id;
-        self.journal.prefixes.known().any(|prefix| home_assistant::is_own(prefix, gateway, topic))
     }
 }

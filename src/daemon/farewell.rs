@@ -73,9 +73,9 @@ impl Daemon {
         if !self.can_speak() {
             return;
         }
-        self.ask_for_proof();
+        self.send_probe();
         let proof = async {
-            while self.ear.silent_since().is_some() {
+            while self.observation.awaits_probe() {
                 let Some(heard) = self.heard.recv().await else { return };
                 self.hear(heard);
             }

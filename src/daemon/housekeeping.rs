@@ -26,6 +26,8 @@ pub(super) const SUBSCRIPTION: &str = "subscription ";
 const STORE: &str = "store: ";
 const CLOCK: &str = "clock: ";
 pub(super) const PROBE: &str = "probe ";
+pub(super) const CONNECTION: &str = "hardly ever connected: ";
+pub(super) const OBSERVATION: &str = "hardly observing: ";
 const REACTION: &str = "reaction ";
 const THINGS: &str = "things: ";
 
@@ -48,6 +50,7 @@ impl Daemon {
         self.status.problems.extend(self.engine.refused().map(|Refused { count, bound, last }| {
             format!("{THINGS}{bound}; {count} times, the last one was {last:?}")
         }));
+        self.list_observation_problems(now);
         self.show_figures(now);
         self.publish_models(now);
         let is_up = self.can_speak();

@@ -121,17 +121,18 @@ impl Engine {
         }
     }
 
-    /// Fires what is due at `now`, each at its own time.
+    /// Fires what is due at `now`, as far as silence is proven, each at its own time.
     pub(super) fn settle(&mut self, now: Now, step: &mut Step) {
         self.last = self.last.max(now.at);
+        let until = if self.link.is_up() { now.at.min(self.proven) } else { now.at };
         if self.link.is_up() {
-            while let Some((alarm, timer)) = self.timers.pop_due(now.at) {
+            while let Some((alarm, timer)) = self.timers.pop_due(until) {
                 // What ended before this was due, ended before.
                 while self.end_shelving(timer.deadline, now, step) {}
                 self.fire(alarm, now.moved_to(timer.deadline), step);
             }
         }
-        while self.end_shelving(now.at, now, step) {}
+        while self.end_shelving(until, now, step) {}
     }
 
     pub(super) fn fire(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {

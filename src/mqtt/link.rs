@@ -5,6 +5,7 @@ use super::subscriptions::{Ask, Subscriptions};
 use super::{Heard, Inbound, LinkEvent, Outbound, REQUESTS, Receipt};
 use crate::clock::Clock;
 use crate::outbox::Token;
+use crate::time::Moment;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -29,6 +30,17 @@ struct Submitted {
     token: Token,
     topic: String,
     size: usize,
+}
+
+/// A time in which the socket was not read, because evaluation did not keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interruption {
+    /// Its beginning.
+    pub since: Moment,
+    /// Its end.
+    pub until: Moment,
+    /// Whether messages without acknowledgement were dropped.
+    pub has_lost: bool,
 }
 
 /// What both ends of the link look at. They run in one thread.
@@ -64,6 +76,8 @@ pub(super) struct Shared {
     pub(super) queued_bytes: usize,
     /// Messages with QoS 0 that were dropped because evaluation did not keep up.
     pub(super) overflow: u64,
+    /// The time in which the socket was not read, until the reader of events asks for it.
+    interruption: Option<Interruption>,
     /// Whether the connection is being closed on purpose.
     pub(super) closing: bool,
     /// Why the connection has to be made anew, if somebody asked for that.
@@ -90,6 +104,7 @@ impl Shared {
         self.in_flight.clear();
         self.acknowledged = 0;
         self.sent = 0;
+        self.interruption = None;
         self.subscriptions.disconnected();
     }
 
@@ -120,6 +135,13 @@ impl Shared {
         }
         let packet_id = *packet_id;
         self.answered(packet_id, false)
+    }
+
+    /// The socket was not read in this time.
+    pub(super) fn interrupted(&mut self, Interruption { since, until, has_lost }: Interruption) {
+        let interruption = self.interruption.get_or_insert(Interruption { since, until, has_lost });
+        interruption.until = until;
+        interruption.has_lost |= has_lost;
     }
 
     fn takes(&self, size: usize) -> bool {
@@ -185,6 +207,11 @@ impl Link {
         let shared = self.shared.borrow();
         let largest = shared.too_large.map_or(shared.largest, |too_large| shared.largest.min(too_large));
         largest.saturating_sub(REST).max(REST)
+    }
+
+    /// The time in which the socket was not read since the last call, if there was one.
+    pub fn take_interruption(&self) -> Option<Interruption> {
+        self.shared.borrow_mut().interruption.take()
     }
 
     /// Tells the reader of events something that did not come from the broker, if there is room.

@@ -2,7 +2,7 @@
 
 use super::library::{Broken, Connection, Happened, Limits};
 use super::link::{Flight, Link, Shared};
-use super::{Heard, INBOUND_BYTES, INBOUND_MESSAGES, Inbound, LinkEvent, Receipt};
+use super::{Heard, INBOUND_BYTES, INBOUND_MESSAGES, Inbound, Interruption, LinkEvent, Receipt};
 use crate::time::Moment;
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
@@ -235,21 +235,33 @@ impl<C: Connection> Poller<C> {
     async fn pass_on(&mut self, inbound: Inbound) -> Result<(), Broken> {
         let is_kept_by_broker = inbound.receipt.is_some();
         let size = inbound.payload.len() + inbound.topic.len();
-        if self.shared(|shared| shared.queued_bytes) + size > INBOUND_BYTES && !self.wait_for_room(size).await {
-            return self.overflow(is_kept_by_broker);
+        let since = self.link.clock.at();
+        if self.shared(|shared| shared.queued_bytes) + size > INBOUND_BYTES {
+            let has_room = self.wait_for_room(size).await;
+            self.interrupted(since, !has_room && !is_kept_by_broker);
+            if !has_room {
+                return self.overflow(is_kept_by_broker);
+            }
         }
         self.shared(|shared| shared.queued_bytes += size);
-        match self.events.try_send(self.link.heard(LinkEvent::Message(inbound))) {
+        match self.events.try_send(Heard { at: since, ..self.link.heard(LinkEvent::Message(inbound)) }) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(event)) => match self.events.send_timeout(event, PATIENCE).await {
-                Ok(()) => Ok(()),
-                Err(_) => {
-                    self.shared(|shared| shared.queued_bytes = shared.queued_bytes.saturating_sub(size));
-                    self.overflow(is_kept_by_broker)
+            Err(mpsc::error::TrySendError::Full(event)) => {
+                let is_taken = self.events.send_timeout(event, PATIENCE).await.is_ok();
+                self.interrupted(since, !is_taken && !is_kept_by_broker);
+                if is_taken {
+                    return Ok(());
                 }
-            },
+                self.shared(|shared| shared.queued_bytes = shared.queued_bytes.saturating_sub(size));
+                self.overflow(is_kept_by_broker)
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => Err("closed".into()),
         }
+    }
+
+    fn interrupted(&self, since: Moment, has_lost: bool) {
+        let until = self.link.clock.at();
+        self.shared(|shared| shared.interrupted(Interruption { since, until, has_lost }));
     }
 
     async fn wait_for_room(&self, size: usize) -> bool {

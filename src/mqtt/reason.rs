@@ -82,7 +82,7 @@ pub(super) fn of_disconnect(code: DisconnectReasonCode) -> &'static str {
         DisconnectReasonCode::ServerBusy => "it is busy",
         DisconnectReasonCode::ServerShuttingDown => "it is shutting down",
         DisconnectReasonCode::KeepAliveTimeout => "it did not hear from us for too long",
-        DisconnectReasonCode::SessionTakenOver => "another client uses the same client_id",
+        DisconnectReasonCode::SessionTakenOver => "session taken over: another client uses the same client_id",
         DisconnectReasonCode::TopicFilterInvalid => "it does not accept a topic filter",
         DisconnectReasonCode::TopicNameInvalid | DisconnectReasonCode::TopicAliasInvalid => {
             "it does not accept a topic"

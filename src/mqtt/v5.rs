@@ -241,7 +241,7 @@ fn explain(error: &ConnectionError) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rumqttc::v5::mqttbytes::v5::{PubAckReason, SubscribeReasonCode};
+    use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, PubAckReason, SubscribeReasonCode};
 
     #[test]
     fn a_refusal_says_why_and_success_says_nothing() {
@@ -250,5 +250,9 @@ mod tests {
         assert!(reason::of_message(PubAckReason::NotAuthorized).is_some_and(|reason| reason.contains("authorised")));
         assert_eq!(reason::of_subscription(SubscribeReasonCode::Success(QoS::AtLeastOnce)), None);
         assert_eq!(with("not authorised", Some("ask Kim")), "not authorised: ask Kim");
+        let state =
+            StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, reason_string: None };
+        let Broken { reason, .. } = explain(&ConnectionError::MqttState(state));
+        assert!(reason.contains("session taken over: another client uses the same client_id"), "{reason}");
     }
 }

@@ -18,9 +18,14 @@ pub fn status_topic(prefix: &str) -> String {
     format!("{prefix}/status")
 }
 
-/// Whether a message says that.
-pub fn is_birth(prefix: &str, topic: &str, payload: &[u8]) -> bool {
-    topic.strip_prefix(prefix) == Some("/status") && payload == b"online"
+/// Whether the topic is the one of [`status_topic`].
+pub fn is_status(prefix: &str, topic: &str) -> bool {
+    topic.strip_prefix(prefix) == Some("/status")
+}
+
+/// Whether a message there says that Home Assistant has started.
+pub fn is_birth(payload: &[u8]) -> bool {
+    payload == b"online"
 }
 
 /// Where a gateway announces an alarm.
@@ -124,7 +129,7 @@ mod tests {
         }
         let status = status_topic("homeassistant");
         assert!(!is_own("homeassistant", "gw.01", &status));
-        assert!(is_birth("homeassistant", &status, b"online") && !is_birth("homeassistant", &status, b"offline"));
+        assert!(is_status("homeassistant", &status) && is_birth(b"online") && !is_birth(b"offline"));
     }
 
     proptest! {

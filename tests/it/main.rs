@@ -23,7 +23,7 @@ mod brokers;
 mod clock;
 mod commandline;
 mod configuration;
-mod deaf;
+
 mod demo;
 mod disk;
 mod flash;
@@ -34,6 +34,7 @@ mod journal;
 mod kill;
 mod link;
 mod live;
+mod observing;
 mod operators;
 mod outage;
 mod performance;

@@ -30,6 +30,8 @@ pub(super) struct Outages {
     /// Those in which nothing ran at all.
     stalls: Vec<(i64, i64)>,
     crashes: Vec<i64>,
+    /// Those in which the broker did nothing for so long that it may have held up what it had.
+    idle: Vec<(i64, i64)>,
 }
 
 /// How much of a time lies in these intervals.
@@ -56,6 +58,11 @@ impl Outages {
             *crash >= value.first && ran < FORGETTABLE
         };
         !value.lost && !self.crashes.iter().any(forgets)
+    }
+
+    /// The broker did nothing.
+    pub(super) fn was_idle(&mut self, from: i64, to: i64) {
+        self.idle.push((from, to));
     }
 
     pub(super) fn end(&mut self, at: i64) {
@@ -348,7 +355,8 @@ fn overdue(
                 OnGap::Count => !outages.crashes.iter().any(|crash| (from..=until).contains(crash)),
                 OnGap::Pause | OnGap::Reset => outages.heard(from, until) == until - from,
             };
-            if begins && undisturbed && until - from > HELD + SLACK {
+            let is_served = overlap(&outages.idle, from, until) == 0;
+            if begins && undisturbed && is_served && until - from > HELD + SLACK {
                 let activated = activated_at.iter().any(|place| (index..index + run).contains(place));
                 assert!(activated, "{id} has missed {} of {from} to {until}", text_of(values[index]));
             }

@@ -150,7 +150,7 @@ impl Broker {
                     }
                 }
             }
-            self.heard_itself |= !repeated && message.payload == "listening";
+            self.heard_itself |= !repeated && message.topic.ends_with("/probe") && message.payload != "settling";
             wire.deliver(&message.topic, message.payload, false, repeated, Some(id));
         }
     }

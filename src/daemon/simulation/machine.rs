@@ -64,6 +64,10 @@ impl Machine for Seen {
     fn boot_id(&self) -> String {
         format!("boot-{}", self.0.boot.get())
     }
+
+    fn random(&self) -> u64 {
+        u64::try_from(self.0.now()).unwrap() << 16
+    }
 }
 
 /// A disk: what is on it for good.

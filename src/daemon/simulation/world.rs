@@ -252,7 +252,11 @@ impl World {
                 21 | 22 => self.below(3_000_000),
                 _ => self.below(25_000_000),
             };
+            let from = self.clocks.now();
             self.wait(&life, Duration::from_micros(pause)).await;
+            if pause > 1_000_000 {
+                self.outages.was_idle(from, self.clocks.now());
+            }
             self.traffic(&life.wire, 8);
             self.plant();
             if self.trouble(&life).await {

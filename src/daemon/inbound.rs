@@ -1,0 +1,193 @@
+//! Events of the link: messages, which are classified and evaluated, confirmations, and connections that come and go.
+
+use super::Daemon;
+use super::housekeeping::SUBSCRIPTION;
+use super::observing;
+use super::repeats::Repeats;
+use crate::intake::{Message, Remember};
+use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
+use crate::observation::{Acknowledgement, Cause};
+use crate::operate;
+use crate::outbox::Token;
+use crate::time::{Moment, Now};
+use crate::wire::channel::{Announced, Channel};
+use crate::wire::command::Request;
+
+/// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
+const UNSETTLED: usize = 512;
+/// Refused subscriptions that the status and the log name one by one: a technician needs no more to see the rule behind
+/// them.
+const LISTED_REFUSALS: usize = 10;
+
+impl Daemon {
+    /// One thing that happened on the link.
+    pub(super) fn hear(&mut self, Heard { at, event, .. }: Heard) {
+        let now = self.clock.now().moved_to(at);
+        match event {
+            LinkEvent::Message(inbound) => self.message(&inbound, now),
+            LinkEvent::Taken { token, acknowledged } => self.taken(token, acknowledged),
+            LinkEvent::Refused { token, acknowledged, topic, reason } => {
+                self.refused(token, acknowledged, &topic, &reason);
+            }
+            LinkEvent::Up { session_present } => {
+                self.journal.repeats.connected(session_present);
+                self.up(now);
+            }
+            LinkEvent::Subscribed { refused } => self.subscribed(refused),
+            LinkEvent::Down { reason, silent_since } => {
+                self.down(&reason, silent_since, now);
+            }
+        }
+    }
+
+    /// The broker confirms what we publish after it has processed what we acknowledged before. Where nothing is published
+    /// for long, something is, so that the list of messages that may come again stays short.
+    pub(super) fn settle_acknowledgements(&mut self) {
+        if self.fence_is_out || self.journal.repeats.unsettled() < UNSETTLED {
+            return;
+        }
+        let topic = self.config.gateway.topics.probe();
+        let fence = Outbound { topic, payload: "settling".into(), confirmed: true, ..Outbound::default() };
+        self.fence_is_out = self.link.send(fence, Token::Fence);
+    }
+
+    pub(super) fn message(&mut self, inbound: &Inbound, now: Now) {
+        self.link.took(inbound);
+        let Inbound { topic, payload, retained, repeated, receipt, reply_to } = inbound;
+        self.observation.received(
+            now.at,
+            match receipt {
+                None => Acknowledgement::None,
+                Some(_) if self.config.gateway.topics.is_probe(topic) => Acknowledgement::OfProbe,
+                Some(_) => Acknowledgement::AfterWrite,
+            },
+        );
+        self.engine.prove(self.observation.proven());
+        self.receipts.extend(*receipt);
+        if let Some(receipt) = receipt {
+            let packet = (receipt.packet_id(), Repeats::checksum(topic, payload));
+            if self.journal.repeats.is_repeat(packet, *repeated) {
+                self.metrics.repeats += 1;
+                return;
+            }
+        }
+        let message = Message { topic, payload, retained: *retained };
+        let Daemon { intake, engine, step, faults, .. } = self;
+        if intake.take_known(message, engine, now, step, faults.inlet()) {
+            self.metrics.messages += 1;
+            self.metrics.faults += self.faults.settle();
+            return;
+        }
+        let channel = self.classify(topic);
+        self.metrics.messages += u64::from(channel != Channel::Probe);
+        match channel {
+            Channel::Probe => self.probe_received(payload, *retained, now),
+            Channel::Command { verb, is_addressed } => {
+                // An empty one: somebody has deleted a retained message. A source's filter may cover commands, too.
+                if !payload.is_empty() && self.config.gateway.commands {
+                    match self.admit(verb, inbound, now.wall) {
+                        Ok(Request { command, .. })
+                            if !is_addressed && !operate::is_ours(self.config.model.share, &command) => {}
+                        Ok(request) => self.command(request, payload.len(), reply_to.clone(), now),
+                        Err(refusal) => self.replies.push(refusal),
+                    }
+                }
+            }
+            Channel::HomeAssistantStatus => {
+                self.home_assistant_says(payload, *retained);
+                self.evaluate_new(message, Remember::No, now);
+            }
+            Channel::Thing | Channel::Score => self.evaluate_new(message, Remember::Yes, now),
+            Channel::Announcement | Channel::Own => {}
+        }
+    }
+
+    /// Evaluates a message on a topic that is not remembered.
+    fn evaluate_new(&mut self, message: Message<'_>, remember: Remember, now: Now) {
+        let Daemon { intake, engine, step, faults, .. } = self;
+        intake.take_new(message, remember, engine, now, step, faults.inlet());
+        self.metrics.faults += self.faults.settle();
+    }
+
+    /// What a topic is for.
+    fn classify<'t>(&self, topic: &'t str) -> Channel<'t> {
+        let gateway = &self.config.gateway;
+        let announced = Announced {
+            gateway: &gateway.shared_id,
+            current: self.config.home_assistant.as_deref(),
+            earlier: self.journal.prefixes.known(),
+        };
+        Channel::of(topic, &gateway.topics, announced)
+    }
+
+    pub(super) fn taken(&mut self, token: Token, acknowledged: u64) {
+        self.metrics.published += 1;
+        if let Token::Reaction(ticket) = token {
+            self.reacting.confirmed(ticket, self.clock.now());
+        }
+        self.settled(token, acknowledged);
+    }
+
+    /// The broker has said what it has to say to something.
+    pub(super) fn settled(&mut self, token: Token, acknowledged: u64) {
+        self.journal.repeats.processed(acknowledged);
+        match token {
+            Token::Letter(_) | Token::State(_) => self.journal.outbox.taken(token),
+            Token::Discovery => self.discovery.taken(),
+            Token::Probe => self.probe_acknowledged(),
+            Token::Fence => self.fence_is_out = false,
+            Token::Answer(bytes) => self.replies.taken(bytes),
+            Token::Passing | Token::Farewell | Token::Reaction(_) => {}
+        }
+    }
+
+    pub(super) fn subscribed(&mut self, refused: Vec<(String, String)>) {
+        self.journal.filters.confirmed();
+        self.status.problems.retain(|problem| !problem.starts_with(SUBSCRIPTION));
+        let more = refused.len().saturating_sub(LISTED_REFUSALS);
+        for (filter, reason) in refused.into_iter().take(LISTED_REFUSALS) {
+            tracing::error!(filter, reason, "subscription refused");
+            self.status.problems.push(format!("{SUBSCRIPTION}{filter}: {reason}"));
+        }
+        if more > 0 {
+            tracing::error!(more, "more subscriptions were refused");
+            self.status.problems.push(format!("{SUBSCRIPTION}and {more} more: refused"));
+        }
+    }
+
+    pub(super) fn up(&mut self, now: Now) {
+        self.metrics.connects += 1;
+        tracing::info!(host = self.config.mqtt.host, port = self.config.mqtt.port, "connected and subscribed");
+        let gap = self.observation.connected(now.at);
+        gap.into_iter().for_each(|gap| self.end_gap(gap));
+        self.fence_is_out = false;
+        self.forget_refusals();
+        self.discovery.connected();
+        self.journal.anomalies.connected();
+        // The broker may have forgotten everything that is retained.
+        self.published_status = None;
+        self.due.status = now.at;
+        let alarms: Vec<_> = self.engine.alarms().collect();
+        self.journal.outbox.connected(alarms.into_iter());
+    }
+
+    pub(super) fn down(&mut self, reason: &str, silent_since: Option<Moment>, now: Now) {
+        if self.observation.is_connected() {
+            tracing::warn!(reason, "connection lost");
+        } else {
+            tracing::warn!(host = self.config.mqtt.host, port = self.config.mqtt.port, reason, "cannot connect");
+        }
+        let deadline = self.engine.next_deadline();
+        let begun = self.observation.disconnected(now.at, silent_since, deadline);
+        self.begin_gap(begun, || format!("{}: {reason}", observing::words(Cause::NotConnected)));
+        if self.observation.has_become_suspicious() {
+            let client_id = self.config.mqtt.client_id.as_str();
+            tracing::warn!(client_id, "no connection lasts: another client may use the same client_id");
+        }
+        self.has_lost_its_place = self.config.gateway.standby.is_some();
+        self.journal.outbox.disconnected();
+        self.replies.disconnected();
+        self.commands.disconnected();
+        self.reacting.disconnected(self.clock.now());
+    }
+}

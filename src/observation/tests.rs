@@ -1,0 +1,240 @@
+//! What proves silence, and how gaps begin and end.
+
+use super::*;
+
+fn at(secs: i64) -> Moment {
+    Moment::from_micros(secs * 1_000_000)
+}
+
+fn at_millis(millis: i64) -> Moment {
+    Moment::from_micros(millis * 1_000)
+}
+
+/// A connection at second 0 whose first probe has come back at once.
+fn connected() -> Observation {
+    let mut observation = Observation::new(at(0), None, 7_000);
+    let gap = Gap { since: at(0), until: at(0), cause: Cause::NotRunning };
+    assert_eq!(observation.connected(at(0)), Some(gap));
+    assert_eq!(echo(&mut observation, at(0)), None);
+    observation
+}
+
+/// Sends a probe and returns its nonce.
+fn probe(observation: &mut Observation, now: Moment) -> Nonce {
+    let nonce = observation.next_nonce();
+    observation.probe_sent(now);
+    nonce
+}
+
+/// A probe that comes back in no time.
+fn echo(observation: &mut Observation, now: Moment) -> Option<Gap> {
+    let nonce = probe(observation, now);
+    observation.probe_received(nonce, now)
+}
+
+#[test]
+fn a_message_proves_silence_up_to_its_receipt() {
+    let mut observation = connected();
+    observation.received(at(3), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(3));
+    assert_eq!(observation.probe_due(Some(at(2))), Some(at(33)), "the deadline is proven");
+}
+
+#[test]
+fn a_deadline_is_due_when_it_has_strictly_passed_and_waits_for_the_probe() {
+    let mut observation = connected();
+    assert_eq!(observation.probe_due(Some(at(5))), Some(at(5) + Span::from_micros(1)));
+    let nonce = probe(&mut observation, at(6));
+    assert_eq!(observation.probe_due(Some(at(5))), None, "one at a time");
+    assert_eq!(observation.probe_acknowledged(at(6)), None);
+    assert_eq!(observation.proven(), at(0), "an acknowledgement is no proof of delivery");
+    observation.probe_received(nonce, at(7));
+    assert_eq!((observation.proven(), observation.awaits_probe()), (at(6), false));
+}
+
+#[test]
+fn behind_withheld_acknowledgements_only_a_probe_proves() {
+    let mut observation = connected();
+    observation.received(at(1), Acknowledgement::AfterWrite);
+    assert_eq!(observation.proven(), at(1), "nothing was held up before it");
+    assert_eq!(observation.acknowledged(at(2), None), None);
+    observation.received(at(3), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(1), "what was published at 1.5 s may come after it");
+    let nonce = probe(&mut observation, at(4));
+    observation.received(at(5), Acknowledgement::None);
+    observation.probe_received(nonce, at(5));
+    assert_eq!(observation.proven(), at(4));
+    observation.received(at(6), Acknowledgement::OfProbe);
+    observation.acknowledged(at(6), None);
+    observation.received(at(7), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(7), "the probe's own acknowledgement was quick");
+}
+
+#[test]
+fn a_probe_that_was_sent_before_the_acknowledgements_proves_what_was_before_it_and_no_more() {
+    let mut observation = connected();
+    observation.received(at(1), Acknowledgement::AfterWrite);
+    let nonce = probe(&mut observation, at(2));
+    observation.acknowledged(at(3), None);
+    observation.probe_received(nonce, at(4));
+    assert_eq!(observation.proven(), at(2));
+    observation.received(at(5), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(2));
+}
+
+#[test]
+fn acknowledgements_that_are_withheld_for_long_are_a_gap_until_a_later_probe_is_back() {
+    let mut observation = connected();
+    observation.received(at(1), Acknowledgement::AfterWrite);
+    let early = probe(&mut observation, at(2));
+    assert_eq!(observation.acknowledged(at(10), Some(at(6))), Some(at(1)));
+    assert_eq!(observation.probe_received(early, at(10)), None, "it was sent before");
+    observation.received(at(10), Acknowledgement::None);
+    assert_eq!((observation.proven(), observation.is_in_gap()), (at(2), true));
+    assert!(observation.probe_due(None).is_some_and(|due| due <= at(10)), "the gap waits for its end");
+    let late = probe(&mut observation, at(10));
+    let gap = Gap { since: at(1), until: at(11), cause: Cause::AcknowledgementsWithheld };
+    assert_eq!(observation.probe_received(late, at(11)), Some(gap));
+    assert_eq!(observation.proven(), at(10));
+}
+
+#[test]
+fn what_a_session_brings_after_a_connect_proves_nothing() {
+    let mut observation = Observation::new(at(100), Some(at(90)), 0);
+    let gap = observation.connected(at(100));
+    assert_eq!(gap, Some(Gap { since: at(90), until: at(100), cause: Cause::NotRunning }));
+    observation.received(at(101), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(100));
+    echo(&mut observation, at(102));
+    observation.received(at(103), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(103));
+}
+
+#[test]
+fn messages_of_others_on_the_probe_topic_prove_nothing() {
+    let mut observation = connected();
+    let nonce = probe(&mut observation, at(6));
+    for foreign in ["listening", "", "00000000000000ff", "0000000000001b5f", "+000000000001b59"] {
+        let parsed = Nonce::parse(foreign.as_bytes());
+        assert_eq!(parsed.and_then(|nonce| observation.probe_received(nonce, at(7))), None);
+        assert_eq!(observation.proven(), at(0), "{foreign}");
+    }
+    assert_eq!(Nonce::parse(nonce.to_string().as_bytes()), Some(nonce));
+    assert_eq!(nonce.to_string(), "0000000000001b59");
+}
+
+#[test]
+fn a_connection_that_acknowledges_and_delivers_nothing_is_given_up() {
+    let mut observation = connected();
+    assert_eq!(observation.probe_due(None), Some(at(30)), "quiet for long");
+    probe(&mut observation, at(30));
+    observation.probe_acknowledged(at(30));
+    assert_eq!(observation.doubt(at(39)), (None, None));
+    assert_eq!(observation.doubt_due(), Some(at(40)));
+    assert_eq!(observation.doubt(at(40)), (Some(Doubt::NothingDelivered), None));
+    assert_eq!(observation.doubt(at(41)), (None, None), "it is told once");
+    assert_eq!(observation.disconnected(at(41), None, None), Some(at(0)));
+    assert!(!observation.has_become_suspicious(), "it was ended on purpose");
+}
+
+#[test]
+fn other_messages_are_as_good_as_the_probe_where_nothing_is_held_up() {
+    let mut observation = connected();
+    probe(&mut observation, at(1));
+    observation.received(at(2), Acknowledgement::None);
+    assert_eq!(observation.doubt(at(11)), (None, None));
+    assert!(!observation.awaits_probe());
+}
+
+#[test]
+fn a_probe_behind_a_long_queue_is_waited_for() {
+    let mut observation = connected();
+    observation.received(at(0), Acknowledgement::AfterWrite);
+    let first = probe(&mut observation, at(1));
+    observation.probe_acknowledged(at(1));
+    observation.received(at(2), Acknowledgement::AfterWrite);
+    assert_eq!(observation.doubt(at(11)), (Some(Doubt::Late), None));
+    probe(&mut observation, at(11));
+    observation.probe_received(first, at(12));
+    assert_eq!(observation.proven(), at(1));
+    assert!(observation.awaits_probe());
+}
+
+#[test]
+fn where_rules_keep_the_probe_the_acknowledgement_has_to_do() {
+    let mut observation = Observation::new(at(0), None, 0);
+    observation.connected(at(0));
+    probe(&mut observation, at(1));
+    observation.probe_acknowledged(at(1));
+    assert_eq!(observation.doubt(at(11)), (Some(Doubt::NoEcho), None));
+    assert_eq!(observation.problems(at(11)).next(), Some(Problem::NoEcho));
+    probe(&mut observation, at(12));
+    observation.probe_acknowledged(at(12));
+    assert_eq!(observation.proven(), at(12));
+    // The rules have changed.
+    echo(&mut observation, at(13));
+    assert_eq!(observation.problems(at(13)).next(), None);
+}
+
+#[test]
+fn connections_that_do_not_last_raise_a_suspicion_once() {
+    let mut observation = Observation::new(at(0), None, 0);
+    let mut lasted = |from: i64, to: i64| {
+        observation.connected(at(from));
+        observation.disconnected(at(to), None, None);
+        observation.has_become_suspicious()
+    };
+    let suspicions = [lasted(0, 1), lasted(2, 3), lasted(4, 5), lasted(6, 7), lasted(8, 20), lasted(21, 22)];
+    assert_eq!(suspicions, [false, false, true, false, false, false]);
+}
+
+#[test]
+fn a_stall_is_a_gap_if_it_is_long_and_delays_proof_if_it_is_short() {
+    let mut observation = connected();
+    assert_eq!(observation.interrupted(at(1), at(3), Cause::Stalled, None), None);
+    observation.received(at(3), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(0));
+    echo(&mut observation, at(4));
+    let gap = Gap { since: at(5), until: at(9), cause: Cause::Stalled };
+    assert_eq!(observation.interrupted(at(5), at(9), Cause::Stalled, Some(at(6))), Some(gap));
+    observation.received(at(10), Acknowledgement::None);
+    assert_eq!(observation.proven(), at(9), "what was published in the stall may come after it");
+}
+
+#[test]
+fn a_gap_never_begins_within_the_one_before() {
+    let mut observation = connected();
+    observation.received(at(1), Acknowledgement::AfterWrite);
+    observation.acknowledged(at(9), None);
+    let nonce = probe(&mut observation, at(9));
+    assert!(observation.probe_received(nonce, at(12)).is_some());
+    assert_eq!(observation.proven(), at(9));
+    probe(&mut observation, at(13));
+    assert_eq!(observation.disconnected(at(14), None, None), Some(at(12)));
+}
+
+#[test]
+fn connections_in_quick_succession_become_a_problem_and_cease_to_be_one() {
+    let mut observation = Observation::new(at(0), None, 0);
+    let mut now = 0;
+    while now < 30_000 {
+        observation.connected(at_millis(now));
+        echo(&mut observation, at_millis(now));
+        observation.disconnected(at_millis(now + 100), None, None);
+        now += 600;
+    }
+    assert_eq!(observation.problems(at(30)).next(), Some(Problem::HardlyConnected { connections: 50 }));
+    observation.connected(at(30));
+    echo(&mut observation, at(30));
+    assert_eq!(observation.problems(at(90)).next(), None);
+}
+
+#[test]
+fn a_gap_that_goes_on_although_there_is_a_connection_becomes_a_problem() {
+    let mut observation = connected();
+    observation.received(at(20), Acknowledgement::AfterWrite);
+    assert_eq!(observation.acknowledged(at(51), None), Some(at(20)));
+    let cause = Cause::AcknowledgementsWithheld;
+    let problem = Problem::HardlyObserving { observed: Span::from_secs(20), of: Span::from_secs(51), cause };
+    assert_eq!(observation.problems(at(51)).next(), Some(problem));
+}
