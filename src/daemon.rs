@@ -29,6 +29,7 @@ mod signals;
 #[cfg(test)]
 mod simulation;
 mod stall;
+mod suspects;
 mod testing;
 mod vigil;
 mod yielding;
@@ -43,7 +44,7 @@ use crate::engine::{Engine, Step};
 use crate::http::{self, Board};
 use crate::intake::Intake;
 use crate::intake::recorder::Recorder;
-use crate::mqtt::{self, Link, Listener, Outbound, Receipt, Terms};
+use crate::mqtt::{self, Link, LinkEvent, Listener, Outbound, Receipt, Terms};
 use crate::observation::{Cause, Observation};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
@@ -64,6 +65,7 @@ use searches::Searches;
 use stall::StallDetector;
 use std::rc::Rc;
 use std::sync::Arc;
+use suspects::Suspects;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use vigil::Heritage;
@@ -130,6 +132,8 @@ struct Daemon {
     receipts: Vec<Receipt>,
     /// Tests of reactions whose answers are awaited.
     tests: testing::Tests,
+    /// Messages that may have brought an earlier run to its end.
+    suspects: Suspects,
     /// Commands that wait, and answers of this turn.
     commands: Commands,
     replies: Replies,
@@ -178,7 +182,9 @@ impl Daemon {
         let (link, heard) =
             mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms).map_err(Unusable)?;
         link.unsubscribe_earlier(journal.filters.earlier());
-        Ok(Daemon::new(config, clock, engine, step, journal, reactors, (link, heard)))
+        let suspects = Suspects::open(&config.gateway.state_dir, clock.at());
+        let daemon = Daemon::new(config, clock, engine, step, journal, reactors, (link, heard));
+        Ok(Daemon { suspects, ..daemon })
     }
 
     /// The loop between its world's parts: a clock, a store, a connection.
@@ -248,6 +254,7 @@ impl Daemon {
             _window: window,
             receipts: Vec::new(),
             tests: testing::Tests::new(),
+            suspects: Suspects::default(),
             commands: Commands::default(),
             replies: Replies::default(),
             searches: Searches::default(),
@@ -300,6 +307,7 @@ impl Daemon {
             // 3. Take everything that is waiting. If the socket was not read for a while, what was received since is late.
             let mut late = self.late();
             if Daemon::stalled_since(late.as_ref()).is_some_and(|since| self.may_be_replaced(since)) {
+                self.suspects.end();
                 return Ok(End::Yielded);
             }
             let mut next = first;
@@ -313,7 +321,15 @@ impl Daemon {
                     },
                 };
                 self.interrupt_before(&mut late, heard.at);
+                if let LinkEvent::Message(message) = &heard.event
+                    && let Some(mark) = self.suspects.mark(message, heard.at)
+                {
+                    mark.write().await;
+                }
                 self.hear(heard);
+                if self.suspects.have_mark() {
+                    break;
+                }
             }
             if let Some(late) = late {
                 self.interrupt(&late, self.clock.at());
@@ -327,6 +343,7 @@ impl Daemon {
             self.finish_turn().await;
             if self.has_lost_its_place {
                 self.yield_to_others().await;
+                self.suspects.end();
                 return Ok(End::Yielded);
             }
             // 6. Where messages come in quick succession, let some of them come.
@@ -337,6 +354,7 @@ impl Daemon {
             }
         }
         self.stop().await;
+        self.suspects.end();
         Ok(End::Stopped)
     }
 
@@ -434,6 +452,7 @@ impl Daemon {
         self.send_waiting().await;
         self.announce();
         self.housekeeping(now);
+        self.suspects.turn_completed();
     }
 
     /// Alarms whose retained topics are not right any more.

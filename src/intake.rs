@@ -426,7 +426,7 @@ impl Delivery<'_> {
 
 impl Fault {
     /// A fault of a message on this topic, for a reason in words; what is long in either is cut.
-    fn new(topic: &str, reason: fmt::Arguments<'_>) -> Fault {
+    pub(crate) fn new(topic: &str, reason: fmt::Arguments<'_>) -> Fault {
         Fault { topic: Arc::from(&*clip(topic, MAX_FAULT_BYTES)), reason: say(MAX_FAULT_BYTES, reason) }
     }
 }

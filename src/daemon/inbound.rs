@@ -4,7 +4,7 @@ use super::Daemon;
 use super::housekeeping::SUBSCRIPTION;
 use super::observing;
 use super::repeats::Repeats;
-use crate::intake::{Message, Remember};
+use crate::intake::{Fault, Message, Remember};
 use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
 use crate::observation::{Acknowledgement, Cause};
 use crate::operate;
@@ -71,6 +71,10 @@ impl Daemon {
                 return;
             }
         }
+        if self.suspects.is_skipped(inbound) {
+            self.skip(topic);
+            return;
+        }
         let message = Message { topic, payload, retained: *retained };
         let Daemon { intake, engine, step, faults, .. } = self;
         if intake.take_known(message, engine, now, step, faults.inlet()) {
@@ -99,6 +103,17 @@ impl Daemon {
             }
             Channel::Thing | Channel::Score => self.evaluate_new(message, Remember::Yes, now),
             Channel::Announcement | Channel::Own => {}
+        }
+    }
+
+    /// A message that has brought the daemon to its end is acknowledged, and that is all.
+    fn skip(&mut self, topic: &str) {
+        let reason = format_args!("the daemon was handling this message when it ended, twice in a row: it is skipped");
+        self.faults.inlet().push(Fault::new(topic, reason));
+        self.metrics.faults += self.faults.settle();
+        if let Some(problem) = self.suspects.report(topic) {
+            tracing::error!(topic, "{problem}");
+            self.status.problems.push(problem);
         }
     }
 
