@@ -186,6 +186,7 @@ impl Config {
         }
         let Identity { table: gateway_table, gateway } = identity(main, &mut problems);
         let max_things = gateway_table.integer("max_things", &mut problems);
+        let max_id_bytes = gateway_table.integer("max_id_bytes", &mut problems);
         let share = gateway.shard.map(Shard::share).unwrap_or_default();
         let mqtt = connection::compile(&main.table(&keys::MQTT, &mut problems), &gateway, &mut problems);
         let http = operations::http(&main.table(&keys::HTTP, &mut problems), &mut problems);
@@ -239,7 +240,7 @@ impl Config {
         let anomalies = anomalies
             .filter_map(|(place, (_, model))| Some(AnomalyDefinition { alarm: before + place, ..model? }))
             .collect();
-        let model = Arc::new(Model { definitions, max_things, share });
+        let model = Arc::new(Model { definitions, max_things, max_id_bytes, share });
         let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
         let sources = sources.into();
         let config = Config { file, gateway, mqtt, http, home_assistant, sources, model, anomalies, reactions };

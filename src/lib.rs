@@ -63,5 +63,6 @@ pub mod reaction;
 pub mod replay;
 pub mod source;
 pub mod store;
+pub mod text;
 pub mod time;
 pub mod wire;

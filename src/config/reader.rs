@@ -16,7 +16,6 @@ use crate::source::payload::Map;
 use crate::time::Span;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
@@ -427,7 +426,7 @@ impl<'d, 't> Table<'d, 't> {
 /// A scalar of the model; none for what is no finite number, string or boolean.
 fn scalar(value: &DeValue<'_>) -> Option<Value> {
     let number = match value {
-        DeValue::String(text) => return Some(Value::Text(Arc::from(text.as_ref()))),
+        DeValue::String(text) => return Some(Value::Text(text.as_ref().into())),
         DeValue::Boolean(boolean) => return Some(Value::Boolean(*boolean)),
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse::<f64>().ok()?,
         #[expect(clippy::cast_precision_loss, reason = "values are 64-bit floats")]

@@ -71,13 +71,30 @@ impl Problem {
 /// All problems of a configuration, and the texts they are in.
 #[derive(Debug, Default)]
 pub struct Problems {
-    files: Vec<(String, String)>,
+    files: Vec<File>,
     problems: Vec<Problem>,
+}
+
+/// A file of the configuration, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct File {
+    name: String,
+    text: String,
+    /// Where each line but the first begins. A file may have a million lines and a hundred thousand mistakes.
+    lines: Vec<usize>,
+}
+
+impl File {
+    /// The number of the line in which this byte is, from 1.
+    fn line(&self, byte: usize) -> usize {
+        self.lines.partition_point(|start| *start <= byte) + 1
+    }
 }
 
 impl Problems {
     pub(crate) fn add_file(&mut self, path: &Path, text: &str) -> usize {
-        self.files.push((path.display().to_string(), text.to_owned()));
+        let lines = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
+        self.files.push(File { name: path.display().to_string(), text: text.to_owned(), lines });
         self.files.len() - 1
     }
 
@@ -136,9 +153,8 @@ impl Problems {
 
     /// `FILE:LINE` of a place.
     pub(crate) fn line(&self, place: &Place) -> String {
-        let (file, text) = &self.files[place.file];
-        let before = text.get(..place.span.start.min(text.len())).unwrap_or("");
-        format!("{file}:{}", before.matches('\n').count() + 1)
+        let file = &self.files[place.file];
+        format!("{}:{}", file.name, file.line(place.span.start))
     }
 
     /// For people.
@@ -182,9 +198,10 @@ impl Problems {
     }
 
     fn locate(&self, problem: &Problem) -> Location<'_> {
-        let (file, text) = &self.files[problem.place.file];
+        let File { name: file, text, .. } = &self.files[problem.place.file];
         let start = problem.place.span.start.min(text.len());
         let before = text.get(..start).unwrap_or("");
+        let line = self.files[problem.place.file].line(start);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         // A byte order mark is no character of the first line.
         let line_start = if text[line_start..].starts_with('\u{feff}') { line_start + 3 } else { line_start };
@@ -192,7 +209,7 @@ impl Problems {
         let marked = text.get(start..problem.place.span.end.min(text.len())).unwrap_or("");
         Location {
             file,
-            line: before.matches('\n').count() + 1,
+            line,
             column: before.get(line_start..).unwrap_or("").chars().count() + 1,
             source,
             width: marked.lines().next().unwrap_or("").chars().count(),

@@ -203,6 +203,15 @@ impl Link {
         is_taken
     }
 
+    /// Bytes of the largest payload that the broker takes, as far as that is known; with room for a topic.
+    pub(crate) fn largest_payload(&self) -> usize {
+        /// Topic, properties and all that varies.
+        const REST: usize = 1_024;
+        let shared = self.shared.borrow();
+        let largest = shared.too_large.map_or(shared.largest, |too_large| shared.largest.min(too_large));
+        largest.saturating_sub(REST).max(REST)
+    }
+
     /// The time in which the socket was not read since the last call, if there was one.
     pub fn take_interruption(&self) -> Option<Interruption> {
         self.shared.borrow_mut().interruption.take()
