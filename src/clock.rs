@@ -274,6 +274,10 @@ mod tests {
             self.uptime
         }
 
+        fn random(&self) -> u64 {
+            0
+        }
+
         fn boot_id(&self) -> String {
             String::new()
         }
