@@ -18,6 +18,7 @@ impl Daemon {
         tracing::info!("stopping");
         signals::stopping();
         self.reacting.close();
+        self.look_for_delays();
         self.prove_once_more().await;
         self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();
@@ -77,10 +78,11 @@ impl Daemon {
         let proof = async {
             while self.observation.awaits_probe() {
                 let Some(heard) = self.heard.recv().await else { return };
-                self.hear(heard);
+                self.receive(heard);
             }
         };
         if tokio::time::timeout(LAST_PROOF, proof).await.is_ok() {
+            self.interrupt_all();
             self.advance();
         }
     }
@@ -96,7 +98,7 @@ impl Daemon {
                     }
                     heard = self.heard.recv() => {
                         let Some(heard) = heard else { return };
-                        self.hear(heard);
+                        self.receive(heard);
                     }
                 }
             }

@@ -292,6 +292,20 @@ pub fn refuse(payload: &[u8], error: &str) -> Refusal {
     Refusal::new(name_of(&read).unwrap_or_default(), error)
 }
 
+/// Reads a command, and decides whether it may be carried out now. `max_age` bounds the age of one that says its time.
+///
+/// # Errors
+/// What is to be answered.
+pub fn admit(
+    verb: &str,
+    payload: &[u8],
+    retained: bool,
+    now: Stamp,
+    (max_age, max_shelve): (Span, Span),
+) -> Result<Request, Refusal> {
+    check_age(payload, now, max_age).and_then(|()| parse(verb, payload, retained, max_shelve))
+}
+
 /// Looks at when a command says that it was given (`time`), if it does. The broker keeps commands while the daemon is
 /// away, and what was right then need not be right now.
 ///
