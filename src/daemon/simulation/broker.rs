@@ -76,6 +76,14 @@ impl Queued {
     }
 }
 
+/// The sequence number in an event or a state. They are many, and this is all that is asked of them on their way.
+pub(super) fn sequence_number(payload: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(payload).unwrap();
+    let (_, rest) = text.split_once("\"seq\":")?;
+    let digits = rest.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
 /// What is on its way to the daemon.
 #[derive(Debug)]
 enum Down {
@@ -472,8 +480,7 @@ impl Broker {
                     self.retained.insert(topic.clone(), payload.clone());
                 }
                 if let Some(alarm) = topic.strip_prefix("annunciator/gw/events/") {
-                    let event: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-                    self.events.insert((alarm.to_owned(), event["seq"].as_u64().unwrap()));
+                    self.events.insert((alarm.to_owned(), sequence_number(&payload).unwrap()));
                 }
                 return Some(Published { at: now, topic, payload });
             }

@@ -1,7 +1,7 @@
 //! The world around the daemon: chance decides what happens next, and what the broker was told is looked at at once.
 
 use super::account::Account;
-use super::broker::{Broker, Line, Message, PROBE, Published};
+use super::broker::{Broker, Line, Message, PROBE, Published, sequence_number};
 use super::machine::{Clocks, Disk, Mounted, Pending, Seen, serve};
 use super::outages::Outages;
 use super::plant::Plant;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
 /// Steps of the world between its beginning and its last peace.
-const STEPS: u64 = 45;
+const STEPS: u64 = 30;
 /// The length of the last peace. Whatever went wrong before, in this time everything that is due is told: a connection
 /// that delivers nothing is found after 40 s and made anew, and the longest observe-time is 5 s.
 const PEACE: i64 = 90 * SECOND;
@@ -330,7 +330,7 @@ impl World {
             }
             9..=11 if !self.disk.lock().unwrap().refused => return true,
             12 | 13 if self.rival.is_none() => {
-                let times_left = if self.one_in(4) { 3 + self.below(30) } else { 1 };
+                let times_left = if self.one_in(4) { 3 + self.below(12) } else { 1 };
                 let pause = [10, 160, 2_000][usize::try_from(self.below(3)).unwrap()] * MILLISECOND;
                 self.rival = Some(Rival { next: now, pause, times_left, is_clean: self.one_in(2) });
             }
@@ -476,10 +476,8 @@ fn look(published: &Published, broker: &Broker, disk: &Disk, told_of_refusal: &m
         *told_of_refusal |= text().contains(r#""durable":false"#);
     }
     if let Some(alarm) = topic.strip_prefix("annunciator/gw/alarms/") {
-        let state: serde_json::Value = serde_json::from_slice(payload).unwrap();
         let is_known = |seq: u64| broker.events.contains(&(alarm.to_owned(), seq));
-        let seq = state["seq"].as_u64();
-        assert!(seq.is_none_or(is_known), "a state overtook its event: {state}");
+        assert!(sequence_number(payload).is_none_or(is_known), "a state overtook its event: {}", text());
     }
 }
 
