@@ -20,6 +20,8 @@ use std::ops::Range;
 
 /// The topic on which the daemon sends messages to itself.
 pub(super) const PROBE: &str = "annunciator/gw/probe";
+/// A topic of a property that no alarm watches.
+pub(super) const UNWATCHED: &str = "things/press-0/temperature";
 /// The payloads of earlier probes that somebody may publish once more.
 const REMEMBERED_PROBES: usize = 4;
 
@@ -436,6 +438,8 @@ impl Broker {
             let is_own = !retained && self.own_probes.contains(&message.payload);
             self.heard_itself |= !repeated && is_own;
             self.trusts_confirmations &= !is_own;
+        } else if message.topic == UNWATCHED {
+            record::count("a message that cannot be used arrives");
         } else if let Some(number) = queued.number {
             let delivered = &mut self.delivered[number];
             (delivered.last, delivered.unhindered_again) = (now, unhindered_again);

@@ -69,6 +69,8 @@ pub(super) struct World {
     diary: Vec<(i64, String)>,
     /// Whether a status told of the disk's refusal.
     told_of_refusal: bool,
+    /// Whether nothing goes wrong any more.
+    is_peaceful: bool,
 }
 
 /// A run of the daemon.
@@ -112,6 +114,7 @@ impl World {
             disk_heals_at: 0,
             given_up: 0,
             told_of_refusal: false,
+            is_peaceful: false,
         }
     }
 
@@ -247,6 +250,12 @@ impl World {
     }
 
     fn connect(&mut self, wire: &Wire) {
+        if !self.is_peaceful && self.one_in(8) {
+            self.note("the broker cannot be reached");
+            wire.lose("the broker cannot be reached");
+            self.connect_at = self.clocks.now() + self.time_below(2_000);
+            return;
+        }
         self.broker.probe_refused = self.one_in(12);
         let refused =
             if self.broker.probe_refused { vec![(PROBE.to_owned(), "simulated".to_owned())] } else { Vec::new() };
@@ -420,6 +429,7 @@ impl World {
         let peace = self.clocks.now();
         self.plant.falls_silent();
         self.rival = None;
+        self.is_peaceful = true;
         {
             let mut disk = self.disk.lock().unwrap();
             disk.fails = false;
