@@ -28,6 +28,7 @@ mod stats;
 mod table;
 mod terminal;
 mod test_reaction;
+mod throttle;
 mod unshelve;
 mod watch;
 mod when;

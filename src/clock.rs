@@ -2,7 +2,9 @@
 //!
 //! The engine's time line runs on the monotonic clock, which no NTP step moves. After a restart it goes on where the
 //! store last saw it, moved on by the time that has passed since, as far as that can be known: on the same boot of the
-//! machine exactly, after a reboot by the wall clock, and if that went backwards not at all.
+//! machine exactly, after a reboot by the wall clock, and if that went backwards not at all. Which boot it is, the kernel
+//! tells, or systemd where the unit hides that from the service; where nobody does, it is the same one as long as the
+//! machine has been running for longer than it had before.
 
 use crate::time::{Moment, Now, Span, Stamp};
 use rustix::time::{ClockId, clock_gettime};
@@ -135,11 +137,10 @@ impl Clock {
 
 /// How much time has passed since the anchor was taken.
 fn gap_since(anchor: &Anchor, boot_id: &str, machine: &dyn Machine) -> Span {
-    let gap = if anchor.boot_id == boot_id && !boot_id.is_empty() {
-        Span::from_micros(machine.uptime().as_micros() - anchor.uptime.as_micros())
-    } else {
-        machine.wall() - anchor.wall
-    };
+    let by_uptime = Span::from_micros(machine.uptime().as_micros() - anchor.uptime.as_micros());
+    let (earlier, now) = (plain(&anchor.boot_id), plain(boot_id));
+    let is_same_boot = if earlier.is_empty() || now.is_empty() { by_uptime >= Span::ZERO } else { earlier == now };
+    let gap = if is_same_boot { by_uptime } else { machine.wall() - anchor.wall };
     if gap < Span::ZERO || gap > LONGEST_GAP { Span::ZERO } else { gap }
 }
 
@@ -166,9 +167,20 @@ impl Machine for ThisMachine {
     }
 }
 
-/// A random number that the kernel gives each boot; empty where there is none.
+/// Where the unit hands over systemd's word for the boot (`%b`): `ProcSubset=pid` hides the kernel's.
+const BOOT_ID: &str = "ANNUNCIATOR_BOOT_ID";
+
+/// A random number that the kernel gives each boot; empty where nobody tells it.
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+    let of_kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id = plain(&of_kernel);
+    if id.is_empty() { std::env::var(BOOT_ID).map(|id| plain(&id)).unwrap_or_default() } else { id }
+}
+
+/// The kernel writes the number with dashes, systemd without. What is none is as good as nothing.
+fn plain(id: &str) -> String {
+    let id = id.trim().replace('-', "");
+    if id.chars().all(|c| c.is_ascii_hexdigit()) { id.to_ascii_lowercase() } else { String::new() }
 }
 
 fn uptime() -> Span {
@@ -242,6 +254,35 @@ mod tests {
         }
     }
 
+    /// Its clocks stand still.
+    #[derive(Debug)]
+    struct Still {
+        uptime: Span,
+        wall: Stamp,
+    }
+
+    impl Machine for Still {
+        fn monotonic(&self) -> Instant {
+            monotonic()
+        }
+
+        fn wall(&self) -> Stamp {
+            self.wall
+        }
+
+        fn uptime(&self) -> Span {
+            self.uptime
+        }
+
+        fn random(&self) -> u64 {
+            0
+        }
+
+        fn boot_id(&self) -> String {
+            String::new()
+        }
+    }
+
     #[test]
     fn the_time_shown_goes_back_only_if_somebody_sets_it() {
         let wall = Rc::new(Cell::new(1_000_000));
@@ -268,9 +309,31 @@ mod tests {
     }
 
     #[test]
+    fn who_tells_of_the_boot_does_not_matter() {
+        let dashed = "01234567-89ab-cdef-0123-456789ABCDEF";
+        assert_eq!(plain(dashed), "0123456789abcdef0123456789abcdef");
+        assert_eq!(plain("unknown"), "");
+        let now = wall();
+        let machine = Still { uptime: Span::from_secs(100), wall: now };
+        let before = |boot_id: &str, uptime: i64| Anchor {
+            at: Moment::default(),
+            wall: now - Span::from_secs(3_600),
+            boot_id: boot_id.to_owned(),
+            uptime: Span::from_secs(uptime),
+        };
+        let gap = |anchor: &Anchor, boot_id: &str| gap_since(anchor, boot_id, &machine).as_micros() / 1_000_000;
+        assert_eq!(gap(&before(dashed, 93), &plain(dashed)), 7);
+        for (earlier, now) in [("", ""), (dashed, ""), ("", dashed)] {
+            assert_eq!(gap(&before(earlier, 93), now), 7, "the uptime fits");
+            assert_eq!(gap(&before(earlier, 101), now), 3_600, "it was another boot");
+        }
+        assert_eq!(gap(&before("ab", 93), "cd"), 3_600);
+    }
+
+    #[test]
     fn after_a_reboot_the_wall_clock_tells_unless_it_is_absurd() {
-        assert_eq!(gap_secs(&anchor("other", Span::from_secs(90), Span::from_secs(-5))), 90);
-        assert_eq!(gap_secs(&anchor("other", Span::from_secs(-90), Span::ZERO)), 0, "the clock went back");
-        assert_eq!(gap_secs(&anchor("other", Span::from_secs(56 * 366 * 86_400), Span::ZERO)), 0, "it was 1970 before");
+        assert_eq!(gap_secs(&anchor("07e4", Span::from_secs(90), Span::from_secs(-5))), 90);
+        assert_eq!(gap_secs(&anchor("07e4", Span::from_secs(-90), Span::ZERO)), 0, "the clock went back");
+        assert_eq!(gap_secs(&anchor("07e4", Span::from_secs(56 * 366 * 86_400), Span::ZERO)), 0, "it was 1970 before");
     }
 }

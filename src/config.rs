@@ -10,6 +10,7 @@ mod anomalies;
 mod connection;
 mod document;
 mod duration;
+mod files;
 pub mod keys;
 mod operations;
 mod pool;
@@ -126,6 +127,41 @@ impl Config {
         Config::compile(vec![(path.to_owned(), text.to_owned())], Problems::default())
     }
 
+    /// Reads as much of the main file as it takes to talk to the daemon that runs with it: `[gateway]`, `[mqtt]`, and
+    /// which instances there are. Mistakes anywhere else are no matter: whoever acknowledges an alarm at night must not
+    /// have to mend what somebody else was writing. There are no sources, alarms and reactions in what is returned.
+    ///
+    /// # Errors
+    /// What is wrong in these sections.
+    pub fn load_connection(path: &Path) -> Result<Config, Problems> {
+        let mut problems = Problems::default();
+        let Some(text) = read(path, &mut problems) else { return Err(problems) };
+        let file = problems.add_file(path, &text);
+        let mended = syntax::mend(file, &text, &mut problems);
+        let document = Document::parse(file, &mended);
+        let mut here = Problems::default();
+        here.add_file(path, &text);
+        let Identity { gateway, .. } = identity(&document, &mut here);
+        let mqtt = connection::compile(&document.table(&keys::MQTT, &mut here), &gateway, &mut here);
+        let sections = [&keys::GATEWAY, &keys::SHARD, &keys::STANDBY, &keys::MQTT];
+        let extents: Vec<_> = sections.into_iter().flat_map(|section| document.extents(section)).collect();
+        if here.has_errors() || problems.touch(&extents) {
+            problems.append(here);
+            return Err(problems.sorted());
+        }
+        Ok(Config {
+            file: path.to_owned(),
+            gateway,
+            mqtt,
+            http: None,
+            home_assistant: None,
+            sources: Arc::default(),
+            model: Arc::default(),
+            anomalies: Arc::default(),
+            reactions: Arc::default(),
+        })
+    }
+
     fn compile(texts: Vec<(PathBuf, String)>, mut problems: Problems) -> Result<(Config, Problems), Problems> {
         let files: Vec<(usize, Mended)> = beside(|| {
             let mend = |(path, text): &(PathBuf, String)| {
@@ -148,20 +184,9 @@ impl Config {
                 &mut problems,
             );
         }
-        let gateway_table = main.table(&keys::GATEWAY, &mut problems);
-        let shard_table = main.table(&keys::SHARD, &mut problems);
-        let shard = shard::shard(&shard_table, &host_name(), &mut problems);
-        let standby_table = main.table(&keys::STANDBY, &mut problems);
-        let standby = shard::standby(&standby_table, &mut problems);
-        for (is_given, table) in [(shard.is_some(), &shard_table), (standby.is_some(), &standby_table)] {
-            if is_given && gateway_table.lacks("id") {
-                let help = "by default it is the host name, and each instance would be a gateway of its own: write id in [gateway]";
-                let message = format!("{} needs the id that all instances have in common", table.section.name);
-                problems.add(Problem::error(table.header(), message, help));
-            }
-        }
-        let gateway = gateway(&gateway_table, shard, standby, &mut problems);
+        let Identity { table: gateway_table, gateway } = identity(main, &mut problems);
         let max_things = gateway_table.integer("max_things", &mut problems);
+        let max_id_bytes = gateway_table.integer("max_id_bytes", &mut problems);
         let share = gateway.shard.map(Shard::share).unwrap_or_default();
         let mqtt = connection::compile(&main.table(&keys::MQTT, &mut problems), &gateway, &mut problems);
         let http = operations::http(&main.table(&keys::HTTP, &mut problems), &mut problems);
@@ -196,6 +221,8 @@ impl Config {
         let tables = reactions::Tables {
             gateway: &gateway_table,
             gateway_id: &gateway.id,
+            topics: &gateway.topics,
+            sources: &sources,
             smtp: &main.table(&keys::SMTP, &mut problems),
             templates: &templates,
             reactions: &reactions,
@@ -213,7 +240,7 @@ impl Config {
         let anomalies = anomalies
             .filter_map(|(place, (_, model))| Some(AnomalyDefinition { alarm: before + place, ..model? }))
             .collect();
-        let model = Arc::new(Model { definitions, max_things, share });
+        let model = Arc::new(Model { definitions, max_things, max_id_bytes, share });
         let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
         let sources = sources.into();
         let config = Config { file, gateway, mqtt, http, home_assistant, sources, model, anomalies, reactions };
@@ -234,6 +261,29 @@ impl Config {
             () => None,
         }
     }
+}
+
+/// Who this daemon is, and the table that says so.
+struct Identity<'d, 't> {
+    table: Table<'d, 't>,
+    gateway: Gateway,
+}
+
+/// `[gateway]`, `[shard]` and `[standby]`.
+fn identity<'d, 't>(main: &'d Document<'t>, problems: &mut Problems) -> Identity<'d, 't> {
+    let table = main.table(&keys::GATEWAY, problems);
+    let shard_table = main.table(&keys::SHARD, problems);
+    let shard = shard::shard(&shard_table, &host_name(), problems);
+    let standby_table = main.table(&keys::STANDBY, problems);
+    let standby = shard::standby(&standby_table, problems);
+    for (is_given, of_instance) in [(shard.is_some(), &shard_table), (standby.is_some(), &standby_table)] {
+        if is_given && table.lacks("id") {
+            let help = "by default it is the host name, and each instance would be a gateway of its own: write id in [gateway]";
+            let message = format!("{} needs the id that all instances have in common", of_instance.section.name);
+            problems.add(Problem::error(of_instance.header(), message, help));
+        }
+    }
+    Identity { table, gateway: gateway(&table, shard, standby, problems) }
 }
 
 /// Does something on a thread of its own. A parsed text needs ten times its length for a moment. Allocators give a thread

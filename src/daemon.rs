@@ -10,6 +10,7 @@
 mod anomalies;
 mod answers;
 mod chronicle;
+mod commands;
 mod discovery;
 mod farewell;
 mod faults;
@@ -28,6 +29,7 @@ mod signals;
 #[cfg(test)]
 mod simulation;
 mod stall;
+mod suspects;
 mod testing;
 mod vigil;
 mod yielding;
@@ -42,7 +44,7 @@ use crate::engine::{Engine, Step};
 use crate::http::{self, Board};
 use crate::intake::Intake;
 use crate::intake::recorder::Recorder;
-use crate::mqtt::{self, Link, Listener, Outbound, Receipt, Terms};
+use crate::mqtt::{self, Link, LinkEvent, Listener, Outbound, Receipt, Terms};
 use crate::observation::{Cause, Observation};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
@@ -50,7 +52,8 @@ use crate::source::subscriptions;
 use crate::time::{Moment, Span};
 use crate::wire::status::{self, Metrics, Status};
 use crate::wire::{home_assistant, state};
-use answers::Reply;
+use answers::Replies;
+use commands::Commands;
 use discovery::Discovery;
 use faults::FaultLog;
 use figures::Counts;
@@ -62,6 +65,7 @@ use searches::Searches;
 use stall::StallDetector;
 use std::rc::Rc;
 use std::sync::Arc;
+use suspects::Suspects;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use vigil::Heritage;
@@ -96,7 +100,7 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
     })
 }
 
-/// The configuration names something that cannot be used: a certificate, a key, a secret.
+/// The configuration names something that cannot be used: an index that this machine does not tell.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unusable(String);
@@ -128,8 +132,11 @@ struct Daemon {
     receipts: Vec<Receipt>,
     /// Tests of reactions whose answers are awaited.
     tests: testing::Tests,
-    /// Answers to commands of this turn.
-    replies: Vec<Reply>,
+    /// Messages that may have brought an earlier run to its end.
+    suspects: Suspects,
+    /// Commands that wait, and answers of this turn.
+    commands: Commands,
+    replies: Replies,
     searches: Searches,
     reload: Reload,
     /// Whether the broker was asked how far it has processed acknowledgements, and has not answered.
@@ -172,10 +179,11 @@ impl Daemon {
         };
         // Who may have been replaced must not throw out who has taken over.
         let terms = Terms { comes_back: gateway.standby.is_none(), ..Terms::default() };
-        let (link, heard) =
-            mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms).map_err(Unusable)?;
+        let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms);
         link.unsubscribe_earlier(journal.filters.earlier());
-        Ok(Daemon::new(config, clock, engine, step, journal, reactors, (link, heard)))
+        let suspects = Suspects::open(&config.gateway.state_dir, clock.at());
+        let daemon = Daemon::new(config, clock, engine, step, journal, reactors, (link, heard));
+        Ok(Daemon { suspects, ..daemon })
     }
 
     /// The loop between its world's parts: a clock, a store, a connection.
@@ -245,7 +253,9 @@ impl Daemon {
             _window: window,
             receipts: Vec::new(),
             tests: testing::Tests::new(),
-            replies: Vec::new(),
+            suspects: Suspects::default(),
+            commands: Commands::default(),
+            replies: Replies::default(),
             searches: Searches::default(),
             reload: Reload::default(),
         }
@@ -275,7 +285,7 @@ impl Daemon {
                 },
                 heard = self.heard.recv() => Some(heard.ok_or_else(|| anyhow::anyhow!("the connection's task has ended"))?),
                 read = self.reload.read() => {
-                    self.finish_reload(read, self.clock.now());
+                    self.finish_reload(read, self.clock.now()).await;
                     None
                 }
                 answer = self.answers.recv() => {
@@ -296,6 +306,7 @@ impl Daemon {
             // 3. Take everything that is waiting. If the socket was not read for a while, what was received since is late.
             let mut late = self.late();
             if Daemon::stalled_since(late.as_ref()).is_some_and(|since| self.may_be_replaced(since)) {
+                self.suspects.end();
                 return Ok(End::Yielded);
             }
             let mut next = first;
@@ -309,18 +320,29 @@ impl Daemon {
                     },
                 };
                 self.interrupt_before(&mut late, heard.at);
+                if let LinkEvent::Message(message) = &heard.event
+                    && let Some(mark) = self.suspects.mark(message, heard.at)
+                {
+                    mark.write().await;
+                }
                 self.hear(heard);
+                if self.suspects.have_mark() {
+                    break;
+                }
             }
             if let Some(late) = late {
                 self.interrupt(&late, self.clock.at());
             }
-            // 4. Fire what is due, as far as it is proven that nothing else has come.
+            // 4. Fire what is due, as far as it is proven that nothing else has come, and go on with commands.
             self.advance();
+            self.begin_turn_of_commands();
+            self.carry_out(self.clock.now());
             // 5. Write, then speak.
             let (wants_answers, events) = (!self.receipts.is_empty(), self.step.events.len());
             self.finish_turn().await;
             if self.has_lost_its_place {
                 self.yield_to_others().await;
+                self.suspects.end();
                 return Ok(End::Yielded);
             }
             // 6. Where messages come in quick succession, let some of them come.
@@ -331,11 +353,15 @@ impl Daemon {
             }
         }
         self.stop().await;
+        self.suspects.end();
         Ok(End::Stopped)
     }
 
     /// When the loop has to wake if nothing happens before.
     fn wake_at(&mut self) -> Moment {
+        if self.has_commands_to_do() {
+            return self.clock.at();
+        }
         let mut wake = self.counts.wake_at().map_or(self.due.watchdog, |show| show.min(self.due.watchdog));
         if self.can_speak() {
             let deadline = self.pending_deadline();
@@ -376,6 +402,9 @@ impl Daemon {
                 wake = wake.min(self.due.status);
             }
             wake = wake.min(self.due.renewal);
+            if let Some(round) = self.next_announcements().filter(|round| *round > self.clock.at()) {
+                wake = wake.min(round);
+            }
         }
         wake
     }
@@ -415,13 +444,14 @@ impl Daemon {
         self.settle_acknowledgements();
         self.reacting.release(&self.link, now);
         self.answer_tests();
-        for reply in std::mem::take(&mut self.replies) {
+        for reply in self.replies.take() {
             self.answer(reply);
         }
         self.begin_searches();
         self.send_waiting().await;
         self.announce();
         self.housekeeping(now);
+        self.suspects.turn_completed();
     }
 
     /// Alarms whose retained topics are not right any more.

@@ -15,6 +15,7 @@ mod gap;
 mod index;
 mod input;
 mod memory;
+mod patterns;
 mod reconfigure;
 mod roster;
 mod samples;
@@ -26,9 +27,9 @@ mod window;
 pub use alarm::{Acknowledgement, AlarmView, Cause, Event, LastChange, State};
 pub use anomaly::Standing;
 pub use gap::Link;
-pub use input::{Answer, Doubt, Input, Life, Sample, Signature, Step, Verb};
+pub use input::{Answer, Bound, Doubt, Input, Life, Refused, Sample, Signature, Step, Verb};
 pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
-pub use reconfigure::Outline;
+pub use reconfigure::{Difference, Outline, Reconfiguration};
 pub use roster::{PropertyIx, ThingIx};
 pub use shelving::{Shelving, ShelvingChange};
 pub use timers::Timer;
@@ -36,9 +37,11 @@ pub use window::WindowSample;
 
 use crate::compact;
 use crate::model::{AlarmDefinition, AlarmFacts, AlarmId, AlarmType, Model, ThingPattern, Trigger};
+use crate::text::clip;
 use crate::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use index::Index;
+use patterns::Patterns;
 use roster::Roster;
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -48,6 +51,12 @@ use timers::Timers;
 
 /// How far a source's clock may be ahead before its stamp is not believed.
 pub const STAMP_TOLERANCE: Span = Span::from_secs(5);
+
+/// Bytes of the names of things that were heard and of their alarms, together: they are in memory several times, and in
+/// the store. A hundred thousand alarms have some megabytes.
+const NAME_BYTES: usize = 64 << 20;
+/// Bytes of an id that is told as one that was refused.
+const REFUSED_BYTES: usize = 128;
 
 /// The number of an alarm in this engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +85,8 @@ fn number(index: usize) -> u32 {
 #[derive(Debug)]
 pub struct Engine {
     model: Arc<Model>,
+    /// Those of its definitions that name things by patterns.
+    patterns: Patterns,
     roster: Roster,
     alarms: Vec<Alarm>,
     /// By their ids.
@@ -93,6 +104,14 @@ pub struct Engine {
     active: usize,
     /// Anomaly alarms of which there is nothing to tell.
     latent: usize,
+    /// Places of alarms that have left the configuration: their numbers are not given again before all are.
+    gone: usize,
+    /// Bytes of the names of all alarms and their things.
+    name_bytes: usize,
+    /// Things that were not watched because a bound was reached.
+    refused: Option<Refused>,
+    /// Samples in all windows.
+    samples_held: usize,
     /// All alarms that are not [`Unsaved::Nothing`], and perhaps others, each once.
     unsaved: Vec<AlarmIx>,
     /// Alarms that are [`Unsaved::Hard`], each once.
@@ -117,6 +136,7 @@ impl Engine {
     pub fn new(model: Arc<Model>) -> Engine {
         let mut engine = Engine {
             model: model.clone(),
+            patterns: Patterns::of(&model),
             roster: Roster::default(),
             alarms: Vec::new(),
             ids: Index::default(),
@@ -129,6 +149,10 @@ impl Engine {
             next_handle: 0,
             active: 0,
             latent: 0,
+            gone: 0,
+            name_bytes: 0,
+            refused: None,
+            samples_held: 0,
             unsaved: Vec::new(),
             decided: Vec::new(),
             dirty: 0,
@@ -165,7 +189,7 @@ impl Engine {
 
     /// How many alarms there are of which there is something to tell.
     pub fn len(&self) -> usize {
-        self.alarms.len() - self.latent
+        self.alarms.len() - self.latent - self.gone
     }
 
     /// Whether there is no such alarm at all.
@@ -231,9 +255,14 @@ impl Engine {
 
     /// The same with those of which there is nothing to tell.
     pub(crate) fn all_alarms(&self) -> Vec<AlarmIx> {
-        let mut order: Vec<AlarmIx> = (0..self.alarms.len()).map(AlarmIx::new).collect();
+        let mut order: Vec<AlarmIx> = self.numbered_alarms().collect();
         order.sort_by_key(|ix| (self.alarms[ix.index()].definition, *ix));
         order
+    }
+
+    /// The same, in whatever order costs nothing.
+    pub(crate) fn numbered_alarms(&self) -> impl Iterator<Item = AlarmIx> + '_ {
+        (0..self.alarms.len()).map(AlarmIx::new).filter(|ix| !self.alarms[ix.index()].is_gone)
     }
 
     /// All alarms of which there is something to tell, in the order of their ids, from the one after this id on.
@@ -244,7 +273,8 @@ impl Engine {
 
     /// Those of which there is something to tell, from this number on.
     pub fn alarms_from(&self, number: usize) -> impl Iterator<Item = AlarmIx> + '_ {
-        (number..self.alarms.len()).map(AlarmIx::new).filter(|ix| !self.is_latent(*ix))
+        let there = |ix: &AlarmIx| !self.is_latent(*ix) && !self.alarms[ix.index()].is_gone;
+        (number..self.alarms.len()).map(AlarmIx::new).filter(there)
     }
 
     fn name_of(&self, ix: AlarmIx) -> &str {
@@ -292,11 +322,12 @@ impl Engine {
             }
             return Some(known);
         }
-        if !self.model.share.has(id) || !self.model.definitions.iter().any(|definition| definition.covers(id)) {
+        if !self.model.share.has(id) || !self.patterns.cover(id) {
             return None;
         }
-        if self.roster.things() >= self.model.max_things {
-            step.doubts.push(Doubt::TooManyThings { limit: self.model.max_things });
+        if let Some(bound) = self.bound_of_things(id) {
+            self.refuse(id, bound);
+            step.doubts.push(Doubt::ThingRefused { bound });
             return None;
         }
         let thing = self.roster.add_thing(&Arc::from(id));
@@ -305,17 +336,39 @@ impl Engine {
         Some(thing)
     }
 
-    /// Creates the alarms that the thing lacks.
+    /// What keeps a thing that is not known from being watched; none: it can be.
+    fn bound_of_things(&self, id: &str) -> Option<Bound> {
+        let Model { max_things, max_id_bytes, .. } = &*self.model;
+        if id.len() > *max_id_bytes {
+            Some(Bound::IdBytes(*max_id_bytes))
+        } else if self.roster.things() >= *max_things {
+            Some(Bound::Things(*max_things))
+        } else if self.name_bytes >= NAME_BYTES + self.patterns.named_bytes() {
+            Some(Bound::NameBytes(NAME_BYTES))
+        } else {
+            None
+        }
+    }
+
+    fn refuse(&mut self, id: &str, bound: Bound) {
+        let count = self.refused.as_ref().map_or(1, |refused| refused.count.saturating_add(1));
+        self.refused = Some(Refused { count, bound, last: clip(id, REFUSED_BYTES).into_owned() });
+    }
+
+    /// Things that were not watched because a bound was reached, if there were any.
+    pub fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref()
+    }
+
+    /// Creates the alarms of patterns that the thing lacks. Those of definitions that name it exist since they are
+    /// configured.
     fn instantiate(&mut self, thing: ThingIx, now: Now) {
         let id = self.roster.thing_id(thing).clone();
-        let model = self.model.clone();
-        for (index, definition) in model.definitions.iter().enumerate() {
-            let exists = || {
-                let name = AlarmId::new(&id, &definition.property, &definition.level);
-                self.find(name.as_str()).is_some()
-            };
-            if definition.covers(&id) && !exists() {
-                let alarm = self.add_alarm(DefinitionIx(number(index)), thing);
+        for definition in self.patterns.covering(&id) {
+            let entry = &self.model.definitions[definition.0 as usize];
+            let name = AlarmId::new(&id, &entry.property, &entry.level);
+            if self.find(name.as_str()).is_none() {
+                let alarm = self.add_alarm(definition, thing);
                 if self.link.was_ever_up() {
                     self.start_clock(alarm, now.at);
                 }
@@ -331,6 +384,7 @@ impl Engine {
         let is_latent = entry.trigger.alarm_type() == AlarmType::Anomaly;
         let alarms = &self.alarms;
         self.ids.insert(alarm, |ix| alarms[ix.index()].id.cmp(&id));
+        self.name_bytes += id.as_str().len() + self.roster.thing_id(thing).len();
         let new = Alarm {
             id,
             definition,
@@ -347,6 +401,7 @@ impl Engine {
             shelved: None,
             anomaly: None,
             is_latent,
+            is_gone: false,
             mismatch: None,
             handle: None,
             timer_is_stored: false,

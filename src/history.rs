@@ -4,9 +4,10 @@
 //! searched: [`crate::store::history`]; how they look to those who ask: `wire::history`.
 
 use crate::engine::{Event, ShelvingChange};
-use crate::model::{AlarmFacts, Glob};
+use crate::model::{AlarmFacts, Selector};
 use crate::time::Stamp;
 use crate::wire::command::{Entered, HistoryQuery};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One thing that happened.
@@ -105,45 +106,40 @@ impl Entry {
 /// A question to the history, ready to be put to entries.
 #[derive(Debug, Clone)]
 pub struct Filter {
-    alarm: Option<Name>,
-    thing: Option<Name>,
+    alarm: Option<Selector>,
+    thing: Option<Selector>,
     query: HistoryQuery,
-}
-
-#[derive(Debug, Clone)]
-enum Name {
-    Exactly(String),
-    Matching(Glob),
-}
-
-impl Name {
-    fn of(text: &str) -> Name {
-        Glob::parse(text).map_or_else(|| Name::Exactly(text.to_owned()), Name::Matching)
-    }
-
-    fn fits(&self, name: &str) -> bool {
-        match self {
-            Name::Exactly(wanted) => wanted == name,
-            Name::Matching(glob) => glob.matches(name),
-        }
-    }
 }
 
 impl Filter {
     /// The question.
     pub fn new(query: HistoryQuery) -> Filter {
-        Filter { alarm: query.alarm.as_deref().map(Name::of), thing: query.thing.as_deref().map(Name::of), query }
+        // A pattern that is too long was refused when the question was read.
+        let selector = |text: &String| Selector::parse(text).unwrap_or_else(|_| Selector::One(text.clone()));
+        Filter { alarm: query.alarm.as_ref().map(selector), thing: query.thing.as_ref().map(selector), query }
     }
 
-    /// Whether it names alarms or things at all.
-    pub fn names_alarms(&self) -> bool {
-        self.alarm.is_some() || self.thing.is_some()
-    }
-
-    /// Whether it is about this alarm.
-    pub fn is_about(&self, alarm: &AlarmFacts) -> bool {
-        self.alarm.as_ref().is_none_or(|name| name.fits(alarm.id.as_str()))
-            && self.thing.as_ref().is_none_or(|name| name.fits(&alarm.thing))
+    /// The names of the alarms that it is about; none: of all. An alarm or a thing with exactly the name that was written
+    /// goes before the pattern that it may be, too.
+    pub fn about<'a>(
+        &self,
+        names: impl Iterator<Item = (&'a u32, &'a Arc<AlarmFacts>)> + Clone,
+    ) -> Option<BTreeSet<u32>> {
+        let HistoryQuery { alarm, thing, .. } = &self.query;
+        if alarm.is_none() && thing.is_none() {
+            return None;
+        }
+        let fits = |exactly: Option<&str>, selector: &Option<Selector>, name: &str| match exactly {
+            Some(exactly) => name == exactly,
+            None => selector.as_ref().is_none_or(|selector| selector.fits(name)),
+        };
+        let is_alarm = |wanted: &&str| names.clone().any(|(_, facts)| facts.id.as_str() == *wanted);
+        let is_thing = |wanted: &&str| names.clone().any(|(_, facts)| *facts.thing == **wanted);
+        let (exact_alarm, exact_thing) = (alarm.as_deref().filter(is_alarm), thing.as_deref().filter(is_thing));
+        let is_about = |facts: &AlarmFacts| {
+            fits(exact_alarm, &self.alarm, facts.id.as_str()) && fits(exact_thing, &self.thing, &facts.thing)
+        };
+        Some(names.clone().filter(|(_, facts)| is_about(facts)).map(|(number, _)| *number).collect())
     }
 
     /// Whether it is about this entry of such an alarm.

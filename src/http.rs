@@ -9,17 +9,21 @@ mod answer;
 use crate::clock::Twin;
 use crate::time::{Moment, Span};
 use crate::wire::openmetrics::Snapshot;
+use answer::Names;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-/// Connections at one time: a Prometheus or two, a probe, a person. Further ones wait until one of these has ended.
+/// Connections at one time: a Prometheus or two, a probe, a person. Who comes when there are so many takes the place of the
+/// one that has been there longest: requests take milliseconds, so that is one that wants to be slow.
 const CONNECTIONS: usize = 16;
 /// How long a connection may last, however slow its client is. A scrape takes milliseconds; Prometheus gives up after 10 s.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -114,16 +118,19 @@ async fn listen(address: SocketAddr, board: Arc<Board>, clock: Twin) {
     };
     board.change(|shown| shown.trouble = None);
     tracing::info!(%address, "figures and health over HTTP");
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let names = Names::of(address);
+    let mut served: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                served.retain(|connection| !connection.is_finished());
+                if served.len() >= CONNECTIONS
+                    && let Some(oldest) = served.pop_front()
+                {
+                    oldest.abort();
+                }
                 let board = board.clone();
-                tokio::spawn(async move {
-                    serve(stream, &board, clock).await;
-                    drop(permit);
-                });
+                served.push_back(tokio::spawn(async move { serve(stream, &board, names, clock).await }));
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a connection");
@@ -134,7 +141,7 @@ async fn listen(address: SocketAddr, board: Arc<Board>, clock: Twin) {
 }
 
 /// One request.
-async fn serve(stream: TcpStream, board: &Board, clock: Twin) {
+async fn serve(stream: TcpStream, board: &Board, names: Names, clock: Twin) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -144,7 +151,7 @@ async fn serve(stream: TcpStream, board: &Board, clock: Twin) {
             TokioIo::new(stream),
             service_fn(async |request| {
                 let snapshot = board.read().snapshot;
-                Ok::<_, Infallible>(answer::to(&request, snapshot.as_deref(), clock.at()))
+                Ok::<_, Infallible>(answer::to(&request, names, snapshot.as_deref(), clock.at()))
             }),
         );
     match tokio::time::timeout(LIMIT, connection).await {

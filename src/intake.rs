@@ -7,19 +7,30 @@
 pub mod recorder;
 
 use crate::compact::Few;
-use crate::engine::{Doubt, Engine, Input, Life, PropertyIx, STAMP_TOLERANCE, Sample, Step, ThingIx};
+use crate::engine::{AlarmIx, Doubt, Engine, Input, Life, PropertyIx, STAMP_TOLERANCE, Sample, Step, ThingIx};
 use crate::model::{Value, ValueRef};
 use crate::source::payload::{Flaw, Map, Payload};
 use crate::source::{Names, Source};
+use crate::text::{clip, say};
 use crate::time::Now;
 use recorder::{Recorder, Recording};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// Topics that are remembered: about 130 bytes each. A gateway with more topics than this works on, each message then
 /// costs a microsecond more.
 const MAX_TOPICS: usize = 1 << 17;
+/// Bytes of the longest topic that is remembered. Real ones have some dozens.
+const MAX_TOPIC_BYTES: usize = 1_024;
+/// Bytes of the topics that are remembered, together: a hundred thousand of usual length are some megabytes.
+const MAX_TOPICS_BYTES: usize = 16 << 20;
+
+/// Faults of one message that are told one by one; of further ones only the number is.
+const MAX_FAULTS: usize = 100;
+/// Bytes of a topic, a name or a reason in a fault.
+const MAX_FAULT_BYTES: usize = 256;
 
 /// Bytes of the longest name of a thing, property or level. Encoded, all three and the base fit into a topic, which
 /// ends at 65,535 bytes.
@@ -90,6 +101,8 @@ pub struct Intake {
     sources: Arc<[Source]>,
     max_payload: usize,
     routes: HashMap<Box<str>, Few<Route>>,
+    /// Bytes of their topics.
+    routes_bytes: usize,
     /// Scratch for messages with several values.
     values: Vec<(PropertyIx, Value)>,
     /// Takes down what models need.
@@ -99,7 +112,14 @@ pub struct Intake {
 impl Intake {
     /// An intake for these sources, which takes payloads up to `max_payload` bytes.
     pub fn new(sources: Arc<[Source]>, max_payload: usize) -> Intake {
-        Intake { sources, max_payload, routes: HashMap::new(), values: Vec::new(), recorder: Recorder::default() }
+        Intake {
+            sources,
+            max_payload,
+            routes: HashMap::new(),
+            routes_bytes: 0,
+            values: Vec::new(),
+            recorder: Recorder::default(),
+        }
     }
 
     /// The same, which takes down what models need.
@@ -145,7 +165,7 @@ impl Intake {
             let source = &self.sources[route.source];
             let delivery = Delivery { source, message, max_payload: self.max_payload };
             if let Err(flaw) = delivery.deliver(&route.target, &mut values, engine, now, step, faults) {
-                faults.push(Fault::new(message.topic, &flaw));
+                faults.push(Fault::new(message.topic, format_args!("{flaw}")));
             }
             explain_doubts(message.topic, engine, step, faults);
             if let Some(recording) = &route.recording {
@@ -177,18 +197,13 @@ impl Intake {
             let delivery = Delivery { source, message, max_payload: self.max_payload };
             for (kind, names) in kinds(source, message.topic) {
                 let thing_id = source.thing.as_deref().or(names.thing);
-                if thing_id.is_some_and(|id| id.len() > MAX_NAME) {
-                    let reason = format!("the thing's id is longer than {MAX_NAME} bytes");
-                    faults.push(Fault { topic: Arc::from(message.topic), reason });
-                    continue;
-                }
                 // What another instance evaluates it also finds fault with.
                 if thing_id.is_some_and(|id| !engine.model().share.has(id)) {
                     continue;
                 }
                 // A thing is heard with its first usable message, not with one that says nothing.
                 if let Err(flaw) = delivery.check(kind) {
-                    faults.push(Fault::new(message.topic, &flaw));
+                    faults.push(Fault::new(message.topic, format_args!("{flaw}")));
                     all_usable = false;
                     continue;
                 }
@@ -202,10 +217,14 @@ impl Intake {
                         .and_then(|name| engine.property(thing, name))
                         .map_or(Target::Nobody(kind), Target::Property),
                 };
-                // What is wrong with it was said above.
-                let _said = delivery.deliver(&target, &mut values, engine, now, step, faults);
+                // What is wrong with it was said above; for nobody there is nothing more to do.
+                if !matches!(target, Target::Nobody(_)) {
+                    let _said = delivery.deliver(&target, &mut values, engine, now, step, faults);
+                }
                 explain_doubts(message.topic, engine, step, faults);
-                let recording = match (thing_id, kind) {
+                // Ids of things that no alarm watches are kept here, too.
+                let recorded = thing_id.filter(|id| id.len() <= MAX_NAME);
+                let recording = match (recorded, kind) {
                     (Some(thing), Kind::Object) => self.recorder.members(thing),
                     (Some(thing), Kind::Scalar) => property.and_then(|name| self.recorder.value(thing, name)),
                     (None, _) | (_, Kind::Life) => None,
@@ -217,10 +236,16 @@ impl Intake {
             }
         }
         self.values = values;
-        if all_usable && remember == Remember::Yes {
-            if self.routes.len() >= MAX_TOPICS {
+        // What leads nowhere is found out each time: whoever publishes under ever new names would fill the memory.
+        let leads_somewhere =
+            routes.iter().any(|route| !matches!(route.target, Target::Nobody(_)) || route.recording.is_some());
+        let is_remembered = remember == Remember::Yes && leads_somewhere && message.topic.len() <= MAX_TOPIC_BYTES;
+        if all_usable && is_remembered {
+            if self.routes.len() >= MAX_TOPICS || self.routes_bytes >= MAX_TOPICS_BYTES {
                 self.routes.clear();
+                self.routes_bytes = 0;
             }
+            self.routes_bytes += message.topic.len();
             self.routes.insert(message.topic.into(), routes.into());
         }
     }
@@ -315,9 +340,18 @@ impl Delivery<'_> {
                     }
                 };
                 let topic = self.message.topic;
+                let mut flawed = 0;
                 payload.members(value.as_ref(), map, &mut keep, &mut |name, flaw| {
-                    faults.push(Fault { topic: Arc::from(topic), reason: format!("{name}: {flaw}") });
+                    flawed += 1;
+                    if flawed <= MAX_FAULTS {
+                        let name = clip(name, MAX_FAULT_BYTES / 2);
+                        faults.push(Fault::new(topic, format_args!("{name}: {flaw}")));
+                    }
                 })?;
+                if flawed > MAX_FAULTS {
+                    let more = flawed - MAX_FAULTS;
+                    faults.push(Fault::new(topic, format_args!("{more} more of its members are no values")));
+                }
                 let samples: Vec<Sample<'_>> = values
                     .iter()
                     .map(|(property, value)| Sample { property: *property, value: value.borrow() })
@@ -339,7 +373,7 @@ impl Delivery<'_> {
         let Ok(stamp) = time.as_ref().map(|time| payload.time(time)).transpose() else { return };
         let number = |value: ValueRef<'_>| match value {
             ValueRef::Number(number) => Some(number),
-            ValueRef::Text(_) | ValueRef::Boolean(_) => None,
+            ValueRef::Text(_) | ValueRef::Cut(_) | ValueRef::Boolean(_) => None,
         };
         // What is no number is nothing to learn from, and no fault of the message.
         let _said = match recording {
@@ -374,6 +408,7 @@ impl Delivery<'_> {
     ) -> Result<(), Flaw> {
         let said = self.read()?.scalar(alive.value.as_ref(), &Map::new(), |value| match value {
             ValueRef::Text(text) => text.trim().to_owned(),
+            ValueRef::Cut(cut) => cut.shown.trim().to_owned(),
             ValueRef::Number(number) => number.to_string(),
             ValueRef::Boolean(boolean) => boolean.to_string(),
         })?;
@@ -390,29 +425,39 @@ impl Delivery<'_> {
 }
 
 impl Fault {
-    fn new(topic: &str, flaw: &Flaw) -> Fault {
-        Fault { topic: Arc::from(topic), reason: flaw.to_string() }
+    /// A fault of a message on this topic, for a reason in words; what is long in either is cut.
+    pub(crate) fn new(topic: &str, reason: fmt::Arguments<'_>) -> Fault {
+        Fault { topic: Arc::from(&*clip(topic, MAX_FAULT_BYTES)), reason: say(MAX_FAULT_BYTES, reason) }
     }
 }
 
 /// Turns what the engine doubted into faults of this topic.
 fn explain_doubts(topic: &str, engine: &Engine, step: &mut Step, faults: &mut Vec<Fault>) {
-    for doubt in step.doubts.drain(..) {
-        let reason = match doubt {
+    let mut doubts = step.doubts.drain(..);
+    for doubt in doubts.by_ref().take(MAX_FAULTS) {
+        // The beginning of an alarm's id says which one it is.
+        let named = |alarm: AlarmIx| clip(engine.view(alarm).id().as_str(), MAX_FAULT_BYTES / 2).into_owned();
+        let mut add = |reason: fmt::Arguments<'_>| faults.push(Fault::new(topic, reason));
+        match doubt {
             Doubt::WrongType { alarm, wanted, got } => {
-                format!("value is a {got}, alarm {} compares with a {wanted}", engine.view(alarm).id())
+                add(format_args!("value is a {got}, alarm {} compares with a {wanted}", named(alarm)));
             }
             Doubt::StampInFuture { .. } => {
-                format!("time stamp is more than {STAMP_TOLERANCE} in the future, the time of receipt was taken")
+                add(format_args!(
+                    "time stamp is more than {STAMP_TOLERANCE} in the future, the time of receipt was taken"
+                ));
             }
-            Doubt::StampOutOfOrder { .. } => "time stamp is older than that of the latest value".to_owned(),
+            Doubt::StampOutOfOrder { .. } => {
+                add(format_args!("time stamp is older than that of the latest value"));
+            }
             Doubt::WindowFull { alarm } => {
-                format!("the window of {} is full, its oldest sample was dropped", engine.view(alarm).id())
+                add(format_args!("the window of {} is full, its oldest sample was dropped", named(alarm)));
             }
-            Doubt::TooManyThings { limit } => {
-                format!("{limit} things are watched already, no alarm was created for this one")
-            }
-        };
-        faults.push(Fault { topic: Arc::from(topic), reason });
+            Doubt::ThingRefused { bound } => add(format_args!("{bound}")),
+        }
+    }
+    let more = doubts.count();
+    if more > 0 {
+        faults.push(Fault::new(topic, format_args!("{more} more of its values cannot be used")));
     }
 }

@@ -10,9 +10,9 @@ mod share;
 mod value;
 
 pub use condition::{Condition, Deadband, Operator, Verdict};
-pub use glob::Glob;
+pub use glob::{Glob, MAX_PATTERN, Selector};
 pub use share::{Share, owner, owner_of_alarm};
-pub use value::{Value, ValueRef, ValueType};
+pub use value::{CutText, MAX_TEXT, Text, Value, ValueRef, ValueType};
 
 use crate::compact::Few;
 use crate::time::Span;
@@ -382,12 +382,23 @@ pub(crate) fn fnv(text: &str) -> u64 {
 }
 
 /// Everything the engine has to know about the configuration.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// In the order of the file; the alarms of one message are decided in this order.
     pub definitions: Vec<AlarmDefinition>,
     /// Things are remembered up to this number; further ones are reported and not watched.
     pub max_things: usize,
+    /// Bytes of the longest id of a thing that is heard and that no definition names.
+    pub max_id_bytes: usize,
     /// The things that are evaluated here; the others are somebody else's.
     pub share: Share,
 }
+
+impl Default for Model {
+    fn default() -> Model {
+        Model { definitions: Vec::new(), max_things: 0, max_id_bytes: MAX_ID_BYTES, share: Share::default() }
+    }
+}
+
+/// Bytes of the longest id of a thing that is heard, unless the configuration says otherwise.
+pub const MAX_ID_BYTES: usize = 256;

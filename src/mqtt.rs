@@ -184,22 +184,20 @@ impl Default for Terms {
     }
 }
 
-/// Starts to connect, and goes on until the process ends. Must be called inside a `LocalSet`.
-///
-/// # Errors
-/// What is wrong with certificates or secrets, in words.
+/// Starts to connect, and goes on until the process ends. Must be called inside a `LocalSet`. Certificates, keys and the
+/// password are read for each attempt; what cannot be read makes it fail, like a broker that is away.
 pub fn connect(
     settings: &MqttSettings,
     filters: Vec<(String, u8)>,
     will: Outbound,
     clock: Rc<Clock>,
     terms: Terms,
-) -> Result<(Link, Listener), String> {
+) -> (Link, Listener) {
     let (events, queue) = mpsc::channel(INBOUND_MESSAGES);
     let longest_connect = settings.connect_timeout.to_std();
     let link = match settings.protocol {
         Protocol::V3 => {
-            let (requests, connection) = v3::open(settings, will, terms.is_kept)?;
+            let (requests, connection) = v3::open(settings, will, terms.is_kept);
             let link = Link::new(requests, events.downgrade(), clock);
             tokio::task::spawn_local(
                 Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
@@ -207,7 +205,7 @@ pub fn connect(
             link
         }
         Protocol::V5 => {
-            let (requests, connection) = v5::open(settings, will, terms.is_kept)?;
+            let (requests, connection) = v5::open(settings, will, terms.is_kept);
             let link = Link::new(Rc::new(requests), events.downgrade(), clock);
             tokio::task::spawn_local(
                 Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
@@ -217,5 +215,5 @@ pub fn connect(
     };
     link.subscribe(filters);
     let listener = Listener::new(queue, link.shared.clone());
-    Ok((link, listener))
+    (link, listener)
 }

@@ -385,6 +385,11 @@ impl Observation {
         None
     }
 
+    /// The broker has refused a probe, so none comes back. Its answer is an acknowledgement all the same.
+    pub fn probe_refused(&mut self) {
+        self.echo = Echo::None;
+    }
+
     /// The probe at this place proves what was before it.
     fn proven_by(&mut self, place: usize, now: Moment) -> Option<Gap> {
         let probe = self.outstanding.drain(..=place).next_back()?;

@@ -19,8 +19,16 @@ use std::sync::Arc;
 
 /// Letters held in memory, some megabytes. What waits beyond is on disk only and is loaded when there is room.
 const HELD: usize = 4_096;
-/// Letters that are loaded at once.
+/// Bytes of the letters held in memory that are on disk, too. An event has about 500; with the longest names and texts it
+/// has some ten thousand.
+const HELD_BYTES: usize = 8 << 20;
+/// Bytes of the letters in memory, those included that the disk refused. What is more is dropped, the oldest first: a
+/// hundred thousand events of usual length.
+const MEMORY_BYTES: usize = 64 << 20;
+/// Letters that are loaded at once, and the bytes that they may have.
 pub const PAGE: usize = 1_024;
+/// Bytes after which no further letter is loaded at once.
+pub const PAGE_BYTES: usize = HELD_BYTES / 4;
 /// Messages with QoS 1 that wait for the broker's PUBACK at one time: what a turn decides at thousands of events a second.
 /// Brokers allow 20 (mosquitto's default for the other direction), 100 (AWS IoT Core) or 65,535; more than this brings
 /// nothing, and a full window in the client library would hold back the acknowledgements of what we receive.
@@ -42,6 +50,13 @@ pub struct Letter {
     pub retain: bool,
 }
 
+impl Letter {
+    /// Bytes of its texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
 /// What was handed to the link, to be recognised when the broker has taken it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {
@@ -53,6 +68,8 @@ pub enum Token {
     Discovery,
     /// Something that will be published anew anyway.
     Passing,
+    /// An answer to a command, which takes so many bytes.
+    Answer(u32),
     /// A message to ourselves.
     Probe,
     /// A message of which only the confirmation matters: what was acknowledged before it is settled.
@@ -77,6 +94,8 @@ pub enum Send {
 pub struct Outbox {
     /// Letters in memory by number, sent or not.
     held: BTreeMap<u64, Letter>,
+    /// Bytes of those.
+    held_bytes: usize,
     /// The first letter that is on disk only; none: all are held.
     on_disk_from: Option<u64>,
     /// How many are on disk only.
@@ -134,19 +153,27 @@ impl Outbox {
     pub fn push(&mut self, letter: Letter, on_disk: bool) -> u64 {
         let number = self.next;
         self.next += 1;
-        if on_disk && (self.on_disk_from.is_some() || self.held.len() >= HELD) {
+        let is_full = self.held.len() >= HELD || self.held_bytes >= HELD_BYTES;
+        if on_disk && (self.on_disk_from.is_some() || is_full) {
             self.on_disk_from.get_or_insert(number);
             self.on_disk += 1;
         } else {
-            self.held.insert(number, letter);
+            self.hold(number, letter);
         }
         number
     }
 
-    /// Drops the oldest letters until at most `max` wait. The dropped numbers are to be removed from the store.
+    fn hold(&mut self, number: u64, letter: Letter) {
+        self.held_bytes += letter.bytes();
+        self.held.insert(number, letter);
+    }
+
+    /// Drops the oldest letters until at most `max` wait, and memory has no more than it may. The dropped numbers are to be
+    /// removed from the store.
     pub fn trim(&mut self, max: usize) {
-        while self.waiting() > max {
-            let Some((number, _)) = self.held.pop_first() else { break };
+        while self.waiting() > max || self.held_bytes > MEMORY_BYTES {
+            let Some((number, letter)) = self.held.pop_first() else { break };
+            self.held_bytes -= letter.bytes();
             self.taken.push(number);
             self.dropped += 1;
         }
@@ -154,13 +181,13 @@ impl Outbox {
 
     /// The letter from which on the caller should load a page, if there is room for it now.
     pub fn wants(&self) -> Option<u64> {
-        self.on_disk_from.filter(|_| self.held.len() + PAGE <= HELD)
+        self.on_disk_from.filter(|_| self.held.len() + PAGE <= HELD && self.held_bytes + PAGE_BYTES <= HELD_BYTES)
     }
 
-    /// Takes letters that were loaded because it wanted them.
+    /// Takes letters that were loaded because it wanted them; none: there are no more.
     pub fn load(&mut self, page: Vec<(u64, Letter)>) {
-        let complete = page.len() < PAGE;
         self.on_disk = self.on_disk.saturating_sub(page.len());
+        let complete = page.is_empty() || self.on_disk == 0;
         self.on_disk_from = page.last().map(|(number, _)| number + 1).filter(|_| !complete);
         if complete {
             self.on_disk = 0;
@@ -168,7 +195,7 @@ impl Outbox {
         if let Some((first, _)) = page.first() {
             self.next_to_send = self.next_to_send.min(*first);
         }
-        self.held.extend(page);
+        page.into_iter().for_each(|(number, letter)| self.hold(number, letter));
     }
 
     /// An alarm's retained topic is not what it should be.
@@ -184,6 +211,14 @@ impl Outbox {
         self.waiting_states.clear();
         self.round = 0;
         alarms.into_iter().for_each(|alarm| self.state_changed(alarm));
+    }
+
+    /// Alarms have gone: their states do not leave.
+    pub fn forget_states(&mut self, is_gone: impl Fn(AlarmIx) -> bool) {
+        let in_round = self.states.iter().take(self.round).filter(|alarm| is_gone(**alarm)).count();
+        self.round -= in_round;
+        self.states.retain(|alarm| !is_gone(*alarm));
+        self.waiting_states.retain(|alarm| !is_gone(*alarm));
     }
 
     /// The link is up: everything that the broker did not take leaves again, and every state.
@@ -256,8 +291,9 @@ impl Outbox {
     pub fn taken(&mut self, token: Token) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Token::Letter(number) = token
-            && self.held.remove(&number).is_some()
+            && let Some(letter) = self.held.remove(&number)
         {
+            self.held_bytes -= letter.bytes();
             self.taken.push(number);
         }
     }
@@ -421,6 +457,34 @@ mod tests {
         assert_eq!(sent, want, "all letters in order, then the state");
         assert!(disk.is_empty());
         assert!(outbox.is_idle());
+    }
+
+    #[test]
+    fn memory_holds_so_many_bytes_however_large_letters_are() {
+        let large = "x".repeat(10_000);
+        let (mut outbox, mut disk) = (Outbox::default(), BTreeMap::new());
+        for _ in 0..2_000 {
+            disk.insert(outbox.push(letter(&large), true), letter(&large));
+        }
+        assert!(outbox.held_bytes <= HELD_BYTES + 10_001 && outbox.waiting() == 2_000);
+        outbox.connected(std::iter::empty());
+        let mut sent = Vec::new();
+        while outbox.waiting() > 0 {
+            if let Some(from) = outbox.wants() {
+                let page = PAGE_BYTES / 10_001;
+                outbox.load(disk.range(from..).take(page).map(|(n, l)| (*n, l.clone())).collect());
+            }
+            assert!(outbox.held_bytes <= HELD_BYTES + 10_001);
+            let now = drain(&mut outbox);
+            now.iter().for_each(|number| outbox.taken(Token::Letter(*number)));
+            sent.extend(now);
+        }
+        assert_eq!(sent, (0..2_000).collect::<Vec<u64>>(), "all of them, in order");
+        for _ in 0..8_000 {
+            outbox.push(letter(&large), false);
+            outbox.trim(usize::MAX);
+        }
+        assert!(outbox.held_bytes <= MEMORY_BYTES && outbox.dropped() > 1_000, "{}", outbox.dropped());
     }
 
     #[test]

@@ -21,10 +21,12 @@ mod webhook;
 
 pub use delivery::{Delivery, Kind};
 pub use hours::{Hours, Weekday};
+pub(crate) use webhook::check_address;
 
 use crate::config::{Secret, Tls};
 use crate::model::{Glob, Severity};
 use crate::time::Span;
+use crate::wire::topics::Topics;
 use render::Text;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -187,6 +189,9 @@ pub struct Terms {
     pub queue_max: usize,
     /// Deliveries that may begin within a time; further ones are gathered into a digest. None: no limit.
     pub rate: Option<(usize, Span)>,
+    /// Whether it publishes what this daemon reads as a value: then what comes faster than the rate is dropped, so that
+    /// an alarm that activates itself by it does so no more.
+    pub feeds_sources: bool,
 }
 
 /// What is sent, and where to.
@@ -320,13 +325,15 @@ pub struct Publish {
     pub confirmed: bool,
     /// Whether it keeps it.
     pub retain: bool,
+    /// The daemon's own topics: commands to itself are none of its business.
+    pub own: Topics,
 }
 
-/// Whether a topic can be published to.
+/// Whether a topic can be published to by a daemon with these topics of its own.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn check_topic(topic: &str) -> Result<(), String> {
+pub(crate) fn check_topic(topic: &str, own: &Topics) -> Result<(), String> {
     /// The protocol counts a topic's bytes in 16 bits.
     const LONGEST: usize = 65_535;
     if topic.is_empty() || topic.len() > LONGEST {
@@ -337,6 +344,9 @@ pub(crate) fn check_topic(topic: &str) -> Result<(), String> {
     }
     if topic.starts_with('$') {
         return Err(format!("{topic:?} belongs to the broker"));
+    }
+    if own.verb(topic).is_some() {
+        return Err(format!("{topic:?} would be a command of this daemon to itself"));
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ impl Player {
             .and_then(|()| command::parse(verb, payload, retained, gateway.max_shelve));
         self.replies.push(match admitted {
             Ok(request) => operate::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
-                .unwrap_or_else(|request| reply::refused(request.name, NOT_IN_A_RECORDING.to_owned())),
+                .unwrap_or_else(|asked| reply::refused(asked.0, NOT_IN_A_RECORDING.to_owned())),
             Err(refusal) => refusal.render(),
         });
     }

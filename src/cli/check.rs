@@ -39,7 +39,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Ok((config, _)) => {
             if !args.json {
                 let (alarms, sources) = (config.model.definitions.len(), config.sources.len());
-                say(&format!("{file}: fine, {alarms} alarms on {sources} sources, {warnings} warnings"));
+                say(&match errors {
+                    0 => format!("{file}: fine, {alarms} alarms on {sources} sources, {warnings} warnings"),
+                    _ => format!("{file}: {errors} files or secrets cannot be used, {warnings} warnings"),
+                });
+            }
+            if errors > 0 {
+                return Err(Failure::Config);
             }
             if args.online {
                 online::run(config, &args.config.config, args.json)?;

@@ -82,11 +82,11 @@ struct Entry {
 
 impl Visit for Entry {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.record(field, format!("{value:?}"));
+        self.record(field, crate::text::say(super::throttle::LINE_BYTES, format_args!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.record(field, value.to_owned());
+        self.record(field, crate::text::clip(value, super::throttle::LINE_BYTES).into_owned());
     }
 }
 
@@ -107,7 +107,7 @@ impl Entry {
             // Writing to a string cannot fail.
             let _ = write!(text, " {name}={value}");
         }
-        text
+        crate::text::clip(&text, super::throttle::LINE_BYTES).into_owned()
     }
 
     /// In the journal's own protocol.

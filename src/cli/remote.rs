@@ -44,12 +44,26 @@ impl Remote {
         self.connect(&config)
     }
 
-    /// Reads the configuration, which is the daemon's own. What it warns of is for `check`.
+    /// Reads who the daemon is and how to reach it. What else is in the configuration, and what is wrong with that, is
+    /// for the daemon and for `check`.
     pub(super) fn load(&self) -> Result<Config, Failure> {
+        Config::load_connection(&self.config.config).map_err(|problems| {
+            say(&problems.to_text());
+            Failure::Config
+        })
+    }
+
+    /// Reads all of the configuration, for what goes by its sources and models.
+    pub(super) fn load_all(&self) -> Result<Config, Failure> {
         Config::load(&self.config.config).map(|(config, _)| config).map_err(|problems| {
             say(&problems.to_text());
             Failure::Config
         })
+    }
+
+    /// Reads all of the configuration, or as much as [`Remote::load`] where there is something wrong with the rest.
+    pub(super) fn load_what_is_right(&self) -> Result<Config, Failure> {
+        Config::load(&self.config.config).map(|(config, _)| config).or_else(|_| self.load())
     }
 
     /// Connects.

@@ -1,6 +1,7 @@
 //! `annunciator run`: the daemon.
 
 use super::journal::Journal;
+use super::throttle::{ShortLines, Throttle};
 use super::{ConfigArg, Failure, load, say};
 use crate::daemon::{self, End, Stop, Unusable};
 use std::os::unix::process::CommandExt as _;
@@ -47,10 +48,11 @@ fn start_anew() -> Failure {
 /// Logs what `ANNUNCIATOR_LOG` says or else `usual`: to the journal if standard error leads there, else to standard error.
 pub(super) fn start_logging(usual: &str) {
     let registry = tracing_subscriber::registry().with(filter(std::env::var("ANNUNCIATOR_LOG").ok(), usual));
+    let registry = registry.with(Throttle::default());
     let started = match Journal::behind_standard_error() {
         Some(journal) => registry.with(journal).try_init().is_ok(),
         None => {
-            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            let lines = tracing_subscriber::fmt::layer().with_writer(ShortLines::default);
             registry.with(lines.with_target(false).with_ansi(super::people_watch())).try_init().is_ok()
         }
     };

@@ -2,6 +2,9 @@
 //!
 //! Names and values come from devices and from whoever may publish. What a terminal would obey is shown as an escape.
 
+use crate::printable::is_deceptive;
+pub(super) use crate::printable::printable;
+
 use crate::time::Stamp;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -104,27 +107,6 @@ impl Paper {
     }
 }
 
-/// The text with everything escaped that a terminal would obey, or by which it would show it in another order.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_trickster) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_trickster(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
-}
-
-fn is_trickster(c: char) -> bool {
-    let turns_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns_direction || matches!(c, '\u{2028}' | '\u{2029}')
-}
-
 /// JSON as it came, on one line, with everything escaped that JSON allows in strings and a terminal would obey.
 pub(super) fn json_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len() + 1);
@@ -132,7 +114,7 @@ pub(super) fn json_line(json: &str) -> String {
         if matches!(c, '\n' | '\r' | '\t') {
             // Between tokens: inside of a string JSON has them escaped already.
             line.push(' ');
-        } else if is_trickster(c) {
+        } else if is_deceptive(c) {
             // Writing to a String cannot fail.
             let _ = write!(line, "\\u{:04x}", u32::from(c));
         } else {
@@ -187,8 +169,6 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_gets_through() {
-        assert_eq!(printable("boiler-7 · Kessel"), "boiler-7 · Kessel");
-        assert_eq!(printable("a\x1b[2Jb\r\n\u{9b}31m\u{202e}"), "a\\u{1b}[2Jb\\r\\n\\u{9b}31m\\u{202e}");
         let json = "{\"a\": \"\u{9b}2J\u{7f}\",\n \"b\":\"\\u001b\"}";
         assert_eq!(json_line(json), "{\"a\": \"\\u009b2J\\u007f\",  \"b\":\"\\u001b\"}\n");
         let (before, after): (Value, Value) =

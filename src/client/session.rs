@@ -4,7 +4,7 @@
 
 use super::Trouble;
 use crate::config::MqttSettings;
-use crate::mqtt::route;
+use crate::mqtt::route::{self, Pass};
 use crate::time::Span;
 use rumqttc::{
     Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Outgoing, Packet, QoS, StateError,
@@ -123,14 +123,14 @@ impl Drop for Session {
 }
 
 fn options(settings: &MqttSettings, name: &str) -> Result<MqttOptions, String> {
-    let (address, transport) = route::to_broker(settings)?;
-    let mut options = MqttOptions::new(name, address, settings.port);
+    let Pass { transport, credentials } = Pass::read(settings)?;
+    let mut options = MqttOptions::new(name, route::address(settings), settings.port);
     options
         .set_transport(transport)
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_session(true)
         .set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    if let Some((username, password)) = route::credentials(settings)? {
+    if let Some((username, password)) = credentials {
         options.set_credentials(username, password);
     }
     Ok(options)

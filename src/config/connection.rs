@@ -93,7 +93,10 @@ pub(super) fn compile(table: &Table<'_, '_>, gateway: &Gateway, problems: &mut P
             problems.add(Problem::error(table.place(name), format!("{name} needs {other}"), "give both or neither"));
         }
     }
-    let client = cert_file.zip(key_file);
+    let files = Tls { ca_file, client: cert_file.zip(key_file) };
+    if !is_known_without_tls {
+        super::files::check_tls(&files, |name| table.place(name), problems);
+    }
     let username = table.text("username", problems);
     let password = table.secret("password", problems);
     if table.has("password") && table.lacks("username") {
@@ -111,7 +114,7 @@ pub(super) fn compile(table: &Table<'_, '_>, gateway: &Gateway, problems: &mut P
         connect_timeout: table.duration_within("connect_timeout", Span::from_secs(1), Span::from_secs(3_600), problems),
         host,
         port,
-        tls: is_tls.then_some(Tls { ca_file, client }),
+        tls: is_tls.then_some(files),
         web_socket,
         protocol,
         session_expiry,

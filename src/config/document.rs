@@ -90,6 +90,12 @@ impl<'t> Document<'t> {
         tables
     }
 
+    /// Where a section is, in bytes; without its header.
+    pub(super) fn extents(&self, section: &'static Section) -> Vec<Range<usize>> {
+        let extent = |table: Table<'_, '_>| table.start..syntax::section_end(self.text, table.end);
+        self.find_all(section).into_iter().map(extent).collect()
+    }
+
     /// The tables of a section, whether written as one or as many: what is in them is looked at in any case.
     fn find_all<'d>(&'d self, section: &'static Section) -> Vec<Table<'d, 't>> {
         let found = self.root.get_ref().get(section.name);

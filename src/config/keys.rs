@@ -114,6 +114,12 @@ pub const GATEWAY: Section = Section {
             "100000",
             "Patterns create alarms for this many things at most; further things are reported and not watched.",
         ),
+        key(
+            "max_id_bytes",
+            Shape::Integer(1, 1_024),
+            "256",
+            "Bytes of the longest id of a thing for which a pattern creates alarms; longer ones are reported and not watched.",
+        ),
         key("metrics_interval", Shape::Duration, "\"1m\"", "How often metrics are published. 1s to 1d."),
         key(
             "outbox_max",

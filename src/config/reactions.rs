@@ -15,7 +15,9 @@ use crate::model::{AlarmDefinition, Glob, Severity};
 use crate::reaction::{
     Action, Hours, Plan, Reaction, ReactionIx, Reactions, Security, Smtp, Terms, ThingFilter, Transition, Zone,
 };
+use crate::source::Source;
 use crate::time::Span;
+use crate::wire::topics::Topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ const LEAST_REPEAT: Span = Span::from_millis(100);
 pub(super) struct Tables<'a, 'd, 't> {
     pub(super) gateway: &'a Table<'d, 't>,
     pub(super) gateway_id: &'a str,
+    pub(super) topics: &'a Topics,
+    pub(super) sources: &'a [Source],
     pub(super) smtp: &'a Table<'d, 't>,
     pub(super) templates: &'a [Table<'d, 't>],
     pub(super) reactions: &'a [Table<'d, 't>],
@@ -41,7 +45,7 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
     let templates = named(tables.templates, problems);
     let names = named(tables.reactions, problems);
     for template in tables.templates {
-        action::check_alone(template, problems);
+        action::check_alone(template, tables.topics, problems);
     }
     let mut list = Vec::new();
     let mut sources = Vec::new();
@@ -50,7 +54,7 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
         let layers = action::Layers { own: *table, template };
         let plan = plan(table, problems);
         let terms = terms(table, problems);
-        let action = action::compile(&layers, problems);
+        let action = action::compile(&layers, tables.topics, problems);
         if let (Some(Action::Email(_)), None, false) = (&action, &smtp, tables.smtp.has("host")) {
             let help = "add [smtp] with host = \"…\" and from = \"…\"";
             table.missing("an e-mail reaction needs a mail server, and there is no [smtp]", help, problems);
@@ -73,8 +77,15 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
     of_definitions.shrink_to_fit();
     let reactions = Reactions { of_definitions, ..reactions };
     let definitions = tables.alarms.iter().filter_map(|(_, definition)| definition.as_ref());
-    sample::render_all(tables.gateway_id, &reactions, definitions, &sources, problems);
-    reactions
+    let own = sample::Own { topics: tables.topics, sources: tables.sources };
+    let feeding = sample::render_all(tables.gateway_id, own, &reactions, definitions, &sources, problems);
+    let mut list = reactions.list.clone();
+    for ix in feeding {
+        if let Some(reaction) = list.get_mut(ix.index()) {
+            Arc::make_mut(reaction).terms.feeds_sources = true;
+        }
+    }
+    Reactions { list, ..reactions }
 }
 
 /// The tables by name; a name that is used twice or cannot be one is a problem.
@@ -238,6 +249,7 @@ fn terms(table: &Table<'_, '_>, problems: &mut Problems) -> Terms {
         concurrency: table.integer("concurrency", problems),
         queue_max: table.integer("queue_max", problems),
         rate,
+        feeds_sources: false,
     }
 }
 
@@ -281,6 +293,8 @@ fn smtp(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Smtp> {
                 .without_source(),
         );
     }
+    let files = Tls { ca_file, client: None };
+    super::files::check_tls(&files, |name| table.place(name), problems);
     let timeout = table.duration_within("timeout", Span::from_secs(1), Span::from_secs(600), problems);
     let from = table.text("from", problems).and_then(|text| {
         let parsed = text.parse::<lettre::message::Mailbox>();
@@ -303,14 +317,5 @@ fn smtp(table: &Table<'_, '_>, problems: &mut Problems) -> Option<Smtp> {
         table.missing("smtp has no host", "host: the name or address of the mail server", problems);
     }
     let hello = table.text("hello", problems).unwrap_or_else(super::host_name);
-    Some(Smtp {
-        host: host?,
-        port,
-        security,
-        tls: Tls { ca_file, client: None },
-        login: username.zip(password),
-        from: from?,
-        hello,
-        timeout,
-    })
+    Some(Smtp { host: host?, port, security, tls: files, login: username.zip(password), from: from?, hello, timeout })
 }

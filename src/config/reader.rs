@@ -10,13 +10,12 @@
 
 use super::keys::{Key, Section, Shape};
 use super::report::{Place, Problem, Problems};
-use super::{duration, secret::Secret};
+use super::{duration, files, secret::Secret};
 use crate::model::{Deadband, Value};
 use crate::source::payload::Map;
 use crate::time::Span;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
@@ -369,6 +368,8 @@ impl<'d, 't> Table<'d, 't> {
                     let place = Place { file: self.file, span: place.span() };
                     problems.add(missing(name, path, place).without_source());
                 }
+                let at = Place { file: self.file, span: place.span() };
+                files::check_secret(name, &secret, at, problems);
                 if secret.is_open_to_everybody() {
                     let message = format!("{name}: every user of this machine can read the {secret}");
                     let place = Place { file: self.file, span: place.span() };
@@ -425,7 +426,7 @@ impl<'d, 't> Table<'d, 't> {
 /// A scalar of the model; none for what is no finite number, string or boolean.
 fn scalar(value: &DeValue<'_>) -> Option<Value> {
     let number = match value {
-        DeValue::String(text) => return Some(Value::Text(Arc::from(text.as_ref()))),
+        DeValue::String(text) => return Some(Value::Text(text.as_ref().into())),
         DeValue::Boolean(boolean) => return Some(Value::Boolean(*boolean)),
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse::<f64>().ok()?,
         #[expect(clippy::cast_precision_loss, reason = "values are 64-bit floats")]

@@ -20,6 +20,9 @@ pub struct Place {
 pub enum Weight {
     /// The configuration cannot be used.
     Error,
+    /// A file or secret that it names cannot be used. That is an error of `check`; the daemon starts all the same, and
+    /// reads it again whenever it needs it.
+    Unusable,
     /// It can, but probably not as it is meant.
     Warning,
 }
@@ -27,7 +30,7 @@ pub enum Weight {
 impl Weight {
     fn as_str(self) -> &'static str {
         match self {
-            Weight::Error => "error",
+            Weight::Error | Weight::Unusable => "error",
             Weight::Warning => "warning",
         }
     }
@@ -49,6 +52,11 @@ impl Problem {
         Problem { place, weight: Weight::Error, message: message.into(), help: help.into(), shows_source: true }
     }
 
+    /// A file or secret that cannot be used.
+    pub(crate) fn unusable(place: Place, message: impl Into<String>, help: impl Into<String>) -> Problem {
+        Problem { weight: Weight::Unusable, ..Problem::error(place, message, help) }
+    }
+
     /// A warning, and what would be better.
     pub(crate) fn warning(place: Place, message: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem { place, weight: Weight::Warning, message: message.into(), help: help.into(), shows_source: true }
@@ -63,13 +71,30 @@ impl Problem {
 /// All problems of a configuration, and the texts they are in.
 #[derive(Debug, Default)]
 pub struct Problems {
-    files: Vec<(String, String)>,
+    files: Vec<File>,
     problems: Vec<Problem>,
+}
+
+/// A file of the configuration, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct File {
+    name: String,
+    text: String,
+    /// Where each line but the first begins. A file may have a million lines and a hundred thousand mistakes.
+    lines: Vec<usize>,
+}
+
+impl File {
+    /// The number of the line in which this byte is, from 1.
+    fn line(&self, byte: usize) -> usize {
+        self.lines.partition_point(|start| *start <= byte) + 1
+    }
 }
 
 impl Problems {
     pub(crate) fn add_file(&mut self, path: &Path, text: &str) -> usize {
-        self.files.push((path.display().to_string(), text.to_owned()));
+        let lines = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
+        self.files.push(File { name: path.display().to_string(), text: text.to_owned(), lines });
         self.files.len() - 1
     }
 
@@ -91,9 +116,21 @@ impl Problems {
         self.problems.push(problem);
     }
 
-    /// Whether one of them is an error.
+    /// Whether with one of them the configuration cannot be used.
     pub fn has_errors(&self) -> bool {
         self.problems.iter().any(|problem| problem.weight == Weight::Error)
+    }
+
+    /// Whether one of them is in one of these stretches of the first file.
+    pub(crate) fn touch(&self, extents: &[Range<usize>]) -> bool {
+        let is_in = |span: &Range<usize>, extent: &Range<usize>| span.start < extent.end && extent.start <= span.end;
+        let spans = self.problems.iter().map(|problem| &problem.place).filter(|place| place.file == 0);
+        spans.into_iter().any(|place| extents.iter().any(|extent| is_in(&place.span, extent)))
+    }
+
+    /// Takes what was found in the same files elsewhere.
+    pub(crate) fn append(&mut self, mut others: Problems) {
+        self.problems.append(&mut others.problems);
     }
 
     /// Whether there is nothing to say.
@@ -103,7 +140,7 @@ impl Problems {
 
     /// How many errors and how many warnings.
     pub fn count(&self) -> (usize, usize) {
-        let errors = self.problems.iter().filter(|problem| problem.weight == Weight::Error).count();
+        let errors = self.problems.iter().filter(|problem| problem.weight != Weight::Warning).count();
         (errors, self.problems.len() - errors)
     }
 
@@ -116,9 +153,8 @@ impl Problems {
 
     /// `FILE:LINE` of a place.
     pub(crate) fn line(&self, place: &Place) -> String {
-        let (file, text) = &self.files[place.file];
-        let before = text.get(..place.span.start.min(text.len())).unwrap_or("");
-        format!("{file}:{}", before.matches('\n').count() + 1)
+        let file = &self.files[place.file];
+        format!("{}:{}", file.name, file.line(place.span.start))
     }
 
     /// For people.
@@ -162,9 +198,10 @@ impl Problems {
     }
 
     fn locate(&self, problem: &Problem) -> Location<'_> {
-        let (file, text) = &self.files[problem.place.file];
+        let File { name: file, text, .. } = &self.files[problem.place.file];
         let start = problem.place.span.start.min(text.len());
         let before = text.get(..start).unwrap_or("");
+        let line = self.files[problem.place.file].line(start);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         // A byte order mark is no character of the first line.
         let line_start = if text[line_start..].starts_with('\u{feff}') { line_start + 3 } else { line_start };
@@ -172,7 +209,7 @@ impl Problems {
         let marked = text.get(start..problem.place.span.end.min(text.len())).unwrap_or("");
         Location {
             file,
-            line: before.matches('\n').count() + 1,
+            line,
             column: before.get(line_start..).unwrap_or("").chars().count() + 1,
             source,
             width: marked.lines().next().unwrap_or("").chars().count(),

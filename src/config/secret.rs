@@ -4,7 +4,11 @@
 //! and what was read is neither printed nor kept.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a secret. The longest tokens have some thousand.
+const LONGEST: u64 = 64 * 1024;
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,26 +22,41 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// Reads it.
+    /// Reads it. It is never empty.
     ///
     /// # Errors
     /// Why it cannot be read, without a word of its content.
     pub fn read(&self) -> Result<String, String> {
-        let from_file = |path: &std::path::Path| {
-            std::fs::read_to_string(path)
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|error| format!("cannot read the secret in {}: {error}", path.display()))
-        };
-        match self {
-            Secret::File(path) => from_file(path),
-            Secret::Env(name) => std::env::var(name).map_err(|_| format!("environment variable {name} is not set")),
+        let secret = match self {
+            Secret::File(path) => from_file(path)?,
+            Secret::Env(name) => std::env::var(name).map_err(|error| match error {
+                std::env::VarError::NotPresent => format!("environment variable {name} is not set"),
+                std::env::VarError::NotUnicode(_) => format!("environment variable {name} is no text"),
+            })?,
             Secret::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-                Some(folder) => from_file(&PathBuf::from(folder).join(name)),
-                None => Err(format!(
-                    "there is no credential {name:?}: systemd sets CREDENTIALS_DIRECTORY where the unit has LoadCredential={name}:…"
-                )),
+                Some(folder) => from_file(&PathBuf::from(folder).join(name))?,
+                None => {
+                    return Err(format!(
+                        "there is no credential {name:?}: systemd sets CREDENTIALS_DIRECTORY where the unit has LoadCredential={name}:…"
+                    ));
+                }
             },
-        }
+        };
+        // Everybody can sign with an empty key, and an empty password is the first one that is guessed.
+        if secret.trim().is_empty() { Err(format!("cannot read the secret: {self} is empty")) } else { Ok(secret) }
+    }
+}
+
+/// The text in a file, without the newline at its end.
+fn from_file(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot read the secret in {}: {error}", path.display()))?;
+    match String::from_utf8(bytes) {
+        Ok(text) if text.len() as u64 <= LONGEST => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+        Ok(_) => Err(format!("cannot read the secret in {}: it has more than {LONGEST} bytes", path.display())),
+        Err(_) => Err(format!("cannot read the secret in {}: it is no UTF-8 text", path.display())),
     }
 }
 

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Entries that wait in memory while the disk refuses; of more than these the oldest are not remembered.
 const WAITING: usize = 10_000;
+/// Bytes of these entries: about 100 each, with the longest texts some thousand.
+const WAITING_BYTES: usize = 16 << 20;
 /// Old entries whose age is known at one time; so many leave with one write at most.
 pub(super) const PAGE: usize = 1_024;
 /// Whether the oldest entry is too old is looked at this often.
@@ -49,6 +51,8 @@ pub(super) struct Chronicle {
     /// Names that are not on disk yet.
     new_names: Vec<u32>,
     waiting: VecDeque<Single>,
+    /// Bytes of those.
+    waiting_bytes: usize,
     /// Entries that are on disk and not bound, as far as they were written by this process.
     unbound: VecDeque<Single>,
     /// The shelf that is being filled.
@@ -84,6 +88,7 @@ impl Chronicle {
             named,
             new_names: Vec::new(),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             unbound: VecDeque::new(),
             shelf: Shelf::default(),
             next: stored.end,
@@ -146,10 +151,13 @@ impl Chronicle {
 
     fn add(&mut self, entry: &Entry, at: Moment) {
         let name = self.name_of(entry.alarm());
-        self.waiting.push_back(history::single(self.next, name, at, entry));
+        let single = history::single(self.next, name, at, entry);
+        self.waiting_bytes += single.value.len();
+        self.waiting.push_back(single);
         self.next += 1;
-        if self.waiting.len() > WAITING {
-            self.waiting.pop_front();
+        while self.waiting.len() > WAITING || self.waiting_bytes > WAITING_BYTES {
+            let Some(oldest) = self.waiting.pop_front() else { break };
+            self.waiting_bytes -= oldest.value.len();
         }
     }
 
@@ -258,6 +266,7 @@ impl Chronicle {
         self.old.retain(|old| old.number >= self.stored.start);
         self.stored.end = self.next;
         self.unbound.append(&mut self.waiting);
+        self.waiting_bytes = 0;
         self.new_names.clear();
     }
 }

@@ -12,12 +12,16 @@ use crate::model::AlarmId;
 use crate::mqtt::Outbound;
 use crate::outbox::{Letter, Token};
 use crate::store::{Batch, record};
+use crate::time::{Moment, Span};
 use crate::wire::home_assistant;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Announcements that wait for the broker at one time: few, so that a hundred thousand of them leave room for events.
 const WINDOW: usize = 16;
+/// Home Assistant says once that it has started. If it is said again and again, all is announced again after this time at
+/// the earliest, and when the round before is complete.
+const ROUND_PAUSE: Span = Span::from_secs(10);
 
 /// Under which prefixes this gateway may have announced alarms, as the store has to know it.
 #[derive(Debug, Default)]
@@ -83,12 +87,16 @@ pub(super) struct Discovery {
     /// Of those before, the ones of which there is something to tell only since then.
     late: Vec<AlarmIx>,
     in_flight: usize,
+    /// Whether somebody who was not there before has asked for a round.
+    is_asked: bool,
+    /// When the next round that is asked for may begin.
+    next_round: Moment,
 }
 
 impl Discovery {
     /// Everything has to be said again, because nobody knows what the broker has.
     pub(super) fn connected(&mut self) {
-        *self = Discovery::default();
+        *self = Discovery { next_round: self.next_round, ..Discovery::default() };
     }
 
     /// Everything has to be said again to somebody who was not there.
@@ -100,6 +108,14 @@ impl Discovery {
     /// There is something to tell of these now.
     pub(super) fn appeared(&mut self, alarms: &mut Vec<AlarmIx>) {
         self.late.extend(alarms.drain(..).filter(|alarm| alarm.index() < self.done));
+    }
+
+    /// These have to be said again, and some have gone.
+    pub(super) fn change(&mut self, changed: &[AlarmIx], is_gone: impl Fn(AlarmIx) -> bool) {
+        self.late.retain(|alarm| !is_gone(*alarm));
+        self.late.extend(changed.iter().copied().filter(|alarm| alarm.index() < self.done));
+        self.late.sort_unstable();
+        self.late.dedup();
     }
 
     /// The broker has taken one.
@@ -116,11 +132,11 @@ impl Daemon {
         }
         while self.can_speak() && self.discovery.in_flight < WINDOW {
             let Daemon { discovery, engine, .. } = self;
-            discovery.late.retain(|alarm| !engine.view(*alarm).is_latent());
+            while discovery.late.pop_if(|alarm| engine.view(*alarm).is_latent()).is_some() {}
             let late = self.discovery.late.last().copied().filter(|_| self.journal.prefixes.current.is_some());
             let next = self.engine.alarms_from(self.discovery.done).next();
             let Some(alarm) = late.or(next) else {
-                if !self.forget_cleaned_prefix() {
+                if !self.forget_cleaned_prefix() && !self.begin_round_that_is_asked_for() {
                     return;
                 }
                 continue;
@@ -168,8 +184,25 @@ impl Daemon {
     pub(super) fn home_assistant_says(&mut self, payload: &[u8], retained: bool) {
         // A retained one was there before we connected, and all was announced since.
         if !retained && home_assistant::is_birth(payload) {
-            tracing::info!("Home Assistant has started: all alarms are announced again");
-            self.discovery.begin_anew();
+            self.discovery.is_asked = true;
         }
+    }
+
+    /// All is announced again, if somebody wants that and the last time is long enough ago. False: there is nothing to do.
+    fn begin_round_that_is_asked_for(&mut self) -> bool {
+        let now = self.clock.at();
+        if !self.discovery.is_asked || now < self.discovery.next_round {
+            return false;
+        }
+        tracing::info!("Home Assistant has started: all alarms are announced again");
+        self.discovery.is_asked = false;
+        self.discovery.next_round = now + ROUND_PAUSE;
+        self.discovery.begin_anew();
+        true
+    }
+
+    /// When a round begins that is asked for, if nothing else is in the way.
+    pub(super) fn next_announcements(&self) -> Option<Moment> {
+        self.discovery.is_asked.then_some(self.discovery.next_round)
     }
 }

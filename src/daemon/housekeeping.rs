@@ -3,6 +3,7 @@
 //! Each has its time in [`super::Due`]; whatever is due is done at the end of a turn, and what nobody could hear is not.
 
 use super::{Daemon, signals};
+use crate::engine::Refused;
 use crate::mqtt::Outbound;
 use crate::outbox::Token;
 use crate::time::{Now, Span};
@@ -24,10 +25,12 @@ pub(super) const IDLE_TURN: Span = Span::from_secs(5);
 pub(super) const SUBSCRIPTION: &str = "subscription ";
 const STORE: &str = "store: ";
 const CLOCK: &str = "clock: ";
+const PASS: &str = "cannot connect: ";
 pub(super) const PROBE: &str = "probe ";
 pub(super) const CONNECTION: &str = "hardly ever connected: ";
 pub(super) const OBSERVATION: &str = "hardly observing: ";
 const REACTION: &str = "reaction ";
+const THINGS: &str = "things: ";
 
 impl Daemon {
     /// What recurs: status, faults, metrics, the watchdog.
@@ -42,8 +45,14 @@ impl Daemon {
             self.status.problems.push(format!("{CLOCK}{unset}"));
         }
         self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        self.status.problems.retain(|problem| !problem.starts_with(PASS));
+        self.status.problems.extend(self.link.no_pass().map(|reason| format!("{PASS}{reason}")));
         self.status.problems.retain(|problem| !problem.starts_with(REACTION));
         self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
+        self.status.problems.retain(|problem| !problem.starts_with(THINGS));
+        self.status.problems.extend(self.engine.refused().map(|Refused { count, bound, last }| {
+            format!("{THINGS}{bound}; {count} times, the last one was {last:?}")
+        }));
         self.list_observation_problems(now);
         self.show_figures(now);
         self.publish_models(now);

@@ -1,19 +1,17 @@
 //! Events of the link: messages, which are classified and evaluated, confirmations, and connections that come and go.
 
 use super::Daemon;
-use super::answers::Reply;
 use super::housekeeping::SUBSCRIPTION;
 use super::observing;
 use super::repeats::Repeats;
-use crate::engine::Engine;
-use crate::intake::{Message, Remember};
-use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound, ReplyTo};
+use crate::intake::{Fault, Message, Remember};
+use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
 use crate::observation::{Acknowledgement, Cause};
 use crate::operate;
 use crate::outbox::Token;
 use crate::time::{Moment, Now};
 use crate::wire::channel::{Announced, Channel};
-use crate::wire::command::{Command, Request};
+use crate::wire::command::Request;
 
 /// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
 const UNSETTLED: usize = 512;
@@ -73,6 +71,10 @@ impl Daemon {
                 return;
             }
         }
+        if self.suspects.is_skipped(inbound) {
+            self.skip(topic);
+            return;
+        }
         let message = Message { topic, payload, retained: *retained };
         let Daemon { intake, engine, step, faults, .. } = self;
         if intake.take_known(message, engine, now, step, faults.inlet()) {
@@ -90,7 +92,7 @@ impl Daemon {
                     match self.admit(verb, inbound, now.wall) {
                         Ok(Request { command, .. })
                             if !is_addressed && !operate::is_ours(self.config.model.share, &command) => {}
-                        Ok(request) => self.command(request, reply_to.clone(), now),
+                        Ok(request) => self.command(request, payload.len(), reply_to.clone(), now),
                         Err(refusal) => self.replies.push(refusal),
                     }
                 }
@@ -101,6 +103,17 @@ impl Daemon {
             }
             Channel::Thing | Channel::Score => self.evaluate_new(message, Remember::Yes, now),
             Channel::Announcement | Channel::Own => {}
+        }
+    }
+
+    /// A message that has brought the daemon to its end is acknowledged, and that is all.
+    fn skip(&mut self, topic: &str) {
+        let reason = format_args!("the daemon was handling this message when it ended, twice in a row: it is skipped");
+        self.faults.inlet().push(Fault::new(topic, reason));
+        self.metrics.faults += self.faults.settle();
+        if let Some(problem) = self.suspects.report(topic) {
+            tracing::error!(topic, "{problem}");
+            self.status.problems.push(problem);
         }
     }
 
@@ -122,27 +135,6 @@ impl Daemon {
         Channel::of(topic, &gateway.topics, announced)
     }
 
-    fn command(&mut self, request: Request, to: Option<ReplyTo>, now: Now) {
-        let gateway = &self.config.gateway.id;
-        let reacting = &self.reacting;
-        let reactions = |engine: &Engine, alarm| reacting.explain(alarm, engine, now);
-        match operate::execute_and_tell(request, gateway, &mut self.engine, &reactions, now, &mut self.step) {
-            Ok(payload) => self.replies.push(Reply { payload, to }),
-            Err(request) => match *request {
-                Request { name, command: Command::History(query) } => self.searches.ask(name, query, to),
-                Request { name, command: Command::Stats } => {
-                    let payload = self.stats(&name, now);
-                    self.replies.push(Reply { payload, to });
-                }
-                Request { name, command: Command::TestReaction { reaction } } => {
-                    self.test_reaction(name, reaction, to, now);
-                }
-                Request { name, command: Command::Anomaly(command) } => self.anomaly_command(name, command, to, now),
-                Request { name, .. } => self.begin_reload(Some((name, to))),
-            },
-        }
-    }
-
     pub(super) fn taken(&mut self, token: Token, acknowledged: u64) {
         self.metrics.published += 1;
         if let Token::Reaction(ticket) = token {
@@ -159,6 +151,7 @@ impl Daemon {
             Token::Discovery => self.discovery.taken(),
             Token::Probe => self.probe_acknowledged(),
             Token::Fence => self.fence_is_out = false,
+            Token::Answer(bytes) => self.replies.taken(bytes),
             Token::Passing | Token::Farewell | Token::Reaction(_) => {}
         }
     }
@@ -208,6 +201,8 @@ impl Daemon {
         }
         self.has_lost_its_place = self.config.gateway.standby.is_some();
         self.journal.outbox.disconnected();
+        self.replies.disconnected();
+        self.commands.disconnected();
         self.reacting.disconnected(self.clock.now());
     }
 }

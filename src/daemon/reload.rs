@@ -1,13 +1,14 @@
 //! Another configuration while the daemon runs: a transaction. A file with a mistake changes nothing and is reported; a
 //! right one takes effect between two messages, so none is lost and none is decided by half of it.
 //!
-//! The files are read beside the loop, because compiling a hundred thousand alarms takes a while.
+//! The files are read and compared beside the loop, because compiling a hundred thousand alarms takes a while. What is
+//! different is carried out in slices: messages that come meanwhile wait for the end, but they are received.
 
 use super::answers::Reply;
 use super::{Daemon, signals, wanted};
 use crate::config::Config;
 use crate::config::report::Problems;
-use crate::engine::Outline;
+use crate::engine::{Difference, Outline, Reconfiguration};
 use crate::intake::Intake;
 use crate::intake::recorder::Recorder;
 use crate::mqtt::ReplyTo;
@@ -17,8 +18,17 @@ use crate::wire::reply::{self, Names};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-/// A configuration that is being read.
-type Reading = JoinHandle<Result<(Config, Problems), Problems>>;
+/// Requests that wait for one reload.
+const ASKERS: usize = 16;
+
+/// Alarms that are looked at between two looks at the connection: some milliseconds.
+const SLICE: usize = 1_000;
+/// Mistakes of a configuration that are logged, a line each.
+const LOGGED: usize = 20;
+
+/// A configuration that was read, what `check` would warn of, and what is different in it.
+type Read = (Config, Problems, Difference);
+type Reading = JoinHandle<Result<Read, Problems>>;
 
 /// Reloads that were asked for, and the one that is going on.
 #[derive(Debug, Default)]
@@ -35,7 +45,7 @@ type Asker = (Value, Option<ReplyTo>);
 
 impl Reload {
     /// Waits until a configuration has been read; for ever, if none is.
-    pub(super) async fn read(&mut self) -> Result<(Config, Problems), Problems> {
+    pub(super) async fn read(&mut self) -> Result<Read, Problems> {
         let Some(reading) = &mut self.reading else { return std::future::pending().await };
         let read = reading.await;
         self.reading = None;
@@ -45,6 +55,17 @@ impl Reload {
 }
 
 impl Daemon {
+    /// Somebody wants the configuration to be read again.
+    pub(super) fn ask_for_reload(&mut self, name: Value, to: Option<ReplyTo>) {
+        let again = self.reload.asked_again.as_ref().map_or(0, Vec::len);
+        if self.reload.asked_by.len().max(again) >= ASKERS {
+            let error = format!("{ASKERS} requests wait for the configuration already: ask again");
+            self.replies.push(Reply { payload: reply::refused(name, error), to });
+            return;
+        }
+        self.begin_reload(Some((name, to)));
+    }
+
     /// Begins to read the configuration again.
     pub(super) fn begin_reload(&mut self, asked_by: impl IntoIterator<Item = Asker>) {
         if self.reload.reading.is_some() {
@@ -53,20 +74,27 @@ impl Daemon {
         }
         self.reload.asked_by.extend(asked_by);
         signals::reloading();
-        let file = self.config.file.clone();
-        self.reload.reading = Some(tokio::task::spawn_blocking(move || Config::load(&file)));
+        let (file, present) = (self.config.file.clone(), self.config.model.clone());
+        self.reload.reading = Some(tokio::task::spawn_blocking(move || {
+            let (config, warnings) = Config::load(&file)?;
+            let difference = Difference::between(&present, &config.model);
+            Ok((config, warnings, difference))
+        }));
     }
 
     /// Takes the configuration that was read, or says why not.
-    pub(super) fn finish_reload(&mut self, read: Result<(Config, Problems), Problems>, now: Now) {
+    pub(super) async fn finish_reload(&mut self, read: Result<Read, Problems>, now: Now) {
         let result = match read {
-            Ok((config, warnings)) => match self.config.needs_a_restart(&config) {
-                None => Ok(self.reconfigure(config, now, &warnings)),
+            Ok((config, warnings, difference)) => match self.config.needs_a_restart(&config) {
+                None => Ok(self.reconfigure(config, difference, now, &warnings).await),
                 Some(what) => Err((format!("{what} cannot change while the daemon runs: restart it"), Vec::new())),
             },
             Err(problems) => {
-                tracing::error!(problems = problems.to_text(), "the configuration has mistakes; the old one stays");
                 let (errors, _) = problems.count();
+                tracing::error!(errors, "the configuration has mistakes; the old one stays");
+                for line in problems.to_text().lines().take(LOGGED) {
+                    tracing::error!("{line}");
+                }
                 Err((format!("the configuration has {errors} errors; the old one stays"), problems.to_lines()))
             }
         };
@@ -88,22 +116,26 @@ impl Daemon {
         }
     }
 
-    fn reconfigure(&mut self, config: Config, now: Now, warnings: &Problems) -> Outline {
-        let (outline, gone) = self.engine.reconfigure(config.model.clone(), now, &mut self.step);
+    async fn reconfigure(&mut self, config: Config, difference: Difference, now: Now, warnings: &Problems) -> Outline {
+        self.end_begun_change(now);
+        let Daemon { engine, step, .. } = self;
+        let mut going_on = engine.begin_to_reconfigure(config.model.clone(), difference, now, step);
+        while !self.engine.go_on_reconfiguring(&mut going_on, SLICE, now, &mut self.step) {
+            tokio::task::yield_now().await;
+        }
+        self.tell_what_changed(&going_on);
+        let Reconfiguration { outline, gone, .. } = going_on;
         self.turn_of_models(now);
         self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload)
             .recording(Recorder::new(&config.anomalies, config.model.share));
         self.reconfigure_models(&config.anomalies, now);
         self.journal.reconfigured(&config.gateway, gone);
         self.reacting.reconfigure(&config, &self.engine, now);
-        self.step.changed.clear();
-        self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
-        self.alarms_known = self.engine.next_alarm();
-        self.journal.prefixes.change(config.home_assistant.clone());
-        self.discovery.begin_anew();
         let Outline { added, removed, changed, kept } = &outline;
         if !warnings.is_empty() {
-            tracing::warn!(warnings = warnings.to_text(), "the configuration is read again, but");
+            for line in warnings.to_text().lines().take(LOGGED) {
+                tracing::warn!("{line}");
+            }
         }
         tracing::info!(
             added = added.len(),
@@ -118,8 +150,29 @@ impl Daemon {
         self.journal.filters.change(&filters);
         self.link.subscribe(filters);
         self.link.subscribe_again(&of_last_wills);
+        if self.config.home_assistant != config.home_assistant {
+            self.journal.prefixes.change(config.home_assistant.clone());
+            self.discovery.begin_anew();
+        }
         self.config = config;
         outline
+    }
+
+    /// The topics of alarms that are others now; those of new ones follow by themselves.
+    fn tell_what_changed(&mut self, done: &Reconfiguration) {
+        if done.is_renumbered {
+            self.step.changed.clear();
+            self.step.appeared.clear();
+            self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
+            self.alarms_known = self.engine.next_alarm();
+            self.discovery.begin_anew();
+            return;
+        }
+        self.step.changed.retain(|alarm| !done.has_left(*alarm));
+        self.step.appeared.retain(|alarm| !done.has_left(*alarm));
+        self.step.changed.extend(&done.changed);
+        self.journal.outbox.forget_states(|alarm| done.has_left(alarm));
+        self.discovery.change(&done.changed, |alarm| done.has_left(alarm));
     }
 }
 

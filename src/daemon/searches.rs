@@ -21,6 +21,11 @@ pub(super) struct Searches {
 }
 
 impl Searches {
+    /// Whether another search can begin.
+    pub(super) fn have_room(&self) -> bool {
+        self.asked.len() + self.going_on.get() < SEARCHES
+    }
+
     /// Takes a question, the name of the request, and where the answer is waited for.
     pub(super) fn ask(&mut self, name: Value, query: HistoryQuery, to: Option<ReplyTo>) {
         self.asked.push((name, query, to));
@@ -32,22 +37,18 @@ impl Daemon {
     pub(super) fn begin_searches(&mut self) {
         for (name, query, to) in std::mem::take(&mut self.searches.asked) {
             let going_on = self.searches.going_on.clone();
-            if going_on.get() >= SEARCHES {
-                let error = format!("{SEARCHES} searches are going on already: ask again");
-                self.answer(Reply { payload: reply::refused(name, error), to });
-                continue;
-            }
             going_on.set(going_on.get() + 1);
             let search = self.journal.search(Filter::new(query));
             let replies = self.config.gateway.topics.replies();
             let (link, gateway) = (self.link.clone(), self.config.gateway.id.clone());
+            let on_the_way = self.replies.on_the_way();
             tokio::task::spawn_local(async move {
                 let payload = match search.await {
                     Ok(search) => history::render(&name, &gateway, &search.found, search.next),
                     Err(error) => reply::refused(name, error.to_string()),
                 };
                 going_on.set(going_on.get() - 1);
-                Reply { payload, to }.send(&link, replies);
+                Reply { payload, to }.send(&link, replies, &on_the_way);
             });
         }
     }

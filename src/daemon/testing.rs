@@ -9,6 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Tests that go on at one time: each is a real delivery.
+const TESTS: usize = 16;
+
 /// A test whose end is awaited.
 #[derive(Debug)]
 pub(super) struct Awaited {
@@ -31,6 +34,11 @@ struct Answer<'a> {
 impl Daemon {
     /// Begins a test. What cannot begin is answered at once, all else by [`Daemon::answer_tests`].
     pub(super) fn test_reaction(&mut self, name: Value, reaction: String, to: Option<ReplyTo>, now: Now) {
+        if self.tests.len() >= TESTS {
+            let error = format!("{TESTS} tests go on already: ask again");
+            self.replies.push(Reply { payload: reply::refused(name, error), to });
+            return;
+        }
         match self.reacting.test(&reaction, now) {
             Ok(number) => {
                 self.tests.insert(number, Awaited { name, to, reaction });

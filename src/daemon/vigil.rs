@@ -83,8 +83,7 @@ pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> any
     let terms = Terms { is_kept: false, comes_back: true };
     let settings =
         MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, vigil.name), ..config.mqtt.clone() };
-    let (link, mut heard) =
-        mqtt::connect(&settings, vigil.filters(), vigil.word("offline"), clock.clone(), terms).map_err(Unusable)?;
+    let (link, mut heard) = mqtt::connect(&settings, vigil.filters(), vigil.word("offline"), clock.clone(), terms);
     signals::ready();
     let mut watchdog = clock.at();
     loop {

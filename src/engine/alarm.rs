@@ -10,7 +10,7 @@
 //!      └──────────────────────────────────  idled ◀──────────────────────────┘
 //! ```
 
-use super::window::{Window, WindowSample};
+use super::window::{MAX_ALL_SAMPLES, Window, WindowSample};
 use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Shelving, Standing, Timer};
 use crate::model::{
     AlarmDefinition, AlarmFacts, AlarmId, OnGap, Severity, ThingId, Trigger, Value, ValueRef, ValueType, Verdict,
@@ -184,6 +184,8 @@ pub(crate) struct Alarm {
     pub(crate) anomaly: Option<Box<Standing>>,
     /// An anomaly alarm of which there is nothing to tell yet.
     pub(crate) is_latent: bool,
+    /// It has left the configuration: nothing but its number is left.
+    pub(crate) is_gone: bool,
     /// The type of the latest value, if it was not the one of the limit.
     pub(crate) mismatch: Option<ValueType>,
     /// Its place in the store; none until it was stored once.
@@ -232,7 +234,7 @@ pub(crate) enum Evidence {
 }
 
 impl Alarm {
-    /// Takes one value, if it counts for this alarm.
+    /// Takes one value, if it counts for this alarm. `held` counts the samples of all windows.
     pub(crate) fn weigh(
         &mut self,
         ix: AlarmIx,
@@ -240,6 +242,7 @@ impl Alarm {
         value: ValueRef<'_>,
         hearing: Hearing,
         now: Now,
+        held: &mut usize,
         doubts: &mut Vec<Doubt>,
     ) -> Evidence {
         let (condition, window_span) = match &definition.trigger {
@@ -274,9 +277,12 @@ impl Alarm {
         let window = self.window.get_or_insert_default();
         let at = hearing.stamp.map_or(now.at, |stamp| now.moment(stamp));
         let until = hearing.gap.filter(|_| definition.on_gap == OnGap::Pause).unwrap_or(now.at);
-        if !window.push(WindowSample { at, value: number }, span, until) {
+        let before = window.len();
+        let most = MAX_ALL_SAMPLES.saturating_sub(*held) + before;
+        if !window.push(WindowSample { at, value: number }, span, until, most) {
             doubts.push(Doubt::WindowFull { alarm: ix });
         }
+        *held = *held + window.len() - before;
         match window.mean() {
             Some(mean) if !window.is_empty() => Evidence::Verdict(condition.judge(ValueRef::Number(mean))),
             Some(_) | None => Evidence::Noted,

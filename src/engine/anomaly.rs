@@ -37,7 +37,10 @@ impl Engine {
         if let Some(known) = self.find(crate::model::AlarmId::new(thing, &entry.property, &entry.level).as_str()) {
             return Some(known);
         }
-        if self.roster.thing(thing).is_none() && self.roster.things() >= self.model.max_things {
+        if self.roster.thing(thing).is_none()
+            && let Some(bound) = self.bound_of_things(thing)
+        {
+            self.refuse(thing, bound);
             return None;
         }
         let thing = self.roster.add_thing(&Arc::from(thing));

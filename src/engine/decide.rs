@@ -18,7 +18,7 @@ impl Engine {
         let alarm = &mut self.alarms[ix.index()];
         let definition = &self.model.definitions[alarm.definition.0 as usize];
         let is_score = matches!(definition.trigger, Trigger::Score { .. });
-        let evidence = alarm.weigh(ix, definition, value, hearing, now, &mut step.doubts);
+        let evidence = alarm.weigh(ix, definition, value, hearing, now, &mut self.samples_held, &mut step.doubts);
         match evidence {
             Evidence::None => return,
             Evidence::Noted => {}
@@ -227,7 +227,7 @@ impl Engine {
         if to == State::Off
             && let Some(window) = &mut alarm.window
         {
-            window.clear();
+            self.samples_held -= window.clear();
         }
         match (alarm.state.is_active(), to.is_active()) {
             (false, true) => self.active += 1,

@@ -86,7 +86,7 @@ impl Engine {
         let averages = matches!(self.trigger(alarm), Trigger::Average { .. });
         let entry = &mut self.alarms[alarm.index()];
         if let Some(window) = &mut entry.window {
-            window.clear();
+            self.samples_held -= window.clear();
             self.note(alarm, super::Unsaved::Soft);
         }
         if self.timers.get(alarm).is_none() {

@@ -50,6 +50,23 @@ impl<T: Copy> Index<T> {
         self.blocks.insert(index + 1, upper);
     }
 
+    /// Takes a number out.
+    pub(super) fn remove(&mut self, compare: impl Fn(T) -> Ordering) {
+        let index = self.block_of(&compare);
+        let Some(block) = self.blocks.get_mut(index) else { return };
+        if let Ok(place) = block.binary_search_by(|number| compare(*number)) {
+            block.remove(place);
+            if block.is_empty() {
+                self.blocks.remove(index);
+            }
+        }
+    }
+
+    /// The names stay and have other numbers.
+    pub(super) fn renumber(&mut self, new: impl Fn(T) -> T) {
+        self.blocks.iter_mut().flatten().for_each(|number| *number = new(*number));
+    }
+
     /// All numbers whose names are greater, in their order.
     pub(super) fn after<'a>(&'a self, compare: &dyn Fn(T) -> Ordering) -> impl Iterator<Item = T> + use<'a, T> {
         let index = self.block_of(&compare);
@@ -88,7 +105,15 @@ mod tests {
             let after: Vec<u32> = index.after(&|other| other.cmp(&wanted)).collect();
             prop_assert_eq!(after, set.range(wanted + 1..).copied().collect::<Vec<u32>>());
             let all: Vec<u32> = index.after(&|_| Ordering::Greater).collect();
-            prop_assert_eq!(all, set.into_iter().collect::<Vec<u32>>());
+            prop_assert_eq!(&all, &set.iter().copied().collect::<Vec<u32>>());
+            let (mut index, mut set) = (index, set);
+            for gone in all.iter().filter(|number| *number % 3 > 0).chain([&wanted]) {
+                index.remove(|other| other.cmp(gone));
+                set.remove(gone);
+                prop_assert_eq!(index.find(|other| other.cmp(gone)), None);
+            }
+            let left: Vec<u32> = index.after(&|_| Ordering::Greater).collect();
+            prop_assert_eq!(left, set.into_iter().collect::<Vec<u32>>());
         }
     }
 

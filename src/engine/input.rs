@@ -3,6 +3,7 @@
 use super::{AlarmIx, AlarmMemory, Event, PropertyIx, ShelvingChange};
 use crate::model::{ValueRef, ValueType};
 use crate::time::{Span, Stamp};
+use std::fmt;
 use std::sync::Arc;
 
 /// One value of one message.
@@ -109,11 +110,50 @@ pub enum Doubt {
         /// The alarm whose window it is.
         alarm: AlarmIx,
     },
-    /// So many things are watched already that this one is not.
-    TooManyThings {
-        /// The bound.
-        limit: usize,
+    /// A thing is not watched, because a bound was reached.
+    ThingRefused {
+        /// Which.
+        bound: Bound,
     },
+}
+
+/// What keeps a thing from being watched that a pattern fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// So many things are watched.
+    Things(usize),
+    /// An id of a thing that is heard may have so many bytes.
+    IdBytes(usize),
+    /// The names of things that were heard, and of their alarms, may have so many bytes together.
+    NameBytes(usize),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Things(limit) => {
+                write!(f, "{limit} things are watched already (max_things), no alarm was created for this one")
+            }
+            Bound::IdBytes(limit) => write!(f, "the thing's id is longer than {limit} bytes (max_id_bytes)"),
+            Bound::NameBytes(limit) => {
+                write!(
+                    f,
+                    "names of things and their alarms have {limit} bytes already, no alarm was created for this one"
+                )
+            }
+        }
+    }
+}
+
+/// Things that were not watched because a bound was reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// How many times that was so, since the configuration was read.
+    pub count: u64,
+    /// The bound that was reached last.
+    pub bound: Bound,
+    /// The thing that was refused last; the beginning of its id.
+    pub last: String,
 }
 
 /// What came out of one or several inputs. The caller empties it.

@@ -12,9 +12,9 @@ use super::decide::Change;
 use super::window::Window;
 use super::{
     Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, Shelving, Standing, State, Step, Timer,
-    WindowSample, number,
+    WindowSample,
 };
-use crate::model::{AlarmDefinition, AlarmFacts, AlarmType, Model, Value};
+use crate::model::{AlarmFacts, AlarmType, Model, Value};
 use crate::time::{Moment, Now, Stamp};
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -220,6 +220,9 @@ impl Engine {
                 window.forget_stored();
             }
             let alarm = &self.alarms[index];
+            if alarm.is_gone {
+                continue;
+            }
             if !alarm.is_latent || alarm.anomaly.is_some() || alarm.value.is_some() {
                 self.note(AlarmIx::new(index), Unsaved::Hard);
             }
@@ -262,11 +265,15 @@ impl Engine {
         if let Some(known) = self.find(facts.id.as_str()) {
             return Some(known);
         }
-        let covers =
-            |d: &AlarmDefinition| d.property == facts.property && d.level == facts.level && d.covers(&facts.thing);
-        let index = self.model.definitions.iter().position(covers).filter(|_| self.model.share.has(&facts.thing))?;
+        // A definition that names the thing would have made it already.
+        let is_it = |definition: &DefinitionIx| {
+            let entry = &self.model.definitions[definition.0 as usize];
+            entry.property == facts.property && entry.level == facts.level
+        };
+        let covering = self.patterns.covering(&facts.thing);
+        let definition = covering.into_iter().find(is_it).filter(|_| self.model.share.has(&facts.thing))?;
         let thing = self.roster.add_thing(&facts.thing);
-        Some(self.add_alarm(DefinitionIx(number(index)), thing))
+        Some(self.add_alarm(definition, thing))
     }
 
     /// Gives an alarm back what it knew, as far as its definition is still the same.
@@ -312,6 +319,7 @@ impl Engine {
                 alarm.lives_until_told = soft.lives_until_told;
                 alarm.anomaly = soft.anomaly.map(Box::new);
                 if soft.mean.is_some() || !samples.is_empty() {
+                    self.samples_held += samples.len();
                     alarm.window = Some(Box::new(Window::restore(samples, soft.mean, soft.samples.start)));
                 }
                 if let Some(timer) = soft.timer {
@@ -323,9 +331,20 @@ impl Engine {
         if same_definition {
             return;
         }
-        // What an operator switched yields to a definition that has changed.
+        self.yield_to_definition(ix, (stored.state, enabled), same_trigger, now, step);
+    }
+
+    /// What an operator switched yields to a definition that has changed. With another trigger the alarm starts anew.
+    pub(super) fn yield_to_definition(
+        &mut self,
+        ix: AlarmIx,
+        (state, enabled): (State, bool),
+        same_trigger: bool,
+        now: Now,
+        step: &mut Step,
+    ) {
         self.note(ix, Unsaved::Hard);
-        match (stored.state, enabled) {
+        match (state, enabled) {
             (State::Off, false) => {}
             (State::Off, true) => {
                 self.change(ix, State::Enabled, Change::of(Cause::Config), now, step);

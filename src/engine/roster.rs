@@ -43,6 +43,9 @@ pub(crate) struct Roster {
     names: Index<ThingIx>,
     things: Vec<Thing>,
     properties: Vec<Property>,
+    /// Places of things and properties that nothing watches any more, to be given again.
+    free_things: Vec<ThingIx>,
+    free_properties: Vec<PropertyIx>,
 }
 
 impl Roster {
@@ -64,8 +67,35 @@ impl Roster {
         self.things.iter().filter(|thing| thing.heard).map(|thing| &thing.id)
     }
 
+    /// The alarms of each property.
+    pub(crate) fn alarms_mut(&mut self) -> impl Iterator<Item = &mut Few<AlarmIx>> + '_ {
+        self.properties.iter_mut().map(|property| &mut property.alarms)
+    }
+
+    /// An alarm of this property has left. What nothing watches any more leaves with it.
+    pub(crate) fn remove_alarm(&mut self, property: PropertyIx, alarm: AlarmIx) {
+        let entry = self.get_mut(property);
+        entry.alarms = entry.alarms.iter().copied().filter(|other| *other != alarm).collect();
+        let thing = entry.thing;
+        if !entry.alarms.is_empty() {
+            return;
+        }
+        entry.newest = None;
+        self.free_properties.push(property);
+        let of_thing = &mut self.things[thing.0 as usize];
+        of_thing.properties = of_thing.properties.iter().filter(|(_, other)| *other != property).cloned().collect();
+        if !of_thing.properties.is_empty() {
+            return;
+        }
+        of_thing.heard = false;
+        let id = of_thing.id.clone();
+        let things = &self.things;
+        self.names.remove(|other| things[other.0 as usize].id.cmp(&id));
+        self.free_things.push(thing);
+    }
+
     pub(crate) fn things(&self) -> usize {
-        self.things.len()
+        self.things.len() - self.free_things.len()
     }
 
     pub(crate) fn property(&self, thing: ThingIx, name: &str) -> Option<PropertyIx> {
@@ -92,8 +122,17 @@ impl Roster {
         if let Some(known) = self.thing(id) {
             return known;
         }
-        let thing = ThingIx(super::number(self.things.len()));
-        compact::push(&mut self.things, Thing { id: id.clone(), properties: Few::default(), heard: false });
+        let new = Thing { id: id.clone(), properties: Few::default(), heard: false };
+        let thing = match self.free_things.pop() {
+            Some(free) => {
+                self.things[free.0 as usize] = new;
+                free
+            }
+            None => {
+                compact::push(&mut self.things, new);
+                ThingIx(super::number(self.things.len() - 1))
+            }
+        };
         let things = &self.things;
         self.names.insert(thing, |other| things[other.0 as usize].id.cmp(id));
         thing
@@ -106,8 +145,17 @@ impl Roster {
             Ok(place) => return properties[place].1,
             Err(place) => place,
         };
-        let property = PropertyIx(super::number(self.properties.len()));
-        compact::push(&mut self.properties, Property { thing, alarms: Few::default(), newest: None });
+        let new = Property { thing, alarms: Few::default(), newest: None };
+        let property = match self.free_properties.pop() {
+            Some(free) => {
+                self.properties[free.0 as usize] = new;
+                free
+            }
+            None => {
+                compact::push(&mut self.properties, new);
+                PropertyIx(super::number(self.properties.len() - 1))
+            }
+        };
         properties.insert(place, (name.clone(), property));
         property
     }

@@ -75,6 +75,18 @@ impl Timers {
         }
     }
 
+    /// Alarms have other numbers: the one at each place here is the one that was there. What is running goes on.
+    pub(crate) fn renumber(&mut self, before: &[AlarmIx]) {
+        let timers: Vec<Option<Timer>> = before.iter().map(|ix| self.get(*ix)).collect();
+        *self = Timers { next_order: self.next_order, ..Timers::default() };
+        timers.iter().for_each(|_| self.add_alarm());
+        for (index, timer) in timers.into_iter().enumerate() {
+            if let Some(timer) = timer {
+                self.put(AlarmIx::new(index), timer);
+            }
+        }
+    }
+
     /// Ends the alarm's timer, if one is running.
     pub(crate) fn stop(&mut self, alarm: AlarmIx) -> bool {
         std::mem::replace(&mut self.slots[alarm.index()].timer, EMPTY.timer).deadline != NEVER

@@ -11,6 +11,10 @@ use crate::time::{Moment, Span};
 /// days; who needs more averages a slower property. The oldest sample makes room, and the caller is told.
 pub(crate) const MAX_SAMPLES: usize = 1 << 21;
 
+/// Samples that all windows hold together: a hundred megabytes, of the unit's 512. When there are more, a window that gets
+/// another loses its oldest.
+pub(crate) const MAX_ALL_SAMPLES: usize = 1 << 23;
+
 /// One value and the time from which its age counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowSample {
@@ -37,7 +41,9 @@ pub(crate) struct Window {
 impl Window {
     /// Takes a sample, drops what is older than `span` at `now` (in a gap that stops the time: at its beginning), and
     /// calculates the mean. False: the window was full and lost a sample that was still young enough.
-    pub(crate) fn push(&mut self, sample: WindowSample, span: Span, now: Moment) -> bool {
+    ///
+    /// `most` is how many it may hold.
+    pub(crate) fn push(&mut self, sample: WindowSample, span: Span, now: Moment, most: usize) -> bool {
         let later = self.samples.take_later(sample.at);
         if !later.is_empty() {
             self.changed_from(self.samples.len());
@@ -48,7 +54,7 @@ impl Window {
         while self.samples.oldest().is_some_and(|oldest| now - oldest > span) {
             self.drop_oldest();
         }
-        let fits = self.samples.len() <= MAX_SAMPLES;
+        let fits = self.samples.len() <= most.clamp(1, MAX_SAMPLES);
         if !fits {
             self.drop_oldest();
         }
@@ -98,11 +104,14 @@ impl Window {
         self.changed_from(0);
     }
 
-    /// Forgets all samples. The mean stays as it was last calculated; without samples nobody judges it.
-    pub(crate) fn clear(&mut self) {
-        self.dropped += self.samples.len() as u64;
+    /// Forgets all samples, and gives their number. The mean stays as it was last calculated; without samples nobody judges
+    /// it.
+    pub(crate) fn clear(&mut self) -> usize {
+        let count = self.samples.len();
+        self.dropped += count as u64;
         self.samples = Samples::default();
         self.sum = ExactSum::default();
+        count
     }
 
     /// The newest samples, so many of them, oldest first.
@@ -149,11 +158,11 @@ mod tests {
     fn a_sample_exactly_as_old_as_the_window_is_kept() {
         let mut window = Window::default();
         for (secs, value) in [(0, 10.0), (1, 20.0)] {
-            window.push(at(secs, value), Span::from_secs(5), at(secs, 0.0).at);
+            window.push(at(secs, value), Span::from_secs(5), at(secs, 0.0).at, MAX_SAMPLES);
         }
-        window.push(at(5, 30.0), Span::from_secs(5), at(5, 0.0).at);
+        window.push(at(5, 30.0), Span::from_secs(5), at(5, 0.0).at, MAX_SAMPLES);
         assert_eq!(window.mean(), Some(20.0));
-        window.push(at(6, 40.0), Span::from_secs(5), at(6, 0.0).at);
+        window.push(at(6, 40.0), Span::from_secs(5), at(6, 0.0).at, MAX_SAMPLES);
         assert_eq!(window.mean(), Some(30.0), "the first is older than the window now");
     }
 
@@ -161,13 +170,24 @@ mod tests {
     fn a_late_sample_finds_its_place() {
         let mut window = Window::default();
         for secs in [0, 3, 2] {
-            window.push(at(secs, 1.0), Span::from_secs(5), at(3, 0.0).at);
+            window.push(at(secs, 1.0), Span::from_secs(5), at(3, 0.0).at, MAX_SAMPLES);
         }
         let times: Vec<i64> = window.last(9).iter().map(|s| s.at.as_micros() / 1_000_000).collect();
         assert_eq!(times, [0, 2, 3]);
         assert_eq!(window.take_unstored(), (0..3, 0, 0));
         assert_eq!(window.take_unstored(), (0..3, 3, 0));
-        window.push(at(1, 1.0), Span::from_secs(5), at(3, 0.0).at);
+        window.push(at(1, 1.0), Span::from_secs(5), at(3, 0.0).at, MAX_SAMPLES);
         assert_eq!(window.take_unstored(), (0..4, 1, 0), "all behind the inserted one has moved");
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_one_more_the_oldest_leaves() {
+        let mut window = Window::default();
+        let push = |window: &mut Window, secs: i64, most: usize| {
+            window.push(at(secs, 1.0), Span::from_secs(100), at(secs, 0.0).at, most)
+        };
+        assert!(push(&mut window, 0, 2) && push(&mut window, 1, 2) && !push(&mut window, 2, 2));
+        assert!(!push(&mut window, 3, 0), "it may always have the newest");
+        assert_eq!(window.len(), 2, "no more than one leaves at once");
     }
 }

@@ -5,8 +5,10 @@ use crate::time::{Moment, Span};
 use crate::wire::openmetrics::{self, Dialect, Snapshot};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
+use std::net::{IpAddr, SocketAddr};
 
 /// A loop that has not turned for this long hangs. It turns once a second; what holds it up most is a write to a slow
 /// card, and no card that works takes this long.
@@ -17,8 +19,54 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PATHS: &str = "/metrics  figures for Prometheus\n/health   200 while the daemon works, 503 when it hangs\n\
                      /ready    200 while it is connected to the broker and listens\n";
 
+/// Which names of the host a request may be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Whoever reaches the address may call it what they like.
+    Any,
+    /// Names of this machine as seen from itself. With any other name in the request, a browser on this machine was sent here
+    /// by a page from elsewhere, which must not read the answer (DNS rebinding).
+    Loopback,
+}
+
+impl Names {
+    /// Those for an address that is listened on.
+    pub(super) fn of(address: SocketAddr) -> Names {
+        if address.ip().is_loopback() { Names::Loopback } else { Names::Any }
+    }
+
+    fn include<B>(self, request: &Request<B>) -> bool {
+        let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or("?"));
+        let host = request.uri().authority().map(Authority::as_str).or(host);
+        match (self, host) {
+            // A client of HTTP/1.0, which is no browser, names none.
+            (Names::Any, _) | (Names::Loopback, None) => true,
+            (Names::Loopback, Some(host)) => is_loopback(host),
+        }
+    }
+}
+
+/// Whether a name, with or without a port, is one of this machine as seen from itself.
+fn is_loopback(host: &str) -> bool {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) || name.eq_ignore_ascii_case("localhost")
+}
+
 /// The answer to a request.
-pub(super) fn to<B>(request: &Request<B>, snapshot: Option<&Snapshot>, now: Moment) -> Response<Full<Bytes>> {
+pub(super) fn to<B>(
+    request: &Request<B>,
+    names: Names,
+    snapshot: Option<&Snapshot>,
+    now: Moment,
+) -> Response<Full<Bytes>> {
+    if !names.include(request) {
+        return response(StatusCode::MISDIRECTED_REQUEST, TEXT, "this address answers to localhost only\n");
+    }
+
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -75,12 +123,35 @@ mod tests {
     }
 
     #[test]
+    fn on_the_loopback_only_names_of_the_loopback_are_answered() {
+        for (host, own) in [
+            ("localhost", true),
+            ("LocalHost:9184", true),
+            ("127.0.0.1:9184", true),
+            ("127.1.2.3", true),
+            ("[::1]:9184", true),
+            ("[::1]", true),
+            ("evil.example:9184", false),
+            ("192.168.1.7", false),
+            ("localhost.evil.example", false),
+            ("", false),
+        ] {
+            let status = |names: Names| {
+                let request = Request::get("/").header(HOST, host).body(()).unwrap();
+                to(&request, names, None, Moment::default()).status().as_u16()
+            };
+            assert_eq!(status(Names::Loopback), if own { 200 } else { 421 }, "{host}");
+            assert_eq!(status(Names::Any), 200, "{host}");
+        }
+    }
+
+    #[test]
     fn a_loop_that_stands_still_is_not_healthy() {
         let shown = snapshot(Moment::from_micros(0));
         for path in ["/health", "/ready"] {
             let ask = |snapshot: Option<&Snapshot>, now: Span| {
                 let request = Request::get(path).body(()).unwrap();
-                to(&request, snapshot, Moment::from_micros(0) + now).status().as_u16()
+                to(&request, Names::Loopback, snapshot, Moment::from_micros(0) + now).status().as_u16()
             };
             assert_eq!(ask(Some(&shown), Span::from_millis(9_999)), 200, "{path}");
             assert_eq!(ask(Some(&shown), HANGS), 503, "{path}");

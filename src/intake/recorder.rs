@@ -8,6 +8,7 @@ use crate::anomaly::definition::AnomalyDefinition;
 use crate::anomaly::series::Sample;
 use crate::engine::STAMP_TOLERANCE;
 use crate::model::{PropertyName, Share, ThingId, ThingPattern};
+use crate::text::clip;
 use crate::time::Stamp;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -52,6 +53,8 @@ pub struct Recorder {
     share: Share,
     known: BTreeMap<(ThingId, PropertyName), usize>,
     tracks: Vec<Track>,
+    /// How often a property was not recorded because there are too many.
+    refused: u64,
     /// What was taken down since somebody fetched it.
     taken: Vec<Recorded>,
 }
@@ -79,7 +82,12 @@ impl Recorder {
             return Some(*known);
         }
         if self.tracks.len() >= MOST {
-            tracing::warn!(thing, %property, most = MOST, "too many properties are recorded; this one is not");
+            self.refused += 1;
+            // Each message asks again.
+            if self.refused.is_power_of_two() {
+                let (thing, refused) = (clip(thing, 128), self.refused);
+                tracing::warn!(%thing, %property, refused, most = MOST, "too many properties are recorded; this one is not");
+            }
             return None;
         }
         self.tracks.push(Track { thing: key.0.clone(), property: property.clone(), newest: None });

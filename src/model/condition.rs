@@ -3,9 +3,8 @@
 //! The deadband is the hysteresis of ISA-18.2 (OPC UA Part 9 calls it the same): for the four ordered
 //! operators a value between the edges decides nothing.
 
-use super::{ValueRef, ValueType};
+use super::{Text, ValueRef, ValueType};
 use std::fmt;
-use std::sync::Arc;
 
 /// How a value is compared with the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +94,7 @@ pub enum Condition {
         /// Whether the condition holds for the limit itself (`=`) or for all else (`!=`).
         equal: bool,
         /// The text compared with.
-        limit: Arc<str>,
+        limit: Text,
     },
     /// Equal, or unequal, to a boolean.
     Boolean {
@@ -130,7 +129,10 @@ impl Condition {
     pub(super) fn canonical(&self) -> String {
         match self {
             Condition::Number { operator, low, high } => format!("{operator} {low} {high}"),
-            Condition::Text { equal, limit } => format!("text {equal} {limit:?}"),
+            Condition::Text { equal, limit } => match limit.cut() {
+                None => format!("text {equal} {:?}", &**limit),
+                Some(cut) => format!("text {equal} {:?} {} {:x}", cut.shown, cut.length, cut.hash),
+            },
             Condition::Boolean { equal, limit } => format!("boolean {equal} {limit}"),
         }
     }
@@ -164,11 +166,12 @@ impl Condition {
                     Verdict::Between
                 }
             }
-            (Condition::Text { equal, limit }, ValueRef::Text(v)) => Verdict::of((**limit == *v) == *equal),
+            (Condition::Text { equal, limit }, ValueRef::Text(v)) => Verdict::of(limit.is(v) == *equal),
+            (Condition::Text { equal, limit }, ValueRef::Cut(cut)) => Verdict::of((limit.cut() == Some(cut)) == *equal),
             (Condition::Boolean { equal, limit }, ValueRef::Boolean(v)) => Verdict::of((*limit == v) == *equal),
             (
                 Condition::Number { .. } | Condition::Text { .. } | Condition::Boolean { .. },
-                ValueRef::Number(_) | ValueRef::Text(_) | ValueRef::Boolean(_),
+                ValueRef::Number(_) | ValueRef::Text(_) | ValueRef::Cut(_) | ValueRef::Boolean(_),
             ) => Verdict::WrongType,
         }
     }
@@ -221,7 +224,7 @@ mod tests {
 
     #[test]
     fn types_are_never_converted() {
-        let text = Condition::Text { equal: true, limit: Arc::from("1") };
+        let text = Condition::Text { equal: true, limit: "1".into() };
         assert_eq!(text.judge(ValueRef::Number(1.0)), Verdict::WrongType);
         let truth = Condition::Boolean { equal: false, limit: true };
         assert_eq!(truth.judge(ValueRef::Text("true")), Verdict::WrongType);

@@ -109,11 +109,20 @@ pub(super) struct Broken {
     /// Whether this is the broker's answer to the oldest message that was not confirmed: too large, in a code that the
     /// library does not know. Sent again, it would break the next connection, too.
     pub(super) oldest_is_too_large: bool,
+    /// Whether there was no attempt at all: a certificate, key or secret cannot be used.
+    pub(super) lacks_pass: bool,
+}
+
+impl Broken {
+    /// A certificate, key or secret cannot be used.
+    pub(super) fn no_pass(reason: String) -> Broken {
+        Broken { reason, oldest_is_too_large: false, lacks_pass: true }
+    }
 }
 
 impl From<String> for Broken {
     fn from(reason: String) -> Broken {
-        Broken { reason, oldest_is_too_large: false }
+        Broken { reason, oldest_is_too_large: false, lacks_pass: false }
     }
 }
 

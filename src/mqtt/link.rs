@@ -78,6 +78,8 @@ pub(super) struct Shared {
     pub(super) overflow: u64,
     /// The time in which the socket was not read, until the reader of events asks for it.
     interruption: Option<Interruption>,
+    /// Which certificate, key or secret cannot be used, if that is why there is no connection.
+    pub(super) no_pass: Option<String>,
     /// Whether the connection is being closed on purpose.
     pub(super) closing: bool,
     /// Why the connection has to be made anew, if somebody asked for that.
@@ -88,6 +90,7 @@ impl Shared {
     /// A new connection.
     pub(super) fn connected(&mut self, session_present: bool, limits: Limits) {
         self.is_connected = true;
+        self.no_pass = None;
         // Packet ids go around. With half of them in flight, none that is in use comes again, although subscriptions use
         // some, too, and brokers confirm those before messages that were sent earlier.
         self.window = usize::from(limits.packet_ids / 2).max(1);
@@ -198,6 +201,15 @@ impl Link {
             shared.waiting.push_back((outbound, token));
         }
         is_taken
+    }
+
+    /// Bytes of the largest payload that the broker takes, as far as that is known; with room for a topic.
+    pub(crate) fn largest_payload(&self) -> usize {
+        /// Topic, properties and all that varies.
+        const REST: usize = 1_024;
+        let shared = self.shared.borrow();
+        let largest = shared.too_large.map_or(shared.largest, |too_large| shared.largest.min(too_large));
+        largest.saturating_sub(REST).max(REST)
     }
 
     /// The time in which the socket was not read since the last call, if there was one.
@@ -322,6 +334,11 @@ impl Link {
     /// Whether the broker can be reached. Nothing can be sent on a connection before its [`LinkEvent::Up`] was received.
     pub fn is_up(&self) -> bool {
         self.shared.borrow().is_up()
+    }
+
+    /// Which certificate, key or secret cannot be used, if that is why there is no connection. It is tried again.
+    pub fn no_pass(&self) -> Option<String> {
+        self.shared.borrow().no_pass.clone()
     }
 
     /// Asks for a new connection, because this one does not do what it should.

@@ -288,7 +288,7 @@ impl<C: Connection> Poller<C> {
     }
 
     /// Forgets everything of the connection that broke, says so, and waits a while. False: nobody listens any more.
-    async fn broken(&mut self, Broken { reason, oldest_is_too_large }: Broken) -> bool {
+    async fn broken(&mut self, Broken { reason, oldest_is_too_large, lacks_pass }: Broken) -> bool {
         if oldest_is_too_large
             && let Some(Flight { token, topic, acknowledged, .. }) = self.shared(Shared::oldest_is_too_large)
         {
@@ -298,6 +298,7 @@ impl<C: Connection> Poller<C> {
             }
         }
         self.shared(Shared::disconnected);
+        self.shared(|shared| shared.no_pass = lacks_pass.then(|| reason.clone()));
         self.connection.reset();
         self.early.clear();
         self.early_bytes = 0;

@@ -7,18 +7,29 @@ use rumqttc::TlsConfiguration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) fn configuration(tls: &Tls) -> Result<TlsConfiguration, String> {
-    client_config(tls).map(|config| TlsConfiguration::Rustls(Arc::new(config)))
+    client_config(tls, Roots::System).map(|config| TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+/// Whom to trust where no `ca_file` is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Roots {
+    /// Whom the system trusts.
+    System,
+    /// Nobody: there will be no TLS.
+    None,
 }
 
 /// The same, for whoever else talks TLS.
-pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
-    let roots = match &tls.ca_file {
-        Some(path) => roots_from(path)?,
-        None => system_roots()?,
+pub(crate) fn client_config(tls: &Tls, otherwise: Roots) -> Result<ClientConfig, String> {
+    let roots = match (&tls.ca_file, otherwise) {
+        (Some(path), _) => roots_from(path).map_err(|reason| format!("ca_file {reason}"))?,
+        (None, Roots::System) => system_roots()?,
+        (None, Roots::None) => RootCertStore::empty(),
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -27,9 +38,8 @@ pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
     match &tls.client {
         None => Ok(builder.with_no_client_auth()),
         Some((cert_file, key_file)) => {
-            let chain = certificates(cert_file)?;
-            let key = PrivateKeyDer::from_pem_file(key_file)
-                .map_err(|error| format!("key_file {}: {error}", key_file.display()))?;
+            let chain = certificates(cert_file).map_err(|reason| format!("cert_file {reason}"))?;
+            let key = key_from(key_file).map_err(|reason| format!("key_file {reason}"))?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|error| format!("cert_file {} and key_file: {error}", cert_file.display()))
@@ -37,19 +47,56 @@ pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let fail = |error| format!("{}: {error}", path.display());
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(fail)?.collect();
-    let chain = chain.map_err(fail)?;
+/// Bytes of a file with certificates or a key. A whole system's authorities have a quarter of that.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// The bytes of a file with certificates or a key.
+///
+/// # Errors
+/// It cannot be read, or is too long.
+pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(length) if length as u64 <= LONGEST_FILE => Ok(bytes),
+        Ok(_) => Err(format!("{}: it has more than {LONGEST_FILE} bytes", path.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+/// The certificates in a file.
+///
+/// # Errors
+/// It cannot be read, or there is none in it.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = bytes_of(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let chain = chain.map_err(|error| format!("{}: {error}", path.display()))?;
     if chain.is_empty() { Err(format!("{}: there is no certificate in it", path.display())) } else { Ok(chain) }
 }
 
-fn roots_from(path: &Path) -> Result<RootCertStore, String> {
+/// The certificates to trust.
+///
+/// # Errors
+/// The file cannot be read, or there is none in it.
+pub(crate) fn roots_from(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| format!("ca_file {}: {error}", path.display()))?;
+        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(roots)
+}
+
+/// A private key.
+///
+/// # Errors
+/// The file cannot be read, or there is none in it.
+pub(crate) fn key_from(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    PrivateKeyDer::from_pem_slice(&bytes_of(path)?).map_err(|error| {
+        let is_missing = matches!(error, rustls::pki_types::pem::Error::NoItemsFound);
+        if is_missing { wrong(&"there is no private key in it") } else { wrong(&error) }
+    })
 }
 
 fn system_roots() -> Result<RootCertStore, String> {

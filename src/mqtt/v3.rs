@@ -1,7 +1,10 @@
 //! MQTT 3.1.1: the library's client of that version, in the words of `library`.
 
 use super::library::{Broken, Connection, Filter, Happened, Limits, Requests};
-use super::{Inbound, LIBRARY_WINDOW, MAX_INBOUND_PACKET, MAX_OUTBOUND_PACKET, Outbound, REQUESTS, route};
+use super::{
+    Inbound, LIBRARY_WINDOW, MAX_INBOUND_PACKET, MAX_OUTBOUND_PACKET, Outbound, REQUESTS,
+    route::{self, Pass},
+};
 use crate::config::MqttSettings;
 use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{
@@ -17,20 +20,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Both halves of a connection that is not made yet.
-pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Result<(Rc<Queue>, Session), String> {
-    let (address, transport) = route::to_broker(settings)?;
-    let mut options = MqttOptions::new(&settings.client_id, address, settings.port);
+pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> (Rc<Queue>, Session) {
+    let mut options = MqttOptions::new(&settings.client_id, route::address(settings), settings.port);
     options
-        .set_transport(transport)
         .set_keep_alive(settings.keep_alive.to_std())
         .set_clean_session(!is_kept)
         .set_manual_acks(true)
         .set_inflight(LIBRARY_WINDOW)
         .set_max_packet_size(usize::try_from(MAX_INBOUND_PACKET).unwrap_or(usize::MAX), MAX_OUTBOUND_PACKET)
         .set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain));
-    if let Some((username, password)) = route::credentials(settings)? {
-        options.set_credentials(username, password);
-    }
     // Of its queue only the other end is needed, so that the library waits for it and not in vain.
     let mut connection = EventLoop::new(options, 1);
     let mut network = NetworkOptions::new();
@@ -39,7 +37,15 @@ pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Re
     connection.set_network_options(network);
     let requests = Rc::new(Queue::default());
     let (keep_alive, patience) = (settings.keep_alive.to_std(), settings.connect_timeout.to_std());
-    Ok((requests.clone(), Session { connection, requests, keep_alive, patience }))
+    let session = Session {
+        connection,
+        requests: requests.clone(),
+        keep_alive,
+        patience,
+        settings: settings.clone(),
+        has_pass: false,
+    };
+    (requests, session)
 }
 
 /// What is to be sent. The library has a queue of its own, but writes to the socket after each message that it takes out;
@@ -107,6 +113,10 @@ pub(super) struct Session {
     keep_alive: Duration,
     /// How long the broker may take nothing.
     patience: Duration,
+    /// Where certificates and secrets are, which are read anew for each attempt to connect.
+    settings: MqttSettings,
+    /// Whether that has been done for this one.
+    has_pass: bool,
 }
 
 impl Session {
@@ -159,10 +169,19 @@ impl Connection for Session {
     }
 
     async fn poll(&mut self) -> Result<Happened, Broken> {
+        if !self.has_pass {
+            let Pass { transport, credentials } = Pass::read_aside(&self.settings).await.map_err(Broken::no_pass)?;
+            self.connection.mqtt_options.set_transport(transport);
+            if let Some((username, password)) = credentials {
+                self.connection.mqtt_options.set_credentials(username, password);
+            }
+            self.has_pass = true;
+        }
         self.next().await.map(translate).map_err(|error| explain(&error).into())
     }
 
     fn reset(&mut self) {
+        self.has_pass = false;
         self.connection.clean();
         self.connection.pending.clear();
         self.connection.state = MqttState::new(LIBRARY_WINDOW, true);

@@ -2,7 +2,8 @@
 
 use super::library::{Broken, Connection, Filter, Happened, Limits, Requests};
 use super::{
-    Inbound, LIBRARY_WINDOW, MAX_INBOUND_PACKET, MAX_OUTBOUND_PACKET, Outbound, REQUESTS, ReplyTo, reason, route,
+    Inbound, LIBRARY_WINDOW, MAX_INBOUND_PACKET, MAX_OUTBOUND_PACKET, Outbound, REQUESTS, ReplyTo, reason,
+    route::{self, Pass},
 };
 use crate::config::MqttSettings;
 use bytes::Bytes;
@@ -18,15 +19,13 @@ use std::time::Duration;
 const RECEIVE_MAXIMUM: u16 = 4_096;
 
 /// Both halves of a connection that is not made yet.
-pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Result<(AsyncClient, Session), String> {
-    let (address, transport) = route::to_broker(settings)?;
-    let mut options = MqttOptions::new(&settings.client_id, address, settings.port);
+pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> (AsyncClient, Session) {
+    let mut options = MqttOptions::new(&settings.client_id, route::address(settings), settings.port);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     let session_expiry = if is_kept { settings.session_expiry.to_std().as_secs() } else { 0 };
     // No topic aliases: the library reports a message before it has put the topic in its place.
     options
-        .set_transport(transport)
         .set_network_options(network)
         .set_connection_timeout(settings.connect_timeout.to_std().as_secs())
         .set_keep_alive(settings.keep_alive.to_std())
@@ -37,11 +36,9 @@ pub(super) fn open(settings: &MqttSettings, will: Outbound, is_kept: bool) -> Re
         .set_receive_maximum(Some(RECEIVE_MAXIMUM))
         .set_max_packet_size(Some(MAX_INBOUND_PACKET))
         .set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain, None));
-    if let Some((username, password)) = route::credentials(settings)? {
-        options.set_credentials(username, password);
-    }
     let (client, connection) = AsyncClient::new(options.clone(), REQUESTS);
-    Ok((client, Session { connection, options, is_accepted: false, failure: None }))
+    let settings = settings.clone();
+    (client, Session { connection, options, settings, has_pass: false, is_accepted: false, failure: None })
 }
 
 impl Requests for AsyncClient {
@@ -88,6 +85,10 @@ pub(super) struct Session {
     connection: EventLoop,
     /// As they were given: the library changes its own when the broker sets other terms, and would keep to them.
     options: MqttOptions,
+    /// Where certificates and secrets are, which are read anew for each attempt to connect.
+    settings: MqttSettings,
+    /// Whether that has been done for this one.
+    has_pass: bool,
     /// Whether the broker has accepted the connection.
     is_accepted: bool,
     /// Why the connection is no more, while not all of what came before that has been told.
@@ -101,6 +102,14 @@ impl Connection for Session {
     }
 
     async fn poll(&mut self) -> Result<Happened, Broken> {
+        if !self.has_pass {
+            let Pass { transport, credentials } = Pass::read_aside(&self.settings).await.map_err(Broken::no_pass)?;
+            self.connection.options.set_transport(transport);
+            if let Some((username, password)) = credentials {
+                self.connection.options.set_credentials(username, password);
+            }
+            self.has_pass = true;
+        }
         if self.failure.is_none() {
             match self.connection.poll().await {
                 Ok(event) => return self.translate(event),
@@ -117,6 +126,7 @@ impl Connection for Session {
     fn reset(&mut self) {
         self.is_accepted = false;
         self.failure = None;
+        self.has_pass = false;
         self.connection.clean();
         self.connection.pending.clear();
         self.connection.options = self.options.clone();
@@ -226,7 +236,7 @@ fn explain(error: &ConnectionError) -> Broken {
             }
             StateError::Io(error) | StateError::Deserialization(PacketError::Io(error)) => error.to_string(),
             StateError::Deserialization(PacketError::InvalidConnectReturnCode(PACKET_TOO_LARGE)) => {
-                return Broken { reason: "larger than the broker takes".to_owned(), oldest_is_too_large: true };
+                return Broken { oldest_is_too_large: true, ..Broken::from("larger than the broker takes") };
             }
             StateError::Deserialization(error) => {
                 format!("the broker sent what this client does not accept: {error}")

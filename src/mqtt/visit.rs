@@ -3,7 +3,7 @@
 //! It has a name and a session of its own, so the daemon that may be running is not thrown out. What it publishes is
 //! empty and not retained: whoever listens takes no notice.
 
-use super::route;
+use super::route::{self, Pass};
 use crate::config::MqttSettings;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, SubscribeReasonCode};
 use std::collections::BTreeSet;
@@ -35,11 +35,11 @@ pub(crate) async fn visit(
     topics: &[String],
 ) -> Result<Visit, String> {
     let name = format!("{}-check", settings.client_id);
-    let (address, transport) = route::to_broker(settings)?;
-    let mut options = MqttOptions::new(name, address, settings.port);
+    let Pass { transport, credentials } = Pass::read(settings)?;
+    let mut options = MqttOptions::new(name, route::address(settings), settings.port);
     options.set_clean_session(true).set_keep_alive(settings.keep_alive.to_std()).set_transport(transport);
     options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    if let Some((username, password)) = route::credentials(settings)? {
+    if let Some((username, password)) = credentials {
         options.set_credentials(username, password);
     }
     let (client, mut connection) = AsyncClient::new(options, REQUESTS);

@@ -343,6 +343,7 @@ impl Collected {
                 return f64::from(u8::from(truth));
             }
             ValueRef::Text(text) => fit(text, MAX_TEXT),
+            ValueRef::Cut(cut) => fit(&cut.shown, MAX_TEXT),
         };
         let known = self.categories.iter().position(|category| *category == name);
         let index = known.unwrap_or_else(|| {

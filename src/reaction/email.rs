@@ -7,6 +7,7 @@
 use super::delivery::{Delivery, Outcome};
 use super::render::{Renderer, Variables};
 use super::{Email, Security, Smtp};
+use crate::mqtt::tls;
 use crate::time::Stamp;
 use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
@@ -17,12 +18,15 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, Certific
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A connection that has served is kept this long for the next mail. Servers close idle ones after some minutes.
 const IDLE: Duration = Duration::from_secs(5);
+/// Characters of a subject. Longer ones are refused by some servers, and read by nobody.
+const LONGEST_SUBJECT: usize = 200;
 /// How long a parting word may take.
 const PARTING: Duration = Duration::from_secs(2);
 /// The reply by which a server takes its leave, at any point of the dialogue.
@@ -31,13 +35,16 @@ const LEAVING: u16 = 421;
 /// Sends mails through one server.
 pub(super) struct Post {
     smtp: std::sync::Arc<Smtp>,
-    idle: Rc<RefCell<Vec<AsyncSmtpConnection>>>,
+    /// Connections that wait for the next mail, each with its number.
+    idle: Rc<RefCell<VecDeque<(u64, AsyncSmtpConnection)>>>,
+    /// The number of the next one.
+    next: Cell<u64>,
     tls: RefCell<Option<TlsParameters>>,
 }
 
 impl Post {
     pub(super) fn new(smtp: std::sync::Arc<Smtp>) -> Post {
-        Post { smtp, idle: Rc::default(), tls: RefCell::default() }
+        Post { smtp, idle: Rc::default(), next: Cell::default(), tls: RefCell::default() }
     }
 
     /// Sends one mail to those recipients that do not have it.
@@ -55,7 +62,10 @@ impl Post {
         };
         let limit = self.smtp.timeout.to_std();
         let attempt = async {
-            let mut connection = self.connection().await.map_err(Outcome::unreachable)?;
+            let mut connection = self.connection().await.map_err(|reason| {
+                self.tls.take();
+                Outcome::unreachable(reason)
+            })?;
             let outcome = dialogue(&mut connection, &self.smtp, &to, &message, delivery, flaws).await;
             Ok::<_, Outcome>((connection, outcome))
         };
@@ -108,8 +118,9 @@ impl Post {
     /// A connection that is ready for a mail.
     async fn connection(&self) -> Result<AsyncSmtpConnection, String> {
         loop {
-            let kept = self.idle.borrow_mut().pop();
-            let Some(mut kept) = kept else { break };
+            // The newest: its server is the least likely to have had enough of it.
+            let kept = self.idle.borrow_mut().pop_back();
+            let Some((_, mut kept)) = kept else { break };
             if kept.test_connected().await {
                 return Ok(kept);
             }
@@ -138,15 +149,22 @@ impl Post {
         Ok(connection)
     }
 
+    /// Certificates are renewed while the daemon runs: a file is read for each connection, and what the system trusts
+    /// again after a connection that failed.
     fn tls_parameters(&self) -> Result<TlsParameters, String> {
-        if let Some(known) = &*self.tls.borrow() {
+        if let Some(known) = &*self.tls.borrow()
+            && self.smtp.tls.ca_file.is_none()
+        {
             return Ok(known.clone());
         }
         let mut builder = TlsParameters::builder(self.smtp.host.clone());
         if let Some(file) = &self.smtp.tls.ca_file {
-            let wrong = |reason: String| format!("ca_file {}: {reason}", file.display());
-            let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-            let certificate = Certificate::from_pem(&pem).map_err(|error| wrong(explain(&error)))?;
+            // Without a certificate in it, the library would find that it trusts nobody, and not say why.
+            tls::roots_from(file).map_err(|reason| format!("ca_file {reason}"))?;
+            let pem = tls::bytes_of(file).map_err(|reason| format!("ca_file {reason}"))?;
+            let certificate = Certificate::from_pem(&pem);
+            let certificate =
+                certificate.map_err(|error| format!("ca_file {}: {}", file.display(), explain(&error)))?;
             builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
         }
         let parameters = builder.build_rustls().map_err(|error| explain(&error))?;
@@ -163,12 +181,19 @@ impl Post {
             });
             return;
         }
-        self.idle.borrow_mut().push(connection);
+        let number = self.next.get();
+        self.next.set(number + 1);
+        self.idle.borrow_mut().push_back((number, connection));
         let idle = self.idle.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(IDLE).await;
-            let left = { idle.borrow_mut().pop() };
-            if let Some(mut connection) = left {
+            // It may have served again meanwhile, and wait under another number now.
+            let left = {
+                let mut idle = idle.borrow_mut();
+                let place = idle.iter().position(|(waiting, _)| *waiting == number);
+                place.and_then(|place| idle.remove(place))
+            };
+            if let Some((_, mut connection)) = left {
                 let _ = tokio::time::timeout(PARTING, connection.abort()).await;
             }
         });
@@ -259,18 +284,20 @@ fn compose(
     variables: &Variables,
     renderer: &Renderer,
 ) -> Result<(Vec<u8>, Vec<String>), String> {
+    let variables = &variables.for_mail();
     let subject = renderer.for_people("subject", email.subject.as_ref(), variables, || variables.headline());
     let body = renderer.for_people("message", email.message.as_ref(), variables, || variables.plain_text());
     let mut text = body.text;
     if body.flaw.is_none() && email.message.as_ref().is_some_and(|message| !message.tells_of_others()) {
         text.push_str(&variables.digest_text());
     }
-    let one_line: String = subject.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = without_controls(&text);
+    let subject_line = one_line(&subject.text);
     let domain = smtp.from.email.domain();
     let id = format!("<{}@{domain}>", delivery.id);
     let mut builder = Message::builder()
         .from(smtp.from.clone())
-        .subject(one_line.trim())
+        .subject(subject_line)
         .date(system_time(delivery.due_wall))
         .message_id(Some(id.clone()))
         .user_agent(concat!("annunciator/", env!("CARGO_PKG_VERSION")).to_owned())
@@ -289,6 +316,23 @@ fn compose(
     builder = builder.raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()));
     let message = builder.body(text).map_err(|error| format!("the mail cannot be made: {error}"))?;
     Ok((message.formatted(), [subject.flaw, body.flaw].into_iter().flatten().collect()))
+}
+
+/// A subject without line ends and control characters, cut where no reader looks any more.
+fn one_line(text: &str) -> String {
+    let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= LONGEST_SUBJECT {
+        return line;
+    }
+    line.chars().take(LONGEST_SUBJECT - 1).chain(['…']).collect()
+}
+
+/// A text whose lines end as in any other mail, and in which nothing is left that is no character: servers refuse a bare
+/// carriage return or a NUL, or take it for the end of something.
+fn without_controls(text: &str) -> String {
+    let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+    let is_lost = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    lines.chars().map(|c| if is_lost(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn system_time(stamp: Stamp) -> SystemTime {

@@ -16,7 +16,7 @@ pub(super) fn compose(
     let topic = renderer
         .render(&publish.topic, variables)
         .map_err(|error| format!("the template of topic has failed: {error}"))?;
-    super::check_topic(&topic)?;
+    super::check_topic(&topic, &publish.own)?;
     let payload = renderer.for_people("payload", publish.payload.as_ref(), variables, || variables.event_json());
     let Publish { confirmed, retain, .. } = *publish;
     let outbound = Outbound { topic, payload: payload.text.into(), confirmed, retain, ..Outbound::default() };

@@ -25,6 +25,11 @@ use std::sync::Arc;
 /// The longest time for which another side may ask us to stay away. More is a mistake there.
 const LONGEST_RETRY_AFTER: Span = Span::from_secs(3_600);
 
+/// Messages that a reaction may publish into the daemon's own sources within [`FEEDS_WITHIN`], unless it says another
+/// rate. An alarm that activates itself does so a thousand times a second; what people mean by it happens now and then.
+pub(crate) const FEEDS: usize = 60;
+const FEEDS_WITHIN: Span = Span::from_secs(60);
+
 /// Why a delivery goes whose reaction has gone.
 const NOT_CONFIGURED: &str = "the reaction is not configured any more";
 
@@ -50,6 +55,15 @@ struct Lane {
     /// When the latest deliveries began, for the rate.
     began: VecDeque<Moment>,
     trouble: Option<String>,
+}
+
+impl Lane {
+    /// Forgets when deliveries began that do not count any more.
+    fn forget_before(&mut self, now: Moment, within: Span) {
+        while self.began.front().is_some_and(|began| *began + within <= now) {
+            self.began.pop_front();
+        }
+    }
 }
 
 /// All deliveries that wait.
@@ -185,16 +199,20 @@ impl Queue {
                 return;
             }
             let is_retry = self.items.get(&number).is_some_and(|item| item.attempts > 0);
-            if let (Some((most, within)), false) = (terms.rate, is_retry) {
-                while lane.began.front().is_some_and(|began| *began + within <= now) {
-                    lane.began.pop_front();
+            let rate = terms.rate.or(terms.feeds_sources.then_some((FEEDS, FEEDS_WITHIN)));
+            if let (Some((most, within)), false) = (rate, is_retry) {
+                lane.forget_before(now, within);
+                if lane.began.len() >= most && terms.feeds_sources {
+                    let why = format!("it feeds the daemon's own sources, more than {most} times in {within}: a loop?");
+                    self.drop(number, &why, true);
+                    continue;
                 }
                 if lane.began.len() >= most {
                     return;
                 }
                 lane.began.push_back(now);
                 // The last one before the limit tells of all that wait behind it.
-                if lane.began.len() == most && reaction.action.can_tell_of_others() {
+                if lane.began.len() == most && !terms.feeds_sources && reaction.action.can_tell_of_others() {
                     self.gather(ix, number);
                 }
             }
@@ -202,6 +220,26 @@ impl Queue {
                 known.began();
             }
             starts.extend(self.start(number));
+        }
+    }
+
+    /// Counts a test among those that have begun.
+    ///
+    /// # Errors
+    /// There were as many as the reaction's rate allows.
+    pub fn test(&mut self, ix: ReactionIx, now: Moment, rate: Option<(usize, Span)>) -> Result<(), String> {
+        let Some((most, within)) = rate else { return Ok(()) };
+        let lane = self.lanes.entry(ix).or_default();
+        lane.forget_before(now, within);
+        match lane.began.front() {
+            Some(first) if lane.began.len() >= most => {
+                let wait = *first + within - now;
+                Err(format!("{most} have begun within {within}, which is its rate_limit: try again in {wait}"))
+            }
+            _ => {
+                lane.began.push_back(now);
+                Ok(())
+            }
         }
     }
 

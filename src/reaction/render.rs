@@ -2,21 +2,27 @@
 //!
 //! An unknown variable is an error, and a loop that does not end runs out of fuel; the check of the configuration finds
 //! both with sample events. If a template fails all the same, a plain text with all of the event takes its place: a bad
-//! template never silences an alarm.
+//! template never silences an alarm. No template can take the daemon's stack (`compile`) or its memory (`limits`).
+
+mod compile;
+mod limits;
 
 use super::delivery::{Delivery, Kind};
 use super::{Reactions, Zone};
+use crate::printable::printable;
 use crate::time::{Span, Stamp};
-use minijinja::value::{Serde, Value};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use compile::{Prepared, Refusal};
+use limits::LONGEST;
+use minijinja::machinery;
+use minijinja::value::{Serde, Value, merge_maps};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value as Json, json};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// Steps that a template may take. A long mail needs some hundred; a loop over a digest some thousand.
-const FUEL: u64 = 200_000;
-/// Bytes of what comes out. No reader takes more, and a broker or a mail server would refuse it.
-const LONGEST: usize = 256 * 1024;
+const FUEL: u64 = 300_000;
 /// What an event may have and need not: null, where it has not, so that a template can ask for it.
 const OPTIONAL: [&str; 6] = ["since", "value", "value_at", "average", "by", "comment"];
 
@@ -67,15 +73,12 @@ impl Renderer {
         environment.set_fuel(Some(FUEL));
         // So that an error names the variable.
         environment.set_debug(true);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        limits::install(&mut environment);
         let zone = zone.clone();
         environment.add_filter("local", move |text: Option<String>, format: Option<String>| {
             local(text.as_deref(), format.as_deref(), &zone)
         });
-        environment.add_filter("json", |value: Value| {
-            serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
-        });
-        environment.add_filter("urlencode", |value: Value| percent_encoded(&value.to_string()));
         Renderer { environment, gateway: gateway.to_owned() }
     }
 
@@ -119,16 +122,48 @@ impl Renderer {
     /// # Errors
     /// What is wrong with it, in words, with the line where that is known.
     pub fn render(&self, text: &Text, variables: &Variables) -> Result<String, String> {
-        let rendered =
-            self.environment.render_str(&text.0, variables.value.clone()).map_err(|error| explain(&error))?;
-        if rendered.len() > LONGEST {
-            return Err(format!("it gives {} bytes, {LONGEST} is the most", rendered.len()));
+        if text.is_plain() {
+            // As in a template, the newline that closes the last line does not belong to the text.
+            let text = text.0.strip_suffix('\n').map_or(&*text.0, |text| text.strip_suffix('\r').unwrap_or(text));
+            return within(text.to_owned());
         }
+        let prepared = Prepared::new(&text.0).map_err(|refusal| match refusal {
+            Refusal::Limit(reason) => reason,
+            Refusal::Syntax(error) => explain(&error),
+        })?;
+        self.evaluate(&prepared, variables).map_err(|error| prepared.with_constants(explain(&error))).and_then(within)
+    }
+
+    fn evaluate(&self, prepared: &Prepared, variables: &Variables) -> Result<String, Error> {
+        limits::begin();
+        let instructions = prepared.instructions()?;
+        let root = merge_maps([prepared.constants(), variables.value.clone()]);
+        let (mut rendered, blocks) = (String::new(), std::collections::BTreeMap::new());
+        let mut output = machinery::make_string_output(&mut rendered);
+        machinery::eval(&self.environment, &instructions, root, &blocks, &mut output, AutoEscape::None)?;
         Ok(rendered)
     }
 }
 
 impl Variables {
+    /// The same for a mail, where an id cannot pass for another one: what comes from outside is shown escaped where it
+    /// would be shown in another order, or look like something else.
+    pub(super) fn for_mail(&self) -> Variables {
+        let mut json = self.json.clone();
+        for part in ["event", "others", "thing", "alarm"] {
+            if let Some(part) = json.get_mut(part) {
+                unmask(part);
+            }
+        }
+        let others = self.others.iter().map(|other| {
+            let mut event = event_of(other);
+            unmask(&mut event);
+            event.to_string().into()
+        });
+        let others = others.collect();
+        Variables { value: Value::from(Serde(json.clone())), json, event: self.event.clone(), others }
+    }
+
     /// All of the event as plain lines, for when nothing better was asked for or a template has failed.
     pub fn plain_text(&self) -> String {
         let mut text = format!("{}\n\n", self.headline());
@@ -221,6 +256,36 @@ impl Renderer {
     }
 }
 
+/// What people have written into the configuration, and may mean as it is.
+const OF_THE_FILE: [&str; 2] = ["title", "description"];
+
+/// Escapes what is deceptive in all texts.
+fn unmask(json: &mut Json) {
+    match json {
+        Json::String(text) => {
+            if let Cow::Owned(shown) = printable(text) {
+                *text = shown;
+            }
+        }
+        Json::Array(elements) => elements.iter_mut().for_each(unmask),
+        Json::Object(members) => {
+            members
+                .iter_mut()
+                .filter(|(name, _)| !OF_THE_FILE.contains(&name.as_str()))
+                .for_each(|(_, value)| unmask(value));
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+/// A text that is not too long for a receiver.
+fn within(rendered: String) -> Result<String, String> {
+    if rendered.len() > LONGEST {
+        return Err(format!("it gives {} bytes, {LONGEST} is the most", rendered.len()));
+    }
+    Ok(rendered)
+}
+
 /// The published event, with null for what it does not have.
 fn event_of(published: &str) -> Json {
     let mut event: Json = serde_json::from_str(published).unwrap_or_default();
@@ -244,6 +309,7 @@ fn whole_seconds(span: Span) -> Span {
 /// A time as people in the zone read it: `2026-05-01 14:00:14 CEST`, or as `format` (strftime) says.
 fn local(text: Option<&str>, format: Option<&str>, zone: &Zone) -> Result<String, Error> {
     let Some(text) = text else { return Ok(String::new()) };
+    format.map_or(Ok(()), limits::check_time_format)?;
     let wrong = |message: String| Error::new(ErrorKind::InvalidOperation, message);
     let stamp = Stamp::parse(text).map_err(wrong)?;
     let time = jiff::Timestamp::from_microsecond(stamp.as_micros()).map_err(|error| wrong(error.to_string()))?;
@@ -287,29 +353,4 @@ pub fn renderer(gateway: &str, reactions: &Reactions) -> Renderer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_template_tells_of_others_if_it_asks_for_them() {
-        for (text, tells) in [
-            ("more than {{ alarm.limit }}", false),
-            ("and {{ more }} more", true),
-            ("{% for other in others %}x{% endfor %}", true),
-            ("{{ moreover }} others", false),
-            ("", false),
-        ] {
-            assert_eq!(Text(text.into()).tells_of_others(), tells, "{text}");
-        }
-    }
-
-    #[test]
-    fn times_are_shown_where_people_live() {
-        let vienna = Zone(jiff::tz::TimeZone::get("Europe/Vienna").unwrap());
-        let shown = |format| local(Some("2026-05-01T12:00:14.5Z"), format, &vienna).unwrap();
-        assert_eq!(shown(None), "2026-05-01 14:00:14 CEST");
-        assert_eq!(shown(Some("%H:%M")), "14:00");
-        assert_eq!(local(None, None, &vienna).unwrap(), "", "what an event does not have is nothing");
-        assert!(local(Some("yesterday"), None, &vienna).is_err());
-    }
-}
+mod tests;

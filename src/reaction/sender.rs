@@ -116,7 +116,9 @@ impl Desk {
                 None => Outcome::unreachable("there is no [smtp] in the configuration"),
             },
             Action::Webhook(webhook) => {
+                // Certificates and keys are renewed while the daemon runs.
                 let known = self.callers.borrow().get(&reaction.name).cloned();
+                let known = known.filter(|caller| caller.is_current(webhook));
                 let caller = match known {
                     Some(caller) => Ok(caller),
                     None => Caller::new(webhook).map(Rc::new),
@@ -124,7 +126,12 @@ impl Desk {
                 match caller {
                     Ok(caller) => {
                         self.callers.borrow_mut().insert(reaction.name.clone(), caller.clone());
-                        caller.send(webhook, delivery, &variables, &self.renderer).await
+                        let outcome = caller.send(webhook, delivery, &variables, &self.renderer).await;
+                        if matches!(outcome, Outcome::Later { unreachable: true, .. }) {
+                            // Whom the system trusts may have changed, too.
+                            self.callers.borrow_mut().remove(&reaction.name);
+                        }
+                        outcome
                     }
                     // A certificate that cannot be read may be there the next time.
                     Err(reason) => Outcome::unreachable(reason),

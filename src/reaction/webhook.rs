@@ -2,12 +2,15 @@
 //!
 //! A 2xx is a delivery. What is wrong with this very request (400, 413, 422 and their like) is never accepted; all else,
 //! an address that is not there and a login that is refused included, is tried again: somebody may repair it. Redirections
-//! are not followed unless asked for, answers are read up to a limit, and the whole call has a time limit.
+//! are not followed unless asked for, and never to another origin: signature, keys and event are meant for the one that
+//! the file names. Answers are read up to a limit, and the whole call has a time limit.
 
 use super::Webhook;
 use super::delivery::{Delivery, Outcome};
 use super::render::{Renderer, Variables};
 use crate::clock;
+use crate::config::Tls;
+use crate::mqtt::tls::{self, Roots};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -28,6 +31,22 @@ const SHOWN: usize = 200;
 /// Calls for one reaction.
 pub(super) struct Caller {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// The content of its certificates and key.
+    files: Vec<Vec<u8>>,
+}
+
+/// Why an attempt has come to nothing.
+enum Trouble {
+    /// It may be better the next time.
+    Unreachable(String),
+    /// It never will be.
+    Final(String),
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Trouble {
+        Trouble::Unreachable(reason)
+    }
 }
 
 /// A request that is ready, but for where a redirection leads.
@@ -42,16 +61,20 @@ impl Caller {
     /// A client with the certificates of this reaction.
     pub(super) fn new(webhook: &Webhook) -> Result<Caller, String> {
         // Without https there is nothing to trust, and a machine without certificates can do without.
-        let config = match (&webhook.origin, &webhook.tls.ca_file) {
-            (Some(origin), None) if origin.starts_with("http://") && webhook.redirects == 0 => plain_config()?,
-            _ => crate::mqtt::tls::client_config(&webhook.tls)?,
-        };
+        let needs_tls = webhook.origin.as_ref().is_none_or(|origin| !origin.starts_with("http://"));
+        let files = contents(&webhook.tls)?;
+        let config = tls::client_config(&webhook.tls, if needs_tls { Roots::System } else { Roots::None })?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http);
-        Ok(Caller { client: Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Caller { client: Client::builder(TokioExecutor::new()).build(connector), files })
+    }
+
+    /// Whether its certificates and its key are still those in the files.
+    pub(super) fn is_current(&self, webhook: &Webhook) -> bool {
+        contents(&webhook.tls).is_ok_and(|files| files == self.files)
     }
 
     /// Calls, and says what came of it.
@@ -66,17 +89,21 @@ impl Caller {
             Ok(composed) => composed,
             Err(outcome) => return outcome,
         };
-        self.exchange(webhook, call).await.map_or_else(Outcome::unreachable, |answer| judge(answer, flaws))
+        match self.exchange(webhook, call).await {
+            Ok(answer) => judge(answer, flaws),
+            Err(Trouble::Unreachable(reason)) => Outcome::unreachable(reason),
+            Err(Trouble::Final(reason)) => Outcome::Refused { reason },
+        }
     }
 
     /// Calls, follows redirections, and listens to the answer; all within the time limit.
-    async fn exchange(&self, webhook: &Webhook, mut call: Call) -> Result<Answer, String> {
+    async fn exchange(&self, webhook: &Webhook, mut call: Call) -> Result<Answer, Trouble> {
         let mut limit = pin!(tokio::time::sleep(webhook.timeout.to_std()));
         let mut redirects = webhook.redirects;
         loop {
             let response = tokio::select! {
                 response = self.once(&call) => response?,
-                () = &mut limit => return Err(format!("no answer within {}", webhook.timeout)),
+                () = &mut limit => return Err(format!("no answer within {}", webhook.timeout).into()),
             };
             let location = location(&response).filter(|_| redirects > 0 && response.status().is_redirection());
             let Some(next) = location else {
@@ -107,13 +134,10 @@ impl Caller {
     }
 }
 
-fn plain_config() -> Result<rustls::ClientConfig, String> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS: {error}"))?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth())
+/// What is in the files that a connection needs.
+fn contents(files: &Tls) -> Result<Vec<Vec<u8>>, String> {
+    let of_client = files.client.iter().flat_map(|(cert_file, key_file)| [cert_file, key_file]);
+    files.ca_file.iter().chain(of_client).map(|path| tls::bytes_of(path)).collect()
 }
 
 /// What the other side said.
@@ -190,11 +214,14 @@ fn judge(answer: Answer, flaws: Vec<String>) -> Outcome {
     }
 }
 
-/// The request after a redirection. What proves who we are goes to nobody else.
-fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, String> {
-    let wrong = || format!("{status}: it redirects to {location:?}, which is no http address");
-    let absolute = if location.starts_with('/') {
-        format!("{}://{}{location}", call.uri.scheme_str().unwrap_or("https"), call.uri.authority().ok_or_else(wrong)?)
+/// The next call, if it goes where this one went.
+fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, Trouble> {
+    let wrong = || Trouble::Final(format!("{status}: it redirects to {location:?}, which is no http address"));
+    let authority = call.uri.authority().ok_or_else(wrong)?;
+    let absolute = if location.starts_with("//") {
+        format!("{}:{location}", call.uri.scheme_str().unwrap_or("https"))
+    } else if location.starts_with('/') {
+        format!("{}://{authority}{location}", call.uri.scheme_str().unwrap_or("https"))
     } else {
         location.to_owned()
     };
@@ -202,18 +229,33 @@ fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, String
     if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(wrong());
     }
-    let is_same = uri.authority() == call.uri.authority() && uri.scheme() == call.uri.scheme();
+    if !is_same_origin(&uri, &call.uri) {
+        return Err(Trouble::Final(elsewhere(status, location)));
+    }
     let mut next = Call { uri, ..call };
     if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
         next.method = Method::GET;
         next.body = Bytes::new();
         next.headers.remove(header::CONTENT_TYPE);
     }
-    if !is_same {
-        next.headers.remove(header::AUTHORIZATION);
-        next.headers.remove(header::COOKIE);
-    }
     Ok(next)
+}
+
+/// Why a redirection to another origin is the end.
+fn elsewhere(status: StatusCode, target: &str) -> String {
+    format!(
+        "{status}: it redirects to {target:?}, another origin, where neither event nor secrets go: write its url if they should"
+    )
+}
+
+/// Whether two addresses have scheme, host and port in common.
+fn is_same_origin(one: &Uri, other: &Uri) -> bool {
+    let origin = |uri: &Uri| {
+        let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
+        let port = uri.port_u16().unwrap_or(if scheme == "http" { 80 } else { 443 });
+        (scheme, uri.host().unwrap_or_default().to_ascii_lowercase(), port)
+    };
+    origin(one) == origin(other)
 }
 
 fn compose(
@@ -227,9 +269,7 @@ fn compose(
         .render(&webhook.url, variables)
         .map_err(|error| refused(format!("the template of url has failed: {error}")))?;
     let uri: Uri = url.trim().parse().map_err(|error| refused(format!("{url:?} is no url: {error}")))?;
-    if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(refused(format!("{url:?} is no http address")));
-    }
+    check_address(webhook, &uri).map_err(refused)?;
     let mut flaws = Vec::new();
     let body = match (&webhook.body, &webhook.method) {
         (None, method) if *method == Method::GET => String::new(),
@@ -278,6 +318,27 @@ fn compose(
         }
     }
     Ok((Call { uri, method: webhook.method.clone(), headers, body: body.into() }, flaws))
+}
+
+/// Whether an address is the one that the file means: values fill places in its path and query, and choose neither the
+/// host nor another folder.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_address(webhook: &Webhook, uri: &Uri) -> Result<(), String> {
+    if uri.host().is_none_or(str::is_empty) || !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(format!("{uri} is no http address"));
+    }
+    let origin = webhook.origin.as_ref().and_then(|origin| origin.parse::<Uri>().ok());
+    if origin.is_some_and(|origin| !is_same_origin(&origin, uri)) {
+        return Err(format!("{uri} leads to another host than the url of the configuration"));
+    }
+    // A dot may be written as %2e, too, and servers take either for the folder above.
+    let climbs = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
+    if !webhook.url.is_plain() && uri.path().split('/').any(climbs) {
+        return Err(format!("{uri} has . or .. for a part of its path, which would lead into another folder"));
+    }
+    Ok(())
 }
 
 /// `t=<seconds>,v1=<hex>`: HMAC-SHA256 over `<seconds>.<body>`, so that an old request cannot be sent again as a new one.

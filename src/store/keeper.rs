@@ -46,7 +46,10 @@ impl Keeper {
         what: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (job, wait) = job(what);
-        self.jobs.try_send(job).map_err(|_| gone())?;
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::new("cannot reach the store", "too much waits for it"),
+            mpsc::error::TrySendError::Closed(_) => gone(),
+        })?;
         wait.await.map_err(|_| gone())?
     }
 

@@ -26,8 +26,8 @@ use super::{Batch, Short, Store, StoreError};
 use crate::clock::Anchor;
 use crate::daemon::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 use crate::engine::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, WindowMemory};
-use crate::model::Value;
-use crate::outbox::Letter;
+use crate::model::{CutText, Value};
+use crate::outbox::{Letter, PAGE_BYTES};
 use crate::time::{Moment, Span, Stamp};
 use alarms::{AlarmRecord, SamplesRecord, SoftRecord, samples_of};
 use postcard::ser_flavors::Flavor;
@@ -41,8 +41,8 @@ const VERSION: u8 = 1;
 /// Version and checksum.
 const HEADER: usize = 5;
 
-/// Pairs that are read from the store at once.
-const PAGE: usize = 4_096;
+/// Pairs that are read from the store at once: what an earlier release wrote may have a text of 256 KiB in each.
+const PAGE: usize = 256;
 
 /// Where the counters and the time line stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub(super) enum ValueRecord {
     Number(f64),
     Boolean(bool),
     Text(String),
+    /// A text that was cut: what is shown of it, and its length and hash.
+    Cut(String, u64, u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -295,16 +297,27 @@ pub fn delete_letter(batch: &mut Batch, number: u64) {
     batch.delete(letter_key(number));
 }
 
-/// Messages for the broker from this number on, `limit` at most. A damaged one is skipped.
+/// Messages for the broker from this number on, `limit` at most, and no more than fit into a page's bytes. A damaged one is
+/// skipped. None: there are no more.
 ///
 /// # Errors
 /// Why the store cannot be read.
 pub fn letters(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<(u64, Letter)>, StoreError> {
-    let mut letters = Vec::new();
-    for (key, value) in store.scan(&[LETTERS], &letter_key(from), limit)? {
-        let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
-        if let (Some(number), Ok(LetterRecord { topic, payload, retain })) = (number, unframe(&value)) {
-            letters.push((number, Letter { topic: topic.into(), payload: payload.to_vec().into(), retain }));
+    /// Pairs that are read at once: what an earlier release wrote may have a text of 256 KiB in each.
+    const PIECE: usize = 64;
+    let (mut letters, mut bytes, mut from) = (Vec::new(), 0, letter_key(from).to_vec());
+    while letters.len() < limit && bytes < PAGE_BYTES {
+        let piece = store.scan(&[LETTERS], &from, PIECE.min(limit - letters.len()))?;
+        let Some((last, _)) = piece.last() else { break };
+        from.clone_from(last);
+        from.push(0);
+        for (key, value) in &piece {
+            let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
+            if let (Some(number), Ok(LetterRecord { topic, payload, retain })) = (number, unframe(value)) {
+                let letter = Letter { topic: topic.into(), payload: payload.to_vec().into(), retain };
+                bytes += letter.bytes();
+                letters.push((number, letter));
+            }
         }
     }
     Ok(letters)
@@ -440,7 +453,10 @@ impl From<&Value> for ValueRecord {
         match value {
             Value::Number(number) => ValueRecord::Number(*number),
             Value::Boolean(boolean) => ValueRecord::Boolean(*boolean),
-            Value::Text(text) => ValueRecord::Text(text.to_string()),
+            Value::Text(text) => match text.cut() {
+                None => ValueRecord::Text(text.to_string()),
+                Some(CutText { shown, length, hash }) => ValueRecord::Cut(shown.to_string(), *length, *hash),
+            },
         }
     }
 }
@@ -451,6 +467,7 @@ impl From<ValueRecord> for Value {
             ValueRecord::Number(number) => Value::Number(number),
             ValueRecord::Boolean(boolean) => Value::Boolean(boolean),
             ValueRecord::Text(text) => Value::Text(text.into()),
+            ValueRecord::Cut(shown, length, hash) => Value::Text(CutText { shown: shown.into(), length, hash }.into()),
         }
     }
 }

@@ -10,6 +10,8 @@ use super::reply;
 use crate::config::parse_duration;
 use crate::engine::{Signature, State, Verb};
 use crate::history::DeliveryFate;
+use crate::model::Selector;
+use crate::text::clip;
 use crate::time::{Span, Stamp};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -18,8 +20,14 @@ use std::sync::Arc;
 const MAX_COMMAND: usize = 64 * 1024;
 /// Bytes that one may have which brings values: five thousand of them, with all digits.
 const MAX_IMPORT: usize = 256 * 1024;
-/// The command that brings values.
-const IMPORT: &str = "anomaly-import";
+/// Bytes of a comment: it is stored and published with each alarm that a command changes.
+pub const MAX_COMMENT: usize = 1_024;
+/// Bytes of the name of whoever gives a command.
+pub const MAX_BY: usize = 256;
+/// Bytes of a request's name as JSON: it is kept until the answer leaves.
+const MAX_REQUEST: usize = 1_024;
+/// Bytes of a refusal's reason, which repeats what was wrong.
+const MAX_REASON: usize = 1_024;
 /// What one answer lists at most: with 1 KiB each, a megabyte. There is more on further requests.
 pub const MAX_LISTED: usize = 1_000;
 /// What one answer of the history lists unless the request says otherwise.
@@ -48,13 +56,20 @@ pub enum Command {
     },
     /// The present states of alarms.
     List(ListQuery),
-    /// What happened to alarms.
-    History(HistoryQuery),
     /// Why one alarm is in the state in which it is.
     Explain {
         /// The alarm's id.
         alarm: String,
     },
+    /// Something that needs more than the engine.
+    Daemon(DaemonCommand),
+}
+
+/// What needs more than the engine: the history, the configuration, models, other sides.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DaemonCommand {
+    /// What happened to alarms.
+    History(HistoryQuery),
     /// The configuration to be read again.
     Reload,
     /// How well the alarms serve people.
@@ -144,6 +159,10 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    fn new(name: Value, error: &str) -> Refusal {
+        Refusal { name, error: clip(error, MAX_REASON).into_owned() }
+    }
+
     /// The answer's payload.
     pub fn render(self) -> Vec<u8> {
         reply::refused(self.name, self.error)
@@ -154,63 +173,123 @@ impl Refusal {
 /// who always say it need not be refused.
 const ANY: [&str; 4] = ["request", "time", "by", "comment"];
 
-/// The verbs, and the members that each of them takes.
-const VERBS: [(&str, &[&str]); 18] = [
-    ("acknowledge", &["alarm", "by", "comment"]),
-    ("enable", &["alarm", "by", "comment"]),
-    ("disable", &["alarm", "by", "comment"]),
-    ("shelve", &["alarm", "for", "by", "comment"]),
-    ("unshelve", &["alarm", "by", "comment"]),
-    ("list", &["alarm", "state", "active", "limit", "after"]),
-    ("history", &["alarm", "thing", "state", "from", "to", "occurrence", "limit", "before"]),
-    ("explain", &["alarm"]),
-    ("reload", &[]),
-    ("stats", &[]),
-    ("test-reaction", &["reaction"]),
-    ("anomaly-build", &["model", "from", "to", "cancel"]),
-    ("anomaly-reprocess", &["model", "from", "to", "things", "alarms"]),
-    ("anomaly-refresh", &["model", "set", "things"]),
-    ("anomaly-list", &["model", "thing", "from", "to", "open", "limit", "before"]),
-    ("anomaly-delete", &["id", "model", "thing", "from", "to"]),
-    ("anomaly-model", &["model", "thing", "property", "from", "to", "points"]),
-    (IMPORT, &["model", "thing", "property", "samples"]),
+/// How the members of one verb's commands are read.
+type Read = fn(&Fields, Span) -> Result<Command, String>;
+
+/// A verb: the last level of the topic on which its commands come.
+struct Word {
+    name: &'static str,
+    members: &'static [&'static str],
+    /// Bytes that its commands may have.
+    most: usize,
+    read: Read,
+}
+
+const fn word(name: &'static str, members: &'static [&'static str], read: Read) -> Word {
+    Word { name, members, most: MAX_COMMAND, read }
+}
+
+const ON_ALARMS: &[&str] = &["alarm", "by", "comment"];
+
+/// All verbs. What is not in here is no verb.
+const WORDS: [Word; 18] = [
+    word("acknowledge", ON_ALARMS, |fields, _| fields.on_alarms(Verb::Acknowledge)),
+    word("enable", ON_ALARMS, |fields, _| fields.on_alarms(Verb::Enable)),
+    word("disable", ON_ALARMS, |fields, _| fields.on_alarms(Verb::Disable)),
+    word("shelve", &["alarm", "for", "by", "comment"], |fields, max_shelve| {
+        fields.on_alarms(Verb::Shelve(fields.shelving(max_shelve)?))
+    }),
+    word("unshelve", ON_ALARMS, |fields, _| fields.on_alarms(Verb::Unshelve)),
+    word("list", &["alarm", "state", "active", "limit", "after"], |fields, _| fields.list().map(Command::List)),
+    word("history", &["alarm", "thing", "state", "from", "to", "occurrence", "limit", "before"], |fields, _| {
+        fields.history().map(DaemonCommand::History).map(Command::Daemon)
+    }),
+    word("explain", &["alarm"], |fields, _| Ok(Command::Explain { alarm: fields.required("alarm")? })),
+    word("reload", &[], |_, _| Ok(Command::Daemon(DaemonCommand::Reload))),
+    word("stats", &[], |_, _| Ok(Command::Daemon(DaemonCommand::Stats))),
+    word("test-reaction", &["reaction"], |fields, _| {
+        Ok(Command::Daemon(DaemonCommand::TestReaction { reaction: fields.required("reaction")? }))
+    }),
+    word("anomaly-build", &["model", "from", "to", "cancel"], |fields, _| fields.build().map(about_models)),
+    word("anomaly-reprocess", &["model", "from", "to", "things", "alarms"], |fields, _| {
+        fields.reprocess().map(about_models)
+    }),
+    word("anomaly-refresh", &["model", "set", "things"], |fields, _| fields.refresh().map(about_models)),
+    word("anomaly-list", &["model", "thing", "from", "to", "open", "limit", "before"], |fields, _| {
+        fields.anomalies().map(about_models)
+    }),
+    word("anomaly-delete", &["id", "model", "thing", "from", "to"], |fields, _| {
+        fields.deleted().map(AnomalyCommand::Delete).map(about_models)
+    }),
+    word("anomaly-model", &["model", "thing", "property", "from", "to", "points"], |fields, _| {
+        fields.models().map(about_models)
+    }),
+    Word {
+        most: MAX_IMPORT,
+        ..word("anomaly-import", &["model", "thing", "property", "samples"], |fields, _| {
+            fields.import().map(about_models)
+        })
+    },
 ];
+
+fn about_models(command: AnomalyCommand) -> Command {
+    Command::Daemon(DaemonCommand::Anomaly(command))
+}
+
+/// The verbs, as topics spell them.
+pub fn verbs() -> impl Iterator<Item = &'static str> {
+    WORDS.iter().map(|word| word.name)
+}
 
 /// Reads a command. `max_shelve` is the longest time for which an alarm may be shelved.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Result<Request, Refusal> {
-    let unnamed = |error: String| Refusal { name: Value::Null, error };
-    let most = if verb == IMPORT { MAX_IMPORT } else { MAX_COMMAND };
+    let unnamed = |error: String| Refusal::new(Value::Null, &error);
+    let word = WORDS.iter().find(|word| word.name == verb);
+    let most = word.map_or(MAX_COMMAND, |word| word.most);
     if payload.len() > most {
         return Err(unnamed(format!("a command has at most {most} bytes, this one has {}", payload.len())));
     }
     let read: Result<Value, _> = serde_json::from_slice(payload);
-    let name = read.as_ref().ok().and_then(|value| value.get("request")).cloned().unwrap_or_default();
-    let refuse = |error: String| Refusal { name: name.clone(), error };
+    let name = read.as_ref().map(name_of).map_err(ToString::to_string);
+    let name = name.unwrap_or_else(|_| Ok(Value::Null)).map_err(unnamed)?;
+    let refuse = |error: String| Refusal::new(name.clone(), &error);
     if retained {
         return Err(refuse("a command must not be retained: it would be carried out again at each connect".into()));
     }
-    let Some((verb, members)) = VERBS.iter().find(|(word, _)| *word == verb) else {
-        let known: Vec<&str> = VERBS.iter().map(|(word, _)| *word).collect();
-        return Err(refuse(format!("unknown command {verb:?}; known are {}", known.join(", "))));
+    let Some(word) = word else {
+        let known = verbs().collect::<Vec<&str>>().join(", ");
+        return Err(refuse(format!("unknown command {:?}; known are {known}", clip(verb, 64))));
     };
     let fields = match read {
-        Ok(Value::Object(fields)) => Fields { verb, members, fields },
+        Ok(Value::Object(fields)) => Fields { verb: word.name, members: word.members, fields },
         Ok(other) => {
             return Err(refuse(format!("not a command: it is a JSON object like {{\"request\":\"r1\"}}, not {other}")));
         }
         Err(error) => return Err(refuse(format!("not a command, which is a JSON object: {error}"))),
     };
-    let command = fields.check().and_then(|()| fields.command(max_shelve)).map_err(refuse)?;
+    let command = fields.check().and_then(|()| (word.read)(&fields, max_shelve)).map_err(refuse)?;
     Ok(Request { name, command })
 }
 
+/// What the request calls itself.
+fn name_of(command: &Value) -> Result<Value, String> {
+    let name = command.get("request").cloned().unwrap_or_default();
+    let is_short = match &name {
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => text.len() <= MAX_REQUEST,
+        Value::Array(_) | Value::Object(_) => name.to_string().len() <= MAX_REQUEST,
+    };
+    if is_short { Ok(name) } else { Err(format!("\"request\" has more than {MAX_REQUEST} bytes")) }
+}
+
 /// A command that is refused before anybody looks at what it wants.
-pub fn refuse(payload: &[u8], error: String) -> Refusal {
-    let read: Value = serde_json::from_slice(payload).unwrap_or_default();
-    Refusal { name: read.get("request").cloned().unwrap_or_default(), error }
+pub fn refuse(payload: &[u8], error: &str) -> Refusal {
+    let read: Value =
+        if payload.len() <= MAX_COMMAND { serde_json::from_slice(payload).unwrap_or_default() } else { Value::Null };
+    Refusal::new(name_of(&read).unwrap_or_default(), error)
 }
 
 /// Looks at when a command says that it was given (`time`), if it does. The broker keeps commands while the daemon is
@@ -225,16 +304,16 @@ pub fn check_age(payload: &[u8], now: Stamp, max_age: Span) -> Result<(), Refusa
     };
     let given = match fields.get("time") {
         None | Some(Value::Null) => return Ok(()),
-        Some(Value::String(text)) => Stamp::parse(text).map_err(|error| refuse(payload, format!("time: {error}")))?,
+        Some(Value::String(text)) => Stamp::parse(text).map_err(|error| refuse(payload, &format!("time: {error}")))?,
         Some(other) => {
             let error = format!("\"time\" is {other}; it has to be a text like \"2026-05-01T12:00:00Z\"");
-            return Err(refuse(payload, error));
+            return Err(refuse(payload, &error));
         }
     };
     let age = now - given;
     if age > max_age {
         let error = format!("given {age} ago, which is more than {max_age} (command_max_age); it is {now} here");
-        return Err(refuse(payload, error));
+        return Err(refuse(payload, &error));
     }
     Ok(())
 }
@@ -255,24 +334,15 @@ impl Fields {
         }
     }
 
-    fn command(&self, max_shelve: Span) -> Result<Command, String> {
-        let verb = match self.verb {
-            "acknowledge" => Verb::Acknowledge,
-            "enable" => Verb::Enable,
-            "disable" => Verb::Disable,
-            "unshelve" => Verb::Unshelve,
-            "shelve" => Verb::Shelve(self.shelving(max_shelve)?),
-            "list" => return self.list().map(Command::List),
-            "history" => return self.history().map(Command::History),
-            "explain" => return Ok(Command::Explain { alarm: self.required("alarm")? }),
-            "stats" => return Ok(Command::Stats),
-            "test-reaction" => return Ok(Command::TestReaction { reaction: self.required("reaction")? }),
-            "reload" => return Ok(Command::Reload),
-            _ => return self.anomaly().map(Command::Anomaly),
-        };
+    fn on_alarms(&self, verb: Verb) -> Result<Command, String> {
         let alarm = self.required("alarm")?;
-        let said = |member: &str| Ok::<_, String>(self.text(member)?.map(Arc::from));
-        let who = Signature { by: said("by")?, comment: said("comment")? };
+        let said = |member: &str, most: usize| match self.text(member)? {
+            Some(text) if text.len() > most => {
+                Err(format!("{member:?} has {} bytes; it can have {most} at most", text.len()))
+            }
+            text => Ok(text.map(Arc::from)),
+        };
+        let who = Signature { by: said("by", MAX_BY)?, comment: said("comment", MAX_COMMENT)? };
         if verb == Verb::Acknowledge && who.by.as_deref().is_none_or(|by| by.trim().is_empty()) {
             return Err("acknowledge needs \"by\": who takes note of the alarm".into());
         }
@@ -311,8 +381,8 @@ impl Fields {
 
     fn history(&self) -> Result<HistoryQuery, String> {
         Ok(HistoryQuery {
-            alarm: self.text("alarm")?,
-            thing: self.text("thing")?,
+            alarm: self.pattern("alarm")?,
+            thing: self.pattern("thing")?,
             states: self.words("state", Entered::all(), Entered::as_str)?,
             from: self.stamp("from")?,
             to: self.stamp("to")?,
@@ -332,6 +402,15 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(other) => Err(format!("{member:?} is {other}; it has to be a text")),
+        }
+    }
+
+    /// A name, or a pattern over names.
+    fn pattern(&self, member: &str) -> Result<Option<String>, String> {
+        let text = self.text(member)?;
+        match text.as_deref().map(Selector::parse) {
+            Some(Err(error)) => Err(format!("{member:?}: {error}")),
+            Some(Ok(_)) | None => Ok(text),
         }
     }
 
@@ -422,6 +501,16 @@ mod tests {
         }
         assert!(refused("explode", "{}").starts_with("unknown command \"explode\"; known are acknowledge, enable,"));
         assert!(refused("list", "{").starts_with("not a command, which is a JSON object: "));
+        let long = |member: &str, length: usize| {
+            let text = "x".repeat(length);
+            refused("shelve", &format!(r#"{{"alarm":"*","for":"1m","{member}":"{text}"}}"#))
+        };
+        assert_eq!(long("comment", 1_025), "\"comment\" has 1025 bytes; it can have 1024 at most");
+        assert_eq!(long("by", 257), "\"by\" has 257 bytes; it can have 256 at most");
+        assert_eq!(long("request", 1_025), "\"request\" has more than 1024 bytes");
+        assert!(long(&"y".repeat(50_000), 1).len() <= MAX_REASON, "what is wrong is repeated in part");
+        let pattern = format!(r#"{{"thing":"{}*"}}"#, "x".repeat(300));
+        assert_eq!(refused("history", &pattern), "\"thing\": a pattern has at most 256 bytes, this one has 301");
         let retained = parse("list", br#"{"request":7}"#, true, HOURS).unwrap_err();
         assert_eq!(retained.name, 7);
     }
@@ -436,10 +525,10 @@ mod tests {
         assert_eq!(who.by.as_deref(), Some("kim"));
         let request =
             parse("reload", br#"{"by":"kim","comment":"new limits","time":"1970-01-01T00:00:01Z"}"#, false, HOURS);
-        assert_eq!(request.unwrap().command, Command::Reload);
+        assert_eq!(request.unwrap().command, Command::Daemon(DaemonCommand::Reload));
         let request =
             parse("history", br#"{"state":["activated","shelved"],"from":"1970-01-01T00:00:01Z"}"#, false, HOURS);
-        let Command::History(query) = request.unwrap().command else { panic!() };
+        let Command::Daemon(DaemonCommand::History(query)) = request.unwrap().command else { panic!() };
         assert_eq!(query.states, [Entered::State(State::Activated), Entered::Shelved]);
         assert_eq!((query.from, query.limit), (Some(Stamp::from_micros(1_000_000)), 50));
     }

@@ -122,21 +122,31 @@ struct FaultPayload<'a> {
     count: u64,
 }
 
-/// One report of inputs that could not be used, with how often each came since the last report.
+/// Bytes of a report of faults: what every broker and every client takes.
+const REPORT_BYTES: usize = 64 << 10;
+
+/// One report of inputs that could not be used, with how often each came since the last report. Those that have no room
+/// in it are counted with the others.
 pub fn faults(faults: &[(Fault, u64)], more: u64) -> Vec<u8> {
     #[derive(Serialize)]
     struct Report<'a> {
         count: u64,
         faults: Vec<FaultPayload<'a>>,
     }
-    let listed: u64 = faults.iter().map(|(_, count)| count).sum();
-    to_bytes(&Report {
-        count: listed + more,
-        faults: faults
-            .iter()
-            .map(|(fault, count)| FaultPayload { topic: &fault.topic, reason: &fault.reason, count: *count })
-            .collect(),
-    })
+    let count = faults.iter().map(|(_, count)| count).sum::<u64>() + more;
+    let mut room = faults.len();
+    loop {
+        let listed = faults.iter().take(room).map(|(Fault { topic, reason }, count)| FaultPayload {
+            topic,
+            reason,
+            count: *count,
+        });
+        let report = to_bytes(&Report { count, faults: listed.collect() });
+        if report.len() <= REPORT_BYTES {
+            return report;
+        }
+        room = room * REPORT_BYTES / report.len();
+    }
 }
 
 /// Counters since the start, and gauges.

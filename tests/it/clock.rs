@@ -174,3 +174,47 @@ fn what_is_decided_before_the_clock_is_set_says_so() {
     assert_eq!((&event["to"], &event["time"]), (&Value::from("idled"), &Value::Null), "{event}");
     assert_eq!(daemon.stop(), 0);
 }
+
+/// The daemon under this clock, where `/proc` shows processes only, as under the unit of systemd.
+fn with_processes_only(wall: &Wall) -> Command {
+    let inner = wall.command();
+    let script = "mount -t proc -o subset=pid proc /proc && test ! -e /proc/sys && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh", "env"]);
+    for (name, value) in inner.get_envs() {
+        let mut setting = name.to_owned();
+        setting.push("=");
+        setting.push(value.unwrap());
+        command.arg(setting);
+    }
+    command.arg(PROGRAM);
+    command
+}
+
+#[test]
+fn a_restart_under_the_unit_is_as_long_as_it_was_whatever_the_wall_clock_shows() {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for told in [Some(id.trim().replace('-', "")), None] {
+        let broker = Broker::start();
+        let mut watcher = Watcher::connect(broker.port);
+        let mut daemon = Daemon::prepare(&config(broker.port, &alarms()));
+        let mut wall = Wall::new(daemon.config_file().parent().unwrap());
+        for ahead in [0, HOUR, -HOUR] {
+            wall.step(ahead);
+            let mut command = with_processes_only(&wall);
+            command.env_remove("ANNUNCIATOR_BOOT_ID");
+            if let Some(id) = &told {
+                command.env("ANNUNCIATOR_BOOT_ID", id);
+            }
+            let down = Instant::now();
+            daemon.launch_by(command);
+            let status = watcher.status("online");
+            let gap = status["last_gap"]["seconds"].as_f64().unwrap_or_default();
+            assert!(gap <= down.elapsed().as_secs_f64() + 5.0, "told {told:?}, {ahead} s ahead: {status}");
+            watcher.value("press-1", "pressure", "3");
+            watcher.settle();
+            assert_eq!(daemon.stop(), 0);
+            watcher.status("offline");
+        }
+    }
+}

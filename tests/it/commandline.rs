@@ -304,3 +304,54 @@ fn completions_and_manual_pages_know_every_verb() {
     }
     assert!(crate::support::program(&["man"]).contains("annunciator\\-history"));
 }
+
+#[test]
+fn a_mistake_that_is_none_of_its_business_takes_no_verb_away() {
+    let broker = Broker::start();
+    let text = crate::support::config(broker.port, HI);
+    let mut watcher = Watcher::connect(broker.port);
+    let daemon = Daemon::with(&text);
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    watcher.event("press-1/pressure/hi");
+    let file = daemon.config_file();
+    let beside = file.parent().unwrap().join("conf.d");
+    std::fs::create_dir_all(&beside).unwrap();
+    let does = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::PROGRAM);
+        let output = command.args(arguments).arg("--config").arg(&file).env("USER", "kim").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let good = std::fs::read_to_string(&file).unwrap();
+    for (main, other) in [
+        (good.clone(), "[[alarm]\nthing = \n"),
+        (good.clone(), "\u{0}"),
+        (format!("{good}\n[[alarm]]\nthing = \"x\nnonsense\n"), ""),
+        (format!("{good}\n[smpt]\nhost = 5\n[[reaction]]\nname = \"r\"\ntype = \"email\"\n"), ""),
+    ] {
+        std::fs::write(&file, &main).unwrap();
+        std::fs::write(beside.join("x.toml"), other).unwrap();
+        for verb in [
+            &["list"][..],
+            &["history"],
+            &["explain", "press-1/pressure/hi"],
+            &["stats"],
+            &["shelve", "--for", "1m", "*"],
+        ] {
+            let (code, said) = does(verb);
+            assert_eq!(code, Some(0), "{verb:?} {main}{other}: {said}");
+        }
+        assert_eq!(does(&["check"]).0, Some(2), "{main}{other}");
+    }
+    assert_eq!(does(&["acknowledge", "*"]).0, Some(0));
+    watcher.next("the acknowledgement", |seen| seen.topic.contains("/events/") && seen.json()["to"] == "acknowledged");
+    // What it needs has to be right.
+    for (wrong, place) in
+        [("url = 5", "url must be a string"), ("url = mqtt", "not TOML"), ("ulr = \"x\"", "unknown key ulr")]
+    {
+        let url = format!("url = \"mqtt://127.0.0.1:{}\"", broker.port);
+        std::fs::write(&file, good.replace(&url, wrong)).unwrap();
+        let (code, said) = does(&["list"]);
+        assert!(code == Some(2) && said.contains(place), "{wrong}: {said}");
+    }
+}

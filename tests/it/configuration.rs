@@ -343,6 +343,65 @@ fn the_exit_status_says_what_happened() {
     }
 }
 
+// What it names.
+
+#[test]
+fn files_and_secrets_that_cannot_be_used_are_errors_of_check_and_no_more() {
+    let folder = folder(&[("empty.pem", b""), ("garbage.pem", b"\x7fELF"), ("empty", b"\n"), ("binary", b"\xff\xfe")]);
+    crate::tls::certificates(folder.path());
+    let mqtt = |ca: &str, cert: &str, key: &str| {
+        format!("[mqtt]\nurl = \"mqtts://b\"\nca_file = \"{ca}\"\ncert_file = \"{cert}\"\nkey_file = \"{key}\"\n")
+    };
+    let password = |file: &str| format!("[mqtt]\nusername = \"u\"\npassword = {{ file = \"{file}\" }}\n");
+    for (content, line, message) in [
+        (mqtt("empty.pem", "client.pem", "client.key"), 3, "there is no certificate in it"),
+        (mqtt("garbage.pem", "client.pem", "client.key"), 3, "ca_file garbage.pem"),
+        (mqtt("conf.d", "client.pem", "client.key"), 3, "Is a directory"),
+        (mqtt("ca.pem", "empty.pem", "client.key"), 4, "cert_file empty.pem: there is no certificate in it"),
+        (mqtt("ca.pem", "client.pem", "client.pem"), 5, "key_file client.pem: there is no private key in it"),
+        (mqtt("ca.pem", "client.pem", "server.key"), 4, "key_file"),
+        (password("empty"), 3, "file empty is empty"),
+        (password("binary"), 3, "it is no UTF-8 text"),
+        (
+            "[smtp]\nhost = \"m\"\nfrom = \"a@b.c\"\nca_file = \"empty.pem\"\n".to_owned(),
+            4,
+            "there is no certificate in it",
+        ),
+        (
+            "[[reaction]]\nname = \"r\"\ntype = \"webhook\"\nurl = \"https://h/\"\nca_file = \"garbage.pem\"\n"
+                .to_owned(),
+            5,
+            "ca_file garbage.pem",
+        ),
+        (
+            "[[reaction]]\nname = \"r\"\ntype = \"webhook\"\nurl = \"https://h/\"\nsecret = { env = \"EMPTY\" }\n"
+                .to_owned(),
+            5,
+            "environment variable EMPTY is empty",
+        ),
+    ] {
+        std::fs::create_dir_all(folder.path().join("conf.d")).unwrap();
+        std::fs::write(folder.path().join("c.toml"), &content).unwrap();
+        let checked = Command::new(env!("CARGO_BIN_EXE_annunciator"))
+            .current_dir(folder.path())
+            .env("EMPTY", "")
+            .args(["check", "--json", "--config", "c.toml"])
+            .output()
+            .unwrap();
+        let said = text(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(2), "{content}{said}");
+        let errors: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let errors: Vec<&Value> = errors.iter().filter(|line| line["severity"] == "error").collect();
+        let [error] = errors.as_slice() else { panic!("{content}{said}") };
+        assert!(error["line"] == line && error["message"].as_str().unwrap().contains(message), "{content}{error}");
+        // The daemon starts with it, and so does whatever else reads it.
+        let replayed = annunciator(folder.path(), &["replay", "--config", "c.toml", "empty"]);
+        assert!(replayed.status.success(), "{content}{}", text(&replayed.stderr));
+    }
+    std::fs::write(folder.path().join("c.toml"), mqtt("ca.pem", "client.pem", "client.key")).unwrap();
+    assert!(annunciator(folder.path(), &["check", "--config", "c.toml"]).status.success());
+}
+
 // The schema.
 
 /// Whether a document fits, by as much of JSON Schema 2020-12 as the schema of the configuration uses. What it does not

@@ -33,7 +33,7 @@ impl Line {
         let (config, _) = Config::parse(Path::new("link.toml"), &text).unwrap();
         let will = Outbound { topic: "will".to_owned(), confirmed: true, ..Outbound::default() };
         let clock = Rc::new(Clock::start(None));
-        let (link, heard) = mqtt::connect(&config.mqtt, filters(names), will, clock, mqtt::Terms::default()).unwrap();
+        let (link, heard) = mqtt::connect(&config.mqtt, filters(names), will, clock, mqtt::Terms::default());
         Line { link, heard }
     }
 

@@ -209,15 +209,14 @@ fn probes_of_others_are_none(mqtt: Protocol) {
     watcher.status("online");
     watcher.value("press-1", "pressure", "1");
     let begun = Instant::now();
-    let is_told = |seen: &Seen| seen.topic.ends_with("/status") && seen.json()["problems"][0].as_str().is_some();
+    // MQTT 5 has a word for it at once, with 3.1.1 it is known when no probe comes back.
+    let is_told = |seen: &Seen| seen.topic.ends_with("/status") && seen.json()["problems"].to_string().contains(probe);
     while !watcher.all.iter().any(is_told) {
         watcher.publish_with(probe, "0123456789abcdef", rumqttc::QoS::AtLeastOnce, false);
         watcher.settle();
         assert!(begun.elapsed() < Duration::from_secs(40), "the problem is told");
         std::thread::park_timeout(Duration::from_millis(200));
     }
-    let status = watcher.all.iter().rfind(|seen| is_told(seen)).unwrap().json();
-    assert!(status["problems"][0].as_str().unwrap().starts_with("probe annunciator/gw/probe"), "{status}");
     // Acknowledgements serve as proof, on the same connection.
     if silences(&watcher).is_empty() {
         watcher.event("press-1/pressure/silent");

@@ -1,6 +1,6 @@
 //! The sample configuration of mosquitto: these very files, and who may do what with them.
 
-use crate::support::{Broker, Daemon, HI, Protocol, Seen, Watcher, config, for_both_versions, until};
+use crate::support::{Broker, Daemon, HI, Protocol, Seen, Watcher, config, for_both_versions, free_port, until};
 use crate::tls::certificates;
 use serde_json::json;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::process::Command;
 
 for_both_versions! {
     the_sample_lets_each_role_do_its_work_and_nothing_else,
+    a_sensor_cannot_take_the_daemons_session,
     with_its_lines_for_several_instances_they_share_the_things,
     with_its_lines_for_several_instances_they_replace_each_other,
 }
@@ -20,6 +21,11 @@ fn sample(name: &str) -> String {
 
 /// mosquitto with the sample, its paths replaced. The password of each role is its name, backwards.
 fn broker(folder: &Path, access: &str) -> Broker {
+    broker_with_sensors(folder, access, free_port())
+}
+
+/// The same, with this port for sensors.
+fn broker_with_sensors(folder: &Path, access: &str, sensors: u16) -> Broker {
     certificates(folder);
     std::fs::write(folder.join("mosquitto.acl"), access).unwrap();
     std::fs::write(folder.join("passwords"), "").unwrap();
@@ -30,10 +36,11 @@ fn broker(folder: &Path, access: &str) -> Broker {
     }
     let path = folder.to_str().unwrap();
     let text = sample("mosquitto.conf");
-    for place in ["listener 8883\n", "/etc/mosquitto/", "/var/lib/mosquitto/"] {
+    for place in ["listener 8883\n", "listener 8884\n", "/etc/mosquitto/", "/var/lib/mosquitto/"] {
         assert!(text.contains(place), "{place}");
     }
     let text = text.replace("listener 8883\n", "listener PORT 127.0.0.1\n").replace("/etc/mosquitto", path);
+    let text = text.replace("listener 8884\n", &format!("listener {sensors} 127.0.0.1\n"));
     Broker::configured(&text.replace("/var/lib/mosquitto", path))
 }
 
@@ -69,7 +76,8 @@ fn the_sample_lets_each_role_do_its_work_and_nothing_else(mqtt: Protocol) {
     let (mut operator, mut dashboard, mut sensor) = (log_in("operator"), log_in("dashboard"), log_in("press-1"));
     let silent = "[[alarm]]\nthing = \"press-1\"\nproperty = \"pressure\"\nlevel = \"silent\"\ntype = \"no-value\"\n\
                   observe_time = \"1s\"\n";
-    let alarms = format!("{}\n{silent}", HI.replace("press-1", "press-*"));
+    let model = "[[anomaly]]\nname = \"strange\"\nthing = \"press-1\"\nproperty = \"pressure\"\nsegment = \"1m\"\n\n";
+    let alarms = format!("{}\n{silent}{model}", HI.replace("press-1", "press-*"));
     let mut daemon = daemon(&broker, folder.path(), mqtt, &alarms);
     next(&mut operator, "status", "state", "online");
     next(&mut dashboard, "status", "state", "online");
@@ -110,7 +118,9 @@ fn the_sample_lets_each_role_do_its_work_and_nothing_else(mqtt: Protocol) {
     for hidden in ["/commands/", "/replies", "/probe", "/faults", "things/", "forged"] {
         assert!(!dashboard.transcript().contains(hidden), "{hidden} in\n{}", dashboard.transcript());
     }
-    assert!(dashboard.transcript().contains("/metrics {"), "{}", dashboard.transcript());
+    for shown in ["/metrics {", "/anomalies/strange {"] {
+        assert!(dashboard.transcript().contains(shown), "{shown} in\n{}", dashboard.transcript());
+    }
     let problems = |seen: &&Seen| seen.topic.ends_with("/status") && !seen.json()["problems"].is_null();
     assert_eq!(operator.all.iter().find(problems), None, "the daemon may do what it has to");
 
@@ -122,7 +132,11 @@ fn the_sample_lets_each_role_do_its_work_and_nothing_else(mqtt: Protocol) {
 /// The sample with the lines that it has for several instances.
 fn for_several() -> String {
     let text = sample("mosquitto.acl").replace("\n# topic ", "\ntopic ");
-    assert_eq!(text.matches("\ntopic readwrite annunciator/gw-01/").count(), 6, "five of several, and the probe");
+    assert_eq!(
+        text.matches("\ntopic readwrite annunciator/gw-01/").count(),
+        7,
+        "five of several, the probe, and scores"
+    );
     text
 }
 
@@ -184,4 +198,70 @@ fn with_its_lines_for_several_instances_they_replace_each_other(mqtt: Protocol) 
     let event = next(&mut operator, "events/press-1/pressure/hi", "to", "idled").json();
     assert_eq!((&event["occurrence"], &event["gateway"]), (&json!(1), &json!("gw-01/b")));
     no_problems(&operator);
+}
+
+/// A client at a port of this broker that calls itself so.
+fn calls_itself(name: &str, user: &str, port: u16, ca: &Path) -> (rumqttc::Client, rumqttc::Connection) {
+    let mut options = rumqttc::MqttOptions::new(name, "localhost", port);
+    let ca = std::fs::read(ca).unwrap();
+    let tls = rumqttc::TlsConfiguration::Simple { ca, alpn: None, client_auth: None };
+    options.set_transport(rumqttc::Transport::tls_with_config(tls)).set_credentials(user, password(user));
+    rumqttc::Client::new(options, 10)
+}
+
+fn a_sensor_cannot_take_the_daemons_session(mqtt: Protocol) {
+    let folder = tempfile::tempdir().unwrap();
+    let sensors = free_port();
+    let broker = broker_with_sensors(folder.path(), &sample("mosquitto.acl"), sensors);
+    let ca = folder.path().join("ca.pem");
+    let mut operator = Watcher::log_in(broker.port, "operator", &password("operator"), &ca);
+    let daemon = daemon(&broker, folder.path(), mqtt, HI);
+    next(&mut operator, "status", "state", "online");
+    // With the daemon's own name, at the port for sensors: it is a sensor all the same, and can do its work.
+    let (client, mut connection) = calls_itself("annunciator-gw-01", "press-1", sensors, &ca);
+    client.publish("things/press-1/properties/pressure", rumqttc::QoS::AtLeastOnce, false, "16").unwrap();
+    let is_taken = |event: &_| matches!(event, Ok(rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_))));
+    assert!(connection.iter().take(20).any(|event| is_taken(&event)), "{}", broker.log());
+    next(&mut operator, "events/press-1/pressure/hi", "to", "activated");
+    assert!(broker.log().contains(" as press-1 ("), "{}", broker.log());
+    assert!(!daemon.log().contains("connection lost"), "{}", daemon.log());
+    // At the other port it would have it: that is why sensors must not reach that one.
+    let (_client, mut connection) = calls_itself("annunciator-gw-01", "press-1", broker.port, &ca);
+    let is_in = |event: &_| matches!(event, Ok(rumqttc::Event::Incoming(rumqttc::Packet::ConnAck(_))));
+    assert!(connection.iter().take(20).any(|event| is_in(&event)), "{}", broker.log());
+    until("the loss of the connection", || daemon.log().contains("connection lost").then_some(()));
+}
+
+/// Whether a filter of the access rules covers a topic.
+fn covers(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some(level), Some(text)) if level == "+" || level == text => {}
+            _ => return false,
+        }
+    }
+}
+
+#[test]
+fn every_topic_of_the_manual_stands_in_the_access_rules() {
+    let (access, manual) = (
+        sample("mosquitto.acl"),
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap(),
+    );
+    let rules_of = |role: &str, verb: &str| -> Vec<String> {
+        let rules = access.split("\nuser ").find(|rules| rules.lines().next() == Some(role)).unwrap();
+        let rules = rules.lines().filter_map(|line| line.strip_prefix("topic ")?.split_once(' '));
+        rules.filter(|(word, _)| word.contains(verb)).map(|(_, filter)| filter.to_owned()).collect()
+    };
+    let topics = manual.lines().filter_map(|line| line.strip_prefix("| `base/")?.split_once('`'));
+    let topics: Vec<&str> = topics.map(|(topic, _)| topic).collect();
+    assert!(topics.len() >= 10, "{topics:?}");
+    for topic in topics {
+        let full = format!("annunciator/gw-01/{}", topic.replace(['<', '>'], ""));
+        let verb = if topic.starts_with("commands/") { "read" } else { "write" };
+        assert!(rules_of("gw-01", verb).iter().any(|filter| covers(filter, &full)), "the daemon may not {verb} {full}");
+        assert!(rules_of("operator", "read").iter().any(|filter| covers(filter, &full)), "no operator may read {full}");
+    }
 }

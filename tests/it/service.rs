@@ -27,7 +27,10 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let output = analyze(&["verify", "--man=no"], &installed(folder.path()));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("annunciator"), "{said}");
+    // systemd before 254 says of these that it does not know them, and goes on without them.
+    let is_news = |line: &&str| line.contains("'RestartSteps'") || line.contains("'RestartMaxDelaySec'");
+    let complaints: Vec<&str> = said.lines().filter(|line| !is_news(line) && line.contains("annunciator")).collect();
+    assert!(output.status.success() && complaints.is_empty(), "{said}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! TLS, client certificates and passwords, against a real mosquitto.
 
 use crate::support::operator::Operator;
-use crate::support::{Broker, Daemon, HI, Protocol, config, for_both_versions, until};
+use crate::support::{Broker, Daemon, HI, Protocol, config, for_both_versions, free_port, until};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +12,7 @@ for_both_versions! {
     a_broker_that_asks_for_everything_is_satisfied,
     the_command_line_uses_the_same_certificates_and_passwords,
     what_is_wrong_with_the_connection_is_said_in_the_log,
+    files_are_renewed_while_it_runs_and_garbage_is_no_end,
 }
 
 /// A certification authority, a server's and a client's certificate, as PEM files in `folder`.
@@ -98,6 +101,50 @@ fn what_is_wrong_with_the_connection_is_said_in_the_log(mqtt: Protocol) {
     assert!(!wrong.log().contains("guess"));
     let text = secure_config(mqtt, &broker, folder.path(), "missing.pem", "s3cret");
     let mut missing = Daemon::with(&text);
-    assert_eq!(missing.wait(), 2);
-    assert!(missing.log().contains("missing.pem"), "{}", missing.log());
+    until("the missing file", || missing.log().contains("reason=\"ca_file ").then_some(()));
+    assert_eq!(missing.stop(), 0, "it goes on trying");
+}
+
+fn files_are_renewed_while_it_runs_and_garbage_is_no_end(mqtt: Protocol) {
+    let (folder, window) = (tempfile::tempdir().unwrap(), free_port());
+    let file = |name: &str| folder.path().join(name);
+    certificates(folder.path());
+    let mut broker = secured(folder.path());
+    let text = secure_config(mqtt, &broker, folder.path(), "trusted.pem", "");
+    std::fs::write(file("trusted.pem"), "").unwrap();
+    let mut daemon = Daemon::with(&format!("{text}\n[http]\nlisten = \"127.0.0.1:{window}\"\n"));
+    // One after the other they are mended; each is named in the meantime, where a technician looks.
+    until("the empty file of authorities", || health(window).contains("there is no certificate in it").then_some(()));
+    std::fs::write(file("trusted.pem"), "-----BEGIN CERTIFICATE-----\nno, no\n-----END CERTIFICATE-----\n").unwrap();
+    until("the garbled file", || health(window).contains("cannot connect: ca_file ").then_some(()));
+    std::fs::copy(file("ca.pem"), file("trusted.pem")).unwrap();
+    let key = std::fs::read(file("client.key")).unwrap();
+    std::fs::write(file("client.key"), "").unwrap();
+    until("the empty key", || health(window).contains("there is no private key in it").then_some(()));
+    std::fs::write(file("client.key"), key).unwrap();
+    until("the empty password", || health(window).contains("cannot read the secret: file ").then_some(()));
+    std::fs::write(file("password"), "s3cret\n").unwrap();
+    until("the connection", || daemon.log().contains("connected and subscribed").then_some(()));
+    until("no problem any more", || (!health(window).contains("cannot connect")).then_some(()));
+    // Everything is renewed: authority, server, client, password.
+    certificates(folder.path());
+    std::fs::copy(file("ca.pem"), file("trusted.pem")).unwrap();
+    std::fs::write(file("password"), "n3xt\n").unwrap();
+    let renewed =
+        Command::new("mosquitto_passwd").arg("-b").arg(file("passwords")).args(["gw", "n3xt"]).output().unwrap();
+    assert!(renewed.status.success(), "{renewed:?}");
+    broker.restart();
+    until("the next connection", || (daemon.log().matches("connected and subscribed").count() >= 2).then_some(()));
+    assert_eq!(daemon.stop(), 0);
+    for secret in ["s3cret", "n3xt"] {
+        assert!(!daemon.log().contains(secret));
+    }
+}
+
+/// What the daemon says of itself over HTTP; nothing, as long as it does not.
+fn health(port: u16) -> String {
+    let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
+    let mut said = String::new();
+    let asked = connection.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    if asked.and_then(|()| connection.read_to_string(&mut said)).is_err() { String::new() } else { said }
 }

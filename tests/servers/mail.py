@@ -57,6 +57,7 @@ class Handler:
             "headers": headers,
             "body": message.get_payload(decode=True).decode("utf-8"),
             "login": session.auth_data.login.decode() if session.auth_data else None,
+            "raw": envelope.content.decode("latin-1"),
             "tls": session.ssl is not None or mode == "tls",
         })
         return "250 2.0.0 Ok: queued as " + headers.get("message-id", "?")

@@ -11,7 +11,7 @@ Standard input: one line changes how it behaves from then on:
     first N M             N to the next M requests, then 204
     slow SECONDS          204 after that time
     leave                 closes the connection without an answer
-    redirect URL          307 to there
+    redirect URL          307 to there, and 204 to who asks for the path of it
     large                 200 with a body that does not end soon
     dawdle                200, and nothing of the body that it announces
 """
@@ -51,7 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         elif word[0] == "slow":
             time.sleep(float(word[1]))
         elif word[0] == "redirect":
-            status, headers["Location"] = 307, word[1]
+            if not word[1].endswith(self.path):
+                status, headers["Location"] = 307, word[1]
         elif word[0] == "large":
             status, content = 200, b"x" * (1 << 20)
         elif word[0] == "dawdle":

@@ -63,7 +63,7 @@ struct Taken {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.remote.load()?;
+    let config = args.remote.load_all()?;
     let name = if is_stdin(&args.file) { "standard input".to_owned() } else { args.file.display().to_string() };
     let mut input = open(&args.file).with_context(|| format!("cannot read {name}"))?;
     let mut client = args.remote.connect(&config)?;

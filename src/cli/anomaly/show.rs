@@ -61,7 +61,7 @@ struct Answer {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.remote.load()?;
+    let config = args.remote.load_what_is_right()?;
     let mut client = args.remote.connect(&config)?;
     let drawing = args.plot.as_deref().map(Drawing::create).transpose()?;
     // Whether anybody is there, and knows the model, is known at once; values and scores may take their time then.

@@ -3,6 +3,7 @@
 use crate::cli::states::{until_time, value_or_mean};
 use crate::cli::table::Cell;
 use crate::cli::terminal::{Look, Paper, local_time, printable};
+use crate::printable::uncalculated;
 use crate::time::Stamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -129,15 +130,16 @@ pub(super) fn csv_head() -> String {
     CSV.join(",") + "\r\n"
 }
 
-/// One event. On a terminal, what it would obey is escaped; in a file, every value is what it was.
+/// One event. On a terminal, what it would obey is escaped; in a file, every value is what it was, but for texts that a
+/// spreadsheet would calculate.
 pub(super) fn csv_line(json: &str, paper: Paper) -> String {
     let event: Value = serde_json::from_str(json).unwrap_or_default();
     let fields: Vec<String> = CSV
         .iter()
         .map(|name| match event.get(name) {
             None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) if paper.is_terminal => quoted(&printable(text)),
-            Some(Value::String(text)) => quoted(text),
+            Some(Value::String(text)) if paper.is_terminal => quoted(&printable(&uncalculated(text))),
+            Some(Value::String(text)) => quoted(&uncalculated(text)),
             Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_))) => {
                 quoted(&other.to_string())
             }

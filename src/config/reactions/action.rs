@@ -6,6 +6,7 @@ use crate::config::report::{Problem, Problems};
 use crate::reaction::render::Text;
 use crate::reaction::{Action, Email, Publish, Webhook};
 use crate::time::Span;
+use crate::wire::topics::Topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,16 +64,21 @@ const WEBHOOK: [&str; 12] = [
 const MQTT: [&str; 4] = ["topic", "payload", "qos", "retain"];
 
 /// What is wrong with a template whoever uses it.
-pub(super) fn check_alone(table: &Table<'_, '_>, problems: &mut Problems) {
+pub(super) fn check_alone(table: &Table<'_, '_>, topics: &Topics, problems: &mut Problems) {
     let layers = Layers { own: *table, template: None };
-    compile_parts(&layers, false, problems);
+    compile_parts(&layers, false, topics, problems);
 }
 
-pub(super) fn compile(layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<Action> {
-    compile_parts(layers, true, problems)
+pub(super) fn compile(layers: &Layers<'_, '_>, topics: &Topics, problems: &mut Problems) -> Option<Action> {
+    compile_parts(layers, true, topics, problems)
 }
 
-fn compile_parts(layers: &Layers<'_, '_>, is_complete: bool, problems: &mut Problems) -> Option<Action> {
+fn compile_parts(
+    layers: &Layers<'_, '_>,
+    is_complete: bool,
+    topics: &Topics,
+    problems: &mut Problems,
+) -> Option<Action> {
     let kind = layers.own.word("type", problems)?;
     let (article, mine): (&str, &[&str]) = match kind {
         "email" => ("an e-mail", &EMAIL),
@@ -102,7 +108,7 @@ fn compile_parts(layers: &Layers<'_, '_>, is_complete: bool, problems: &mut Prob
         }
         _ => {
             needs("topic", problems);
-            publish(layers, problems).map(Action::Mqtt)
+            publish(layers, topics, problems).map(Action::Mqtt)
         }
     }
 }
@@ -145,6 +151,8 @@ fn webhook(layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<Webhook> 
             problems.add(Problem::error(place, format!("{name} needs {other}"), "give both or neither"));
         }
     }
+    let tls = Tls { ca_file, client: cert_file.zip(key_file) };
+    crate::config::files::check_tls(&tls, |name| layers.with(name).place(name), problems);
     Some(Webhook {
         url: url?,
         origin,
@@ -153,7 +161,7 @@ fn webhook(layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<Webhook> 
         body,
         secret,
         token,
-        tls: Tls { ca_file, client: cert_file.zip(key_file) },
+        tls,
         timeout,
         redirects,
         response_max,
@@ -163,23 +171,23 @@ fn webhook(layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<Webhook> 
 /// Scheme, host and port, where they are the same for every event.
 fn origin(url: &Text, layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<String> {
     let place = layers.with("url").place("url");
-    let help = "write https://host/path; what depends on the event stands in {{ }}";
+    let help = "write https://host/path; what depends on the event stands in {{ }} behind the host";
     let known = ["https://", "http://"].into_iter().find(|scheme| url.0.starts_with(scheme));
     let Some(scheme) = known else {
-        if !url.0.starts_with("{{") {
-            let problem = Problem::error(place, "a webhook's url begins with https:// or http://", help);
-            problems.add(if url.0.contains('@') { problem.without_source() } else { problem });
-        }
+        let problem = Problem::error(place, "a webhook's url begins with https:// or http://", help);
+        problems.add(if url.0.contains('@') { problem.without_source() } else { problem });
         return None;
     };
     let rest = &url.0[scheme.len()..];
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     if authority.contains('@') {
         let help = "use token, or a header";
         problems.add(Problem::error(place, "user and password do not belong into the url", help).without_source());
         return None;
     }
     if authority.contains('{') {
+        let message = "a value cannot choose the host: event and secrets would go wherever it says";
+        problems.add(Problem::error(place, format!("url: {message}"), "one reaction for each host"));
         return None;
     }
     let origin = format!("{scheme}{authority}");
@@ -217,10 +225,10 @@ fn headers(layers: &Layers<'_, '_>, problems: &mut Problems) -> BTreeMap<String,
     headers
 }
 
-fn publish(layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<Publish> {
+fn publish(layers: &Layers<'_, '_>, topics: &Topics, problems: &mut Problems) -> Option<Publish> {
     let topic = layers.text("topic", problems);
     if let Some(topic) = topic.as_ref().filter(|topic| topic.is_plain())
-        && let Err(message) = crate::reaction::check_topic(&topic.0)
+        && let Err(message) = crate::reaction::check_topic(&topic.0, topics)
     {
         let place = layers.with("topic").place("topic");
         problems.add(Problem::error(place, format!("topic: {message}"), "like \"plant/horn/set\""));
@@ -228,5 +236,5 @@ fn publish(layers: &Layers<'_, '_>, problems: &mut Problems) -> Option<Publish> 
     let payload = layers.text("payload", problems);
     let confirmed = layers.with("qos").integer("qos", problems) == 1;
     let retain = layers.with("retain").boolean("retain", problems);
-    Some(Publish { topic: topic?, payload, confirmed, retain })
+    Some(Publish { topic: topic?, payload, confirmed, retain, own: topics.clone() })
 }

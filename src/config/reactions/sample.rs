@@ -5,9 +5,12 @@ use crate::config::report::{Problem, Problems};
 use crate::engine::{Cause, Event, State};
 use crate::model::{AlarmDefinition, AlarmType, Condition, Trigger, Value};
 use crate::reaction::delivery::{Delivery, Kind, Occasion, facts};
+use crate::reaction::queue::FEEDS;
 use crate::reaction::render::Renderer;
-use crate::reaction::{Reaction, ReactionIx, Reactions, Transition};
+use crate::reaction::{Action, Reaction, ReactionIx, Reactions, Transition};
+use crate::source::Source;
 use crate::time::{Moment, Span, Stamp};
+use crate::wire::topics::Topics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,17 +18,45 @@ use std::sync::Arc;
 /// limit: a hundred thousand alarms must not take a minute to check.
 const ONE_BY_ONE: usize = 1_000;
 
-/// Renders all; a failure is a problem at the place of the text that failed.
+/// What of the daemon's own a message over MQTT may reach.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    pub(super) topics: &'a Topics,
+    pub(super) sources: &'a [Source],
+}
+
+impl Own<'_> {
+    /// The source that reads this topic.
+    fn reader(&self, topic: &str) -> Option<&Source> {
+        let reads = |source: &&Source| {
+            let alive = source.alive.as_ref().is_some_and(|alive| alive.pattern.names(topic).is_some());
+            alive || source.pattern.names(topic).is_some()
+        };
+        if self.topics.is_own(topic) { None } else { self.sources.iter().find(reads) }
+    }
+}
+
+/// Renders all; a failure is a problem at the place of the text that failed. The reactions that publish what the daemon's
+/// own sources read.
 pub(super) fn render_all<'a>(
     gateway: &str,
+    own: Own<'_>,
     reactions: &Reactions,
     definitions: impl Iterator<Item = &'a AlarmDefinition>,
     sources: &[Layers<'_, '_>],
     problems: &mut Problems,
-) {
+) -> BTreeSet<ReactionIx> {
     let renderer = Renderer::new(gateway, &reactions.time_zone);
-    let mut rehearsal =
-        Rehearsal { renderer, gateway, reactions, sources, seen: BTreeMap::new(), told: BTreeSet::new() };
+    let mut rehearsal = Rehearsal {
+        renderer,
+        gateway,
+        own,
+        reactions,
+        sources,
+        seen: BTreeMap::new(),
+        told: BTreeSet::new(),
+        feeding: BTreeSet::new(),
+    };
     for (definition, named) in definitions.zip(&reactions.of_definitions) {
         for ix in named {
             if rehearsal.is_of_interest(*ix, definition) {
@@ -40,6 +71,7 @@ pub(super) fn render_all<'a>(
             rehearsal.render(ix, &anything, problems);
         }
     }
+    rehearsal.feeding
 }
 
 /// The type of an alarm and the kind of its limit.
@@ -48,12 +80,15 @@ type Shape = (&'static str, &'static str);
 struct Rehearsal<'a, 'd, 't> {
     renderer: Renderer,
     gateway: &'a str,
+    own: Own<'a>,
     reactions: &'a Reactions,
     sources: &'a [Layers<'d, 't>],
     /// For how many alarms a reaction was rendered, and of which shapes.
     seen: BTreeMap<ReactionIx, (usize, BTreeSet<Shape>)>,
     /// One mistake in a text is one problem, however many alarms meet it.
     told: BTreeSet<(ReactionIx, &'static str)>,
+    /// Reactions that publish what the daemon's own sources read.
+    feeding: BTreeSet<ReactionIx>,
 }
 
 impl Rehearsal<'_, '_, '_> {
@@ -80,7 +115,21 @@ impl Rehearsal<'_, '_, '_> {
                 if rendered.is_ok() && text.tells_of_others() {
                     rendered = self.renderer.render(text, &digest);
                 }
-                let Err(message) = rendered.and_then(|rendered| check_rendered(key, &rendered)) else { continue };
+                if let (Ok(topic), "topic") = (&rendered, key)
+                    && let Some(source) = self.own.reader(topic)
+                    && self.feeding.insert(ix)
+                {
+                    let message = format!("topic: {topic:?} is read by the source {}", source.pattern);
+                    let help = format!(
+                        "what is published becomes a value; of what comes faster than rate_limit ({FEEDS} in a minute, if \
+                         there is none) the rest is dropped, so that no loop goes on"
+                    );
+                    problems.add(Problem::warning(layers.with(key).place(key), message, help));
+                }
+                let Err(message) = rendered.and_then(|rendered| check_rendered(&reaction.action, key, &rendered))
+                else {
+                    continue;
+                };
                 if self.told.insert((ix, key)) {
                     let help = circumstances(&event, &message);
                     problems.add(Problem::error(layers.with(key).place(key), format!("{key}: {message}"), help));
@@ -101,12 +150,16 @@ fn circumstances(event: &Event, message: &str) -> String {
 }
 
 /// What comes out has to be usable, too.
-fn check_rendered(key: &str, rendered: &str) -> Result<(), String> {
+fn check_rendered(action: &Action, key: &str, rendered: &str) -> Result<(), String> {
     match key {
-        "topic" => crate::reaction::check_topic(rendered),
-        "url" => match rendered.parse::<hyper::Uri>() {
-            Ok(uri) if uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")) => Ok(()),
-            Ok(_) | Err(_) => {
+        "topic" => match action {
+            // One without a template was looked at where it was read.
+            Action::Mqtt(publish) if !publish.topic.is_plain() => crate::reaction::check_topic(rendered, &publish.own),
+            Action::Mqtt(_) | Action::Email(_) | Action::Webhook(_) => Ok(()),
+        },
+        "url" => match (rendered.trim().parse::<hyper::Uri>(), action) {
+            (Ok(uri), Action::Webhook(webhook)) => crate::reaction::check_address(webhook, &uri),
+            (Ok(_) | Err(_), _) => {
                 Err(format!("{rendered:?} is no url; a part that may hold any character needs | urlencode"))
             }
         },

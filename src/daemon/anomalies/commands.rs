@@ -1,12 +1,12 @@
 //! The commands about models and their anomalies, carried out or begun.
 
-use super::watched::is_one_of;
+use super::watched::Chosen;
 use super::{ASKED, Anomalies, Asked, What};
 use crate::anomaly::life::Found;
 use crate::daemon::Daemon;
 use crate::daemon::answers::Reply;
 use crate::engine::STAMP_TOLERANCE;
-use crate::model::{AlarmId, Glob, ThingId};
+use crate::model::{AlarmId, ThingId};
 use crate::mqtt::ReplyTo;
 use crate::store::anomalies::{Phase, Wanted};
 use crate::time::{Now, Stamp};
@@ -139,16 +139,14 @@ impl Daemon {
             Some(id) => Some(anomaly::named(id).ok_or_else(|| format!("no anomaly has the id {id:?}"))?),
         };
         let anomalies = &self.journal.anomalies;
-        let fits = |pattern: &Option<String>, name: &str| {
-            pattern.as_ref().is_none_or(|pattern| is_one_of(name, std::slice::from_ref(pattern)))
-        };
-        if let Some(model) = model.as_ref().filter(|model| Glob::parse(model).is_none()) {
+        let (models, things) = (Chosen::of(model.as_slice()), Chosen::of(thing.as_slice()));
+        if let Some(model) = model.as_ref().filter(|_| models.is_one()) {
             anomalies.find(model)?;
         }
         let mut found: Vec<(&str, &ThingId, &Found, String)> = Vec::new();
-        for known in anomalies.models.iter().filter(|known| fits(model, &known.definition.name)) {
+        for known in anomalies.models.iter().filter(|known| model.is_none() || models.has(&known.definition.name)) {
             let definition = self.config.model.definitions.get(known.definition.alarm);
-            for (of, anomaly) in known.life.found().filter(|(of, _)| fits(thing, of)) {
+            for (of, anomaly) in known.life.found().filter(|(of, _)| thing.is_none() || things.has(of)) {
                 let alarm = definition.map(|alarm| AlarmId::new(of, &alarm.property, &alarm.level).to_string());
                 found.push((&known.definition.name, of, anomaly, alarm.unwrap_or_default()));
             }
@@ -191,9 +189,12 @@ impl Daemon {
             }
             Deleted::Of { model, thing, from, to } => {
                 let things: Vec<String> = thing.into_iter().collect();
-                let found = anomalies.known(&model)?.life.found().filter(|(of, found)| {
-                    (things.is_empty() || is_one_of(of, &things)) && found.touches(range(from, to))
-                });
+                let chosen = Chosen::of(&things);
+                let found = anomalies
+                    .known(&model)?
+                    .life
+                    .found()
+                    .filter(|(of, found)| (things.is_empty() || chosen.has(of)) && found.touches(range(from, to)));
                 let wanted = found.map(|(of, found)| (of.clone(), found.anomaly.from)).collect();
                 (model, wanted)
             }
@@ -214,11 +215,11 @@ impl Daemon {
     ) -> Result<Option<Vec<u8>>, String> {
         let ModelQuery { model, thing, property, from, to: until, points } = query;
         let anomalies = &self.journal.anomalies;
-        if Glob::parse(&model).is_none() {
+        let chosen = Chosen::of(std::slice::from_ref(&model));
+        if chosen.is_one() {
             anomalies.find(&model)?;
         }
-        let wanted = std::slice::from_ref(&model);
-        let found: Vec<_> = anomalies.models.iter().filter(|known| is_one_of(&known.definition.name, wanted)).collect();
+        let found: Vec<_> = anomalies.models.iter().filter(|known| chosen.has(&known.definition.name)).collect();
         let states: Vec<_> = found.iter().map(|model| anomalies.state_of(model, now)).collect();
         let answer = anomaly::models(name, &states);
         let ([found], Some(thing), 1..) = (found.as_slice(), thing, points) else {
@@ -296,7 +297,10 @@ impl Anomalies {
     /// Whether each of these ids and patterns means a thing of which there is something.
     fn check_things(&self, model: &str, wanted: &[String]) -> Result<(), String> {
         let things = self.find(model)?.things(&self.samples);
-        let is_known = |wanted: &String| things.iter().any(|thing| is_one_of(thing, std::slice::from_ref(wanted)));
+        let is_known = |wanted: &String| {
+            let chosen = Chosen::of(std::slice::from_ref(wanted));
+            things.iter().any(|thing| chosen.has(thing))
+        };
         let Some(unknown) = wanted.iter().find(|wanted| !is_known(wanted)) else { return Ok(()) };
         let names: Vec<&str> = things.iter().take(10).map(AsRef::as_ref).collect();
         let known = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };

@@ -12,7 +12,7 @@ use crate::anomaly::life::{Life, Order};
 use crate::anomaly::model::{Model, Settings};
 use crate::anomaly::scorer::{Scorer, ScorerMemory};
 use crate::anomaly::threshold::Thresholds;
-use crate::model::{Glob, ThingId, ThingPattern};
+use crate::model::{Selector, ThingId, ThingPattern};
 use crate::store::Batch;
 use crate::store::anomalies::{Phase, Place, Standing, Stored, Wanted, put_place};
 use crate::store::models::{self, Kept, running_key, trained_key};
@@ -207,9 +207,11 @@ impl Watched {
     fn refreshed(&self, samples: &Samples) -> Vec<ThingId> {
         let mut things = self.things(samples);
         if let Some(once) = &self.once {
-            things.retain(|thing| is_one_of(thing, once));
+            let chosen = Chosen::of(once);
+            things.retain(|thing| chosen.has(thing));
         } else if !self.standing.things.is_empty() {
-            things.retain(|thing| is_one_of(thing, &self.standing.things));
+            let chosen = Chosen::of(&self.standing.things);
+            things.retain(|thing| chosen.has(thing));
         } else if let Some(configured) = self.definition.refresh.as_ref().map(|refresh| &refresh.things)
             && !configured.is_empty()
         {
@@ -392,7 +394,28 @@ fn said(refresh: Option<&Refresh>) -> String {
     format!("{} {aligned} {alarms} {save} {things:?}", every.as_micros())
 }
 
-/// Whether a thing is meant by one of these ids and patterns.
-pub(super) fn is_one_of(thing: &str, wanted: &[String]) -> bool {
-    wanted.iter().any(|wanted| Glob::parse(wanted).map_or(wanted == thing, |glob| glob.matches(thing)))
+/// Names and patterns, ready to be compared with many names.
+#[derive(Debug)]
+pub(super) struct Chosen<'a> {
+    wanted: &'a [String],
+    selectors: Vec<Selector>,
+}
+
+impl<'a> Chosen<'a> {
+    /// These.
+    pub(super) fn of(wanted: &'a [String]) -> Chosen<'a> {
+        // A pattern that is too long was refused when the command was read.
+        let selector = |text: &String| Selector::parse(text).unwrap_or_else(|_| Selector::One(text.clone()));
+        Chosen { wanted, selectors: wanted.iter().map(selector).collect() }
+    }
+
+    /// Whether it is one name.
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self.selectors.as_slice(), [Selector::One(_)])
+    }
+
+    /// Whether one of them means this name: it is exactly that, or fits.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.wanted.iter().any(|wanted| wanted == name) || self.selectors.iter().any(|selector| selector.fits(name))
+    }
 }

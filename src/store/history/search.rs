@@ -13,6 +13,16 @@ const SLICE: usize = 512;
 /// Volumes and tables of contents that one slice looks at: a few milliseconds.
 const LOOKS: usize = 16;
 
+/// Bytes of what one search finds, as an answer shows it: what brokers and clients take everywhere.
+const FOUND_BYTES: usize = 256 << 10;
+
+/// Bytes of an entry in an answer, about: what is stored of it, its alarm's names, which are there twice, and the words
+/// around them.
+fn bytes_of(stored: &[u8], entry: &Entry) -> usize {
+    let alarm = entry.alarm();
+    stored.len() + 2 * alarm.id.as_str().len() + alarm.title.len() + 320
+}
+
 /// A search that is going on.
 #[derive(Debug)]
 pub struct Search {
@@ -25,6 +35,8 @@ pub struct Search {
     volumes: Backwards,
     /// What was found, newest first.
     pub found: Vec<Entry>,
+    /// Bytes of that, about.
+    bytes: usize,
     /// Where to go on for more; none: there is no more.
     pub next: Option<u64>,
 }
@@ -32,11 +44,9 @@ pub struct Search {
 impl Search {
     /// A search among the entries with these numbers, of alarms with these names.
     pub fn new(filter: Filter, names: Arc<Names>, numbers: Range<u64>) -> Search {
-        let about = filter
-            .names_alarms()
-            .then(|| names.iter().filter(|(_, facts)| filter.is_about(facts)).map(|(number, _)| *number).collect());
+        let about = filter.about(names.iter());
         let left = numbers.start..numbers.end.min(filter.before());
-        Search { left, filter, names, about, volumes: Backwards::new(), found: Vec::new(), next: None }
+        Search { left, filter, names, about, volumes: Backwards::new(), found: Vec::new(), bytes: 0, next: None }
     }
 
     /// Looks at the next slice. True: the search is over.
@@ -78,10 +88,12 @@ impl Search {
                 continue;
             }
             let Some(entry) = record.into_entry(&self.names).filter(|entry| self.filter.takes(entry)) else { continue };
-            if self.found.len() == self.filter.limit() {
+            let is_full = self.bytes + bytes_of(&value, &entry) > FOUND_BYTES && !self.found.is_empty();
+            if is_full || self.found.len() == self.filter.limit() {
                 self.next = Some(number + 1);
                 return true;
             }
+            self.bytes += bytes_of(&value, &entry);
             self.found.push(entry);
         }
         false

@@ -2,6 +2,7 @@
 
 use super::{Fields, MAX_LISTED};
 use crate::anomaly::series::Sample;
+use crate::model::Selector;
 use crate::time::Stamp;
 use serde_json::Value;
 
@@ -165,68 +166,70 @@ pub struct ModelQuery {
 }
 
 impl Fields {
-    pub(super) fn anomaly(&self) -> Result<AnomalyCommand, String> {
-        Ok(match self.verb {
-            "anomaly-build" => {
-                let model = self.required("model")?;
-                if self.flag("cancel")? == Some(true) {
-                    return Ok(AnomalyCommand::Cancel { model });
-                }
-                let (from, to) = self.range()?;
-                AnomalyCommand::Build { model, from, to }
-            }
-            "anomaly-reprocess" => {
-                let (Some(from), Some(to)) = self.range()? else {
-                    return Err("anomaly-reprocess needs \"from\" and \"to\": the time to look at".into());
-                };
-                let (model, things) = (self.required("model")?, self.texts("things")?.unwrap_or_default());
-                AnomalyCommand::Reprocess { model, from, to, things, alarms: self.flag("alarms")?.unwrap_or(false) }
-            }
-            "anomaly-refresh" => {
-                let set = self.words("set", Set::ALL.into_iter(), Set::as_str)?;
-                let [set] = set.as_slice() else {
-                    return Err("anomaly-refresh needs \"set\": on, off or now".into());
-                };
-                AnomalyCommand::Refresh { model: self.required("model")?, set: *set, things: self.texts("things")? }
-            }
-            "anomaly-list" => {
-                let (from, to) = self.range()?;
-                AnomalyCommand::List(AnomalyQuery {
-                    model: self.text("model")?,
-                    thing: self.text("thing")?,
-                    from,
-                    to,
-                    open: self.flag("open")?,
-                    limit: self.limit(LISTED)?.min(MAX_LISTED),
-                    before: self.text("before")?,
-                })
-            }
-            "anomaly-delete" => AnomalyCommand::Delete(self.deleted()?),
-            "anomaly-model" => {
-                let (from, to) = self.range()?;
-                let points = self.number("points")?.unwrap_or(POINTS);
-                if points > MAX_POINTS {
-                    return Err(format!("\"points\" is {points}; it can be 0 to {MAX_POINTS}"));
-                }
-                AnomalyCommand::Models(ModelQuery {
-                    model: self.text("model")?.unwrap_or_else(|| "*".to_owned()),
-                    thing: self.text("thing")?,
-                    property: self.text("property")?,
-                    from,
-                    to,
-                    points: usize::try_from(points).unwrap_or_default(),
-                })
-            }
-            _ => AnomalyCommand::Import {
-                model: self.required("model")?,
-                thing: self.required("thing")?,
-                property: self.required("property")?,
-                samples: self.samples()?,
-            },
+    pub(super) fn build(&self) -> Result<AnomalyCommand, String> {
+        let model = self.required("model")?;
+        if self.flag("cancel")? == Some(true) {
+            return Ok(AnomalyCommand::Cancel { model });
+        }
+        let (from, to) = self.range()?;
+        Ok(AnomalyCommand::Build { model, from, to })
+    }
+
+    pub(super) fn reprocess(&self) -> Result<AnomalyCommand, String> {
+        let (Some(from), Some(to)) = self.range()? else {
+            return Err("anomaly-reprocess needs \"from\" and \"to\": the time to look at".into());
+        };
+        let (model, things) = (self.required("model")?, self.patterns("things")?.unwrap_or_default());
+        Ok(AnomalyCommand::Reprocess { model, from, to, things, alarms: self.flag("alarms")?.unwrap_or(false) })
+    }
+
+    pub(super) fn refresh(&self) -> Result<AnomalyCommand, String> {
+        let set = self.words("set", Set::ALL.into_iter(), Set::as_str)?;
+        let [set] = set.as_slice() else {
+            return Err("anomaly-refresh needs \"set\": on, off or now".into());
+        };
+        Ok(AnomalyCommand::Refresh { model: self.required("model")?, set: *set, things: self.patterns("things")? })
+    }
+
+    pub(super) fn anomalies(&self) -> Result<AnomalyCommand, String> {
+        let (from, to) = self.range()?;
+        Ok(AnomalyCommand::List(AnomalyQuery {
+            model: self.pattern("model")?,
+            thing: self.pattern("thing")?,
+            from,
+            to,
+            open: self.flag("open")?,
+            limit: self.limit(LISTED)?.min(MAX_LISTED),
+            before: self.text("before")?,
+        }))
+    }
+
+    pub(super) fn models(&self) -> Result<AnomalyCommand, String> {
+        let (from, to) = self.range()?;
+        let points = self.number("points")?.unwrap_or(POINTS);
+        if points > MAX_POINTS {
+            return Err(format!("\"points\" is {points}; it can be 0 to {MAX_POINTS}"));
+        }
+        Ok(AnomalyCommand::Models(ModelQuery {
+            model: self.pattern("model")?.unwrap_or_else(|| "*".to_owned()),
+            thing: self.text("thing")?,
+            property: self.text("property")?,
+            from,
+            to,
+            points: usize::try_from(points).unwrap_or_default(),
+        }))
+    }
+
+    pub(super) fn import(&self) -> Result<AnomalyCommand, String> {
+        Ok(AnomalyCommand::Import {
+            model: self.required("model")?,
+            thing: self.required("thing")?,
+            property: self.required("property")?,
+            samples: self.samples()?,
         })
     }
 
-    fn deleted(&self) -> Result<Deleted, String> {
+    pub(super) fn deleted(&self) -> Result<Deleted, String> {
         if let Some(id) = self.text("id")? {
             return match ["model", "thing", "from", "to"].into_iter().find(|member| self.value(member).is_some()) {
                 Some(other) => Err(format!("\"id\" names one anomaly already: leave {other:?} out")),
@@ -236,7 +239,7 @@ impl Fields {
         let (from, to) = self.range()?;
         let model = self.text("model")?;
         let model = model.ok_or("anomaly-delete needs \"id\", or \"model\" (and \"thing\", \"from\", \"to\")")?;
-        Ok(Deleted::Of { model, thing: self.text("thing")?, from, to })
+        Ok(Deleted::Of { model, thing: self.pattern("thing")?, from, to })
     }
 
     fn range(&self) -> Result<(Option<Stamp>, Option<Stamp>), String> {
@@ -255,15 +258,16 @@ impl Fields {
         }
     }
 
-    fn texts(&self, member: &str) -> Result<Option<Vec<String>>, String> {
+    /// A list of names and patterns over names.
+    fn patterns(&self, member: &str) -> Result<Option<Vec<String>>, String> {
         let given = match self.value(member) {
             None => return Ok(None),
             Some(Value::Array(texts)) => texts.as_slice(),
             Some(text) => std::slice::from_ref(text),
         };
         let text = |value: &Value| {
-            let text = value.as_str().map(ToOwned::to_owned);
-            text.ok_or_else(|| format!("{member:?} has {value}; it has to be a list of texts"))
+            let text = value.as_str().ok_or_else(|| format!("{member:?} has {value}; it has to be a list of texts"))?;
+            Selector::parse(text).map(|_| text.to_owned()).map_err(|error| format!("{member:?}: {error}"))
         };
         given.iter().map(text).collect::<Result<_, _>>().map(Some)
     }
@@ -298,13 +302,13 @@ fn whole(number: f64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Command, parse};
+    use super::super::{Command, DaemonCommand, parse};
     use super::*;
     use crate::time::Span;
 
     fn read(verb: &str, payload: &str) -> Result<AnomalyCommand, String> {
         let read = parse(verb, payload.as_bytes(), false, Span::from_secs(60)).map_err(|refusal| refusal.error)?;
-        let Command::Anomaly(command) = read.command else { panic!("{read:?}") };
+        let Command::Daemon(DaemonCommand::Anomaly(command)) = read.command else { panic!("{read:?}") };
         Ok(command)
     }
 

@@ -57,13 +57,13 @@ fn last_commit(store: &mut DiskStore) -> u64 {
     found.first().map_or(0, |(_, value)| u64::from_be_bytes(value[..].try_into().unwrap()))
 }
 
-/// Not a claim but the process that is killed: it only does something when it is asked to, and then it never ends.
-#[test]
-fn the_writer_that_is_killed() {
-    let Some(folder) = std::env::var_os("ANNUNCIATOR_KILLED_WRITER") else { return };
-    let mut store = DiskStore::open(Path::new(&folder)).unwrap().store.with_logs_of(LOG);
+/// The process that is killed: it never ends by itself.
+fn write_for_ever(folder: &Path) -> ! {
+    let mut store = DiskStore::open(folder).unwrap().store.with_logs_of(LOG);
     let mut out = std::io::stderr();
-    for number in last_commit(&mut store) + 1.. {
+    let mut number = last_commit(&mut store);
+    loop {
+        number += 1;
         store.commit(batch(number)).unwrap();
         // At once, so that a kill does not cut a number.
         out.write_all(format!("returned {number}\n").as_bytes()).unwrap();
@@ -72,13 +72,16 @@ fn the_writer_that_is_killed() {
 
 #[test]
 fn kills_while_the_databases_are_written_lose_nothing() {
+    if let Some(folder) = std::env::var_os("ANNUNCIATOR_KILLED_WRITER") {
+        write_for_ever(Path::new(&folder));
+    }
     let kills = std::env::var("ANNUNCIATOR_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let home = tempfile::tempdir().unwrap();
     let mut random = Random(11);
     let (mut want, mut known) = (Map::new(), 0);
     for kill in 0..kills {
         let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["power::kills::the_writer_that_is_killed", "--exact", "--nocapture"])
+            .args(["power::kills::kills_while_the_databases_are_written_lose_nothing", "--exact", "--nocapture"])
             .env("ANNUNCIATOR_KILLED_WRITER", home.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -279,3 +279,25 @@ fn evaluation_does_not_wait_for_a_server_that_stalls() {
     println!("{VALUES} alarms, half and 99 of 100 within: {usual:?}; while their mails stall: {with_reaction:?}");
     assert!(with_reaction.0.as_millis() < 2 * usual.0.as_millis() + 50, "{usual:?} {with_reaction:?}");
 }
+
+#[test]
+fn a_mail_has_a_short_subject_no_control_characters_and_no_id_that_passes_for_another() {
+    let folder = certificates();
+    let (broker, mut server) = (Broker::start(), Server::mail(folder.path(), "none"));
+    let mut watcher = Watcher::connect(broker.port);
+    let keys = "subject = \"{{ 'kö' * 80000 }}\"\n\
+                message = \"a\\rb\\r\\nc\\u0000d\\u001b[2J {{ alarm.thing }} {{ event.thing }}\"";
+    let _daemon = with_mail(broker.port, &server, folder.path(), "none", keys);
+    watcher.status("online");
+    watcher.value("press-\u{202e}1u\u{308}", "pressure", "16");
+    report(&mut watcher, "mail", "delivered");
+    let mail = server.received(1, |_| true).remove(0);
+    let subject = header(&mail, "subject");
+    assert!(subject.chars().count() == 200 && subject.ends_with("kök…"), "{subject}");
+    let raw = mail["raw"].as_str().unwrap();
+    let is_control = |c: char| c < ' ' && !matches!(c, '\r' | '\n' | '\t');
+    assert!(!raw.contains(is_control) && !raw.replace("\r\n", "").contains(['\r', '\n']), "{raw:?}");
+    let body = mail["body"].as_str().unwrap().replace("\r\n", "\n");
+    let id = "press-\\u{202e}1u\\u{308}";
+    assert_eq!(body.trim_end(), format!("a\nb\nc\u{fffd}d\u{fffd}[2J {id} {id}"));
+}

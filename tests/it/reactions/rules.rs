@@ -210,3 +210,37 @@ fn another_configuration_takes_effect_without_a_restart() {
     watcher.value("press-4", "pressure", "16");
     new.received(3, |_| true);
 }
+
+#[test]
+fn an_alarm_that_activates_itself_stops_doing_so() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let feed = "[[reaction]]\nname = \"feed\"\ntype = \"mqtt\"\ntopic = \"things/{{ thing.id }}/properties/pressure\"\n\
+                on = [\"activated\", \"idled\"]\npayload = \"{{ 3 if event.to == 'activated' else 16 }}\"\n\n";
+    let daemon = Daemon::with(&config(broker.port, &(alarm("\"feed\"") + feed)));
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    let dropped = report(&mut watcher, "feed", "dropped");
+    assert!(dropped["reason"].as_str().unwrap().contains("a loop?"), "{dropped}");
+    watcher.settle();
+    let events = watcher.event_count();
+    assert!((60..=62).contains(&events), "{events} events");
+    assert!(daemon.log().contains("is read by the source"), "{}", daemon.log());
+}
+
+#[test]
+fn a_test_counts_for_the_rate_limit() {
+    let (broker, mut server) = (Broker::start(), Server::http());
+    let mut watcher = Watcher::connect(broker.port);
+    let _daemon = with_hook(broker.port, &server, "rate_limit = 2\nrate_window = \"1h\"");
+    watcher.status("online");
+    for (request, is_fine) in [("r1", true), ("r2", true), ("r3", false)] {
+        let command = format!("{{\"reaction\":\"hook\",\"request\":\"{request}\"}}");
+        watcher.publish("annunciator/gw/commands/test-reaction", command);
+        let told =
+            watcher.next("the answer", |seen| seen.topic.ends_with("/replies") && seen.json()["request"] == request);
+        assert_eq!(told.json()["ok"], is_fine, "{}", told.json());
+        assert!(is_fine || told.json()["error"].to_string().contains("its rate_limit"), "{}", told.json());
+    }
+    assert_eq!(server.received(2, |_| true).len(), 2);
+}

@@ -119,19 +119,96 @@ fn redirections_are_followed_only_when_that_is_asked_for() {
     let mut watcher = Watcher::connect(broker.port);
     let mut daemon = with_hook(broker.port, &first, "");
     watcher.status("online");
-    first.behave(&format!("redirect http://127.0.0.1:{}/there", second.port));
+    first.behave("redirect /there");
     watcher.value("press-1", "pressure", "16");
     let failed = report(&mut watcher, "hook", "failed");
     assert!(failed["reason"].as_str().unwrap().contains("307"), "{failed}");
-    assert!(second.drain().is_empty());
     daemon.kill();
     let text = std::fs::read_to_string(daemon.config_file()).unwrap();
     daemon.configure(&text.replace("type = \"webhook\"", "type = \"webhook\"\nredirects = 1"));
     daemon.launch();
     report(&mut watcher, "hook", "delivered");
-    let request = second.received(1, |_| true).remove(0);
-    assert_eq!((request["method"].as_str(), request["path"].as_str()), (Some("POST"), Some("/there")));
+    let request = first.received(1, |request| request["path"] == "/there").remove(0);
+    assert_eq!(request["method"], "POST");
     assert_eq!(event(&request)["to"], "activated");
+    // Another origin gets neither event nor secrets, however the redirection is written.
+    for (number, target) in [
+        format!("http://127.0.0.1:{}/there", second.port),
+        format!("//127.0.0.1:{}/there", second.port),
+        format!("https://127.0.0.1:{}/there", first.port),
+        format!("http://localhost:{}/there", first.port),
+    ]
+    .iter()
+    .enumerate()
+    {
+        first.behave(&format!("redirect {target}"));
+        watcher.value(&format!("press-{}", number + 2), "pressure", "16");
+        let dropped = report(&mut watcher, "hook", "dropped");
+        let reason = dropped["reason"].as_str().unwrap();
+        assert!(reason.contains(target) && reason.contains("another origin"), "{dropped}");
+    }
+    assert!(second.drain().is_empty());
+}
+
+#[test]
+fn certificates_and_secrets_are_read_for_each_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    crate::tls::certificates(folder.path());
+    let (broker, mut server) = (Broker::start(), Server::https(folder.path()));
+    let mut watcher = Watcher::connect(broker.port);
+    std::fs::write(file("trusted.pem"), "").unwrap();
+    std::fs::write(file("token"), "\n").unwrap();
+    let path = folder.path().display();
+    let hook = format!(
+        "[[reaction]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"https://localhost:{}/alarms\"\n\
+         ca_file = \"{path}/trusted.pem\"\ncert_file = \"{path}/client.pem\"\nkey_file = \"{path}/client.key\"\n\
+         token = {{ file = \"{path}/token\" }}\n",
+        server.port
+    );
+    let _daemon = Daemon::with(&config(broker.port, &(alarm("\"hook\"") + &hook)));
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    let mut fails_with = |reason: &str| {
+        watcher.next(reason, |seen| {
+            seen.topic == "annunciator/gw/reactions/hook" && seen.json()["reason"].to_string().contains(reason)
+        });
+    };
+    fails_with("there is no certificate in it");
+    std::fs::copy(file("other.pem"), file("trusted.pem")).unwrap();
+    fails_with("token is empty");
+    std::fs::write(file("token"), "t0ken\n").unwrap();
+    fails_with("certificate");
+    std::fs::copy(file("ca.pem"), file("trusted.pem")).unwrap();
+    report(&mut watcher, "hook", "delivered");
+    assert_eq!(server.received(1, |_| true)[0]["headers"]["authorization"], "Bearer t0ken");
+}
+
+#[test]
+fn a_value_chooses_neither_the_host_nor_another_folder() {
+    let (broker, mut server) = (Broker::start(), Server::http());
+    let mut watcher = Watcher::connect(broker.port);
+    let hook = format!(
+        "[[reaction]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{}/api/{{{{ event.by }}}}/alarms\"\n\
+         on = [\"acknowledged\"]\n",
+        server.port
+    );
+    let _daemon = Daemon::with(&config(broker.port, &(alarm("\"hook\"") + &hook)));
+    watcher.status("online");
+    for (number, by) in ["..", "a/../../admin", "%2e%2E", "kim"].iter().enumerate() {
+        let thing = format!("press-{number}");
+        watcher.value(&thing, "pressure", "16");
+        watcher.event(&format!("{thing}/pressure/hi"));
+        let command = format!("{{\"alarm\":\"{thing}/pressure/hi\",\"by\":\"{by}\"}}");
+        watcher.publish("annunciator/gw/commands/acknowledge", command);
+        if *by == "kim" {
+            report(&mut watcher, "hook", "delivered");
+        } else {
+            let dropped = report(&mut watcher, "hook", "dropped");
+            assert!(dropped["reason"].as_str().unwrap().contains("another folder"), "{by}: {dropped}");
+        }
+    }
+    assert_eq!(server.received(1, |_| true)[0]["path"], "/api/kim/alarms");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! was off goes back one segment, and further where an anomaly is going on. A look at the past begins with the scorer that
 //! was put aside before it; where there is none, with what the model has learnt and some segments to get used to.
 
-use super::{LookBack, Ordered, Spot, Watched, is_one_of};
+use super::{Chosen, LookBack, Ordered, Spot, Watched};
 use crate::anomaly::interval::{Anomaly, Change, Open};
 use crate::anomaly::life::{Found, Order};
 use crate::anomaly::scorer::Scorer;
@@ -159,7 +159,8 @@ impl Watched {
         wanted: &[String],
     ) -> Vec<(Look, LookBack)> {
         let mut things = self.things(samples);
-        things.retain(|thing| wanted.is_empty() || is_one_of(thing, wanted));
+        let chosen = Chosen::of(wanted);
+        things.retain(|thing| wanted.is_empty() || chosen.has(thing));
         let look = |thing: ThingId| {
             let (from, mut to) = self.life.around(&thing, range);
             let goes_on =
