@@ -212,6 +212,8 @@ pub struct Observation {
     hold_ups: u64,
     /// How many of these were before the newest probe that is back was sent.
     proven_hold_ups: u64,
+    /// When acknowledgements were last withheld for longer than [`PROBE_HOLD_UP`], or nothing was read.
+    held_up_until: Moment,
     outstanding: VecDeque<Probe>,
     salt: u64,
     next_probe: u64,
@@ -240,6 +242,7 @@ impl Observation {
             messages: 0,
             hold_ups: 0,
             proven_hold_ups: 0,
+            held_up_until: Moment::BEGINNING,
             outstanding: VecDeque::new(),
             salt,
             next_probe: 0,
@@ -297,7 +300,9 @@ impl Observation {
         silent_since: Option<Moment>,
         deadline: Option<Moment>,
     ) -> Option<Moment> {
-        let noticed = silent_since.unwrap_or(now).min(now);
+        // What was withheld until now may have kept values at the broker, and they may go with the session.
+        let withheld = self.unacknowledged_since.filter(|since| now - *since > LONGEST_HOLD_UP);
+        let noticed = silent_since.unwrap_or(now).min(withheld.unwrap_or(now)).min(now);
         let begun = self.open_gap(noticed, Cause::NotConnected, deadline);
         self.outstanding.clear();
         self.forget_acknowledgements();
@@ -341,6 +346,9 @@ impl Observation {
     pub fn acknowledged(&mut self, now: Moment, deadline: Option<Moment>) -> Option<Moment> {
         let since = self.unacknowledged_since.take()?;
         let held_up = now - since;
+        if held_up > PROBE_HOLD_UP {
+            self.held_up_until = now;
+        }
         if std::mem::take(&mut self.holds_up_others) || held_up > PROBE_HOLD_UP {
             self.hold_ups += 1;
         }
@@ -351,6 +359,7 @@ impl Observation {
     /// one.
     pub fn interrupted(&mut self, since: Moment, now: Moment, cause: Cause, deadline: Option<Moment>) -> Option<Gap> {
         self.hold_ups += 1;
+        self.held_up_until = now;
         let is_gap = now - since > LONGEST_HOLD_UP || cause == Cause::Overflow;
         is_gap.then(|| self.open_gap(since, cause, deadline)).flatten()?;
         self.proven = self.proven.max(now);
@@ -465,22 +474,29 @@ impl Observation {
         self.last_sent = now;
     }
 
+    /// Since when nothing but the broker has kept this probe: what was held up here is no sign of its rules, or its silence.
+    fn awaited_since(&self, probe: &Probe) -> Moment {
+        probe.sent.max(self.held_up_until)
+    }
+
     /// When a probe that is on its way has to be looked for.
     pub fn doubt_due(&self) -> Option<Moment> {
-        self.outstanding.back().filter(|_| !self.is_reconnecting).map(|probe| probe.sent + PROBE_TIMEOUT)
+        self.outstanding.back().filter(|_| !self.is_reconnecting).map(|probe| self.awaited_since(probe) + PROBE_TIMEOUT)
     }
 
     /// What has to be done about a probe that is missing, and the gap that ends with that.
     pub fn doubt(&mut self, now: Moment) -> (Option<Doubt>, Option<Gap>) {
         let Some(newest) = self.outstanding.back() else { return (None, None) };
-        if now - newest.sent < PROBE_TIMEOUT || self.is_reconnecting {
+        let is_held_up = self.unacknowledged_since.is_some_and(|since| now - since > PROBE_HOLD_UP);
+        if is_held_up || now - self.awaited_since(newest) < PROBE_TIMEOUT || self.is_reconnecting {
             return (None, None);
         }
         let is_delivering = self.last_message > newest.sent;
         // A queue that was not empty would have brought something since.
         let is_empty = |queue: Queue| queue == Queue::Empty || !is_delivering;
         let acknowledged = self.outstanding.iter().rposition(|probe| probe.acknowledged.is_some_and(is_empty));
-        let is_overdue = self.outstanding.front().is_some_and(|oldest| now - oldest.sent >= ECHO_TIMEOUT);
+        let is_overdue =
+            self.outstanding.front().is_some_and(|oldest| now - self.awaited_since(oldest) >= ECHO_TIMEOUT);
         let has_no_echo = match self.echo {
             Echo::Unknown | Echo::None => true,
             Echo::Missed => !is_delivering || is_overdue,

@@ -150,9 +150,11 @@ fn other_messages_are_as_good_as_the_probe_where_nothing_is_held_up() {
 fn a_probe_behind_a_long_queue_is_waited_for() {
     let mut observation = connected();
     observation.received(at(0), Acknowledgement::AfterWrite);
+    observation.acknowledged(at(0), None);
     let first = probe(&mut observation, at(1));
     observation.probe_acknowledged(at(1));
     observation.received(at(2), Acknowledgement::AfterWrite);
+    observation.acknowledged(at(2), None);
     assert_eq!(observation.doubt(at(11)), (Some(Doubt::Late), None));
     probe(&mut observation, at(11));
     observation.probe_received(first, at(12));
@@ -277,4 +279,23 @@ fn a_gap_that_goes_on_although_there_is_a_connection_becomes_a_problem() {
     let cause = Cause::AcknowledgementsWithheld;
     let problem = Problem::HardlyObserving { observed: Span::from_secs(20), of: Span::from_secs(51), cause };
     assert_eq!(observation.problems(at(51)).next(), Some(problem));
+}
+
+#[test]
+fn a_probe_is_not_missed_while_acknowledgements_are_withheld() {
+    let mut observation = connected();
+    probe(&mut observation, at(1));
+    observation.probe_acknowledged(at(1));
+    observation.received(at(2), Acknowledgement::AfterWrite);
+    assert_eq!(observation.doubt(at(13)), (None, None), "a broker with room for one message waits for us");
+    observation.acknowledged(at(13), None);
+    assert_eq!(observation.doubt_due(), Some(at(23)));
+    assert_eq!(observation.doubt(at(22)), (None, None));
+}
+
+#[test]
+fn what_was_withheld_when_the_connection_broke_belongs_to_the_gap() {
+    let mut observation = connected();
+    observation.received(at(1), Acknowledgement::AfterWrite);
+    assert_eq!(observation.disconnected(at(6), None, None), Some(at(1)));
 }
