@@ -383,7 +383,7 @@ impl World {
         self.disk.lock().unwrap().is_done(now);
         // What was being written is there as a whole, or not at all.
         if let Some(job) = self.pending.take() {
-            if self.one_in(2) {
+            if self.one_in(2) && !self.disk.lock().unwrap().fails {
                 self.count("a crash comes just after a write");
                 job(&mut Mounted(self.disk.clone()));
             } else {
