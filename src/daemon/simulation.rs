@@ -35,7 +35,45 @@ const WORLDS: u64 = 2_000;
 const TWICE: u64 = 20;
 
 /// What is rare and happens in the ordinary run all the same: in the world, and in what the daemon says in its log.
-const RARE: [&str; 3] = ["a crash comes in a write", "a crash comes just after a write", "a foreign probe"];
+const RARE: [&str; 36] = [
+    "a crash comes in a write",
+    "a crash comes just after a write",
+    "a foreign probe",
+    "a message is sent again",
+    "a message that cannot be used arrives",
+    "a retained message on the probe topic is sent",
+    "a session was lost",
+    "a takeover has ended the session",
+    "a takeover has kept the session",
+    "another client has taken messages",
+    "somebody retains a message on the probe topic",
+    "the broker delivers nothing any more",
+    "the broker is frozen",
+    "the configuration is read again",
+    "the daemon is killed",
+    "the power fails",
+    "log: alarms go on, but nothing of this survives a restart",
+    "log: cannot connect",
+    "log: connected and subscribed",
+    "log: connection lost",
+    "log: flood of alarms begins",
+    "log: gap in observation has ended: \"not connected\"",
+    "log: gap in observation has ended: \"the daemon was not running\"",
+    "log: gap in observation has ended: \"the daemon was stopped, or the machine had no time for it\"",
+    "log: gap in observation has ended: \"the disk was slow: messages waited at the broker for acknowledgements, which wait \
+     for the disk\"",
+    "log: is not configured any more",
+    "log: no connection lasts: another client may use the same client_id",
+    "log: reload",
+    "log: started",
+    "log: stopping",
+    "log: subscription refused",
+    "log: the broker delivers nothing, not even what the daemon sends to itself; connecting anew",
+    "log: the configuration has mistakes; the old one stays",
+    "log: the configuration was read again",
+    "log: the daemon does not receive its own messages: allow it to write and read this topic",
+    "log: the store is written again",
+];
 
 /// Alarms with and without timers, with all ways to treat a gap.
 const CONFIG: &str = r#"
@@ -73,7 +111,8 @@ fn configuration() -> String {
     text
 }
 
-/// The configurations of the worlds. In one of them its file can be read again, in another it has a mistake by then.
+/// The configurations of the worlds. In one of them its file can be read again, in another it has a mistake by then, in the
+/// third one alarm more, which is forgotten at the next start.
 struct Configs {
     all: Vec<Config>,
     _folder: tempfile::TempDir,
@@ -83,14 +122,14 @@ impl Configs {
     fn new() -> Configs {
         let folder = tempfile::tempdir().unwrap();
         let text = configuration();
-        let (right, wrong) = (folder.path().join("right.toml"), folder.path().join("wrong.toml"));
-        std::fs::write(&right, &text).unwrap();
-        std::fs::write(&wrong, format!("{text}limit = 15\n")).unwrap();
-        let config = |file: &Path| {
-            let (config, _) = Config::parse(file, &text).unwrap();
-            config
+        let more = "[[alarm]]\nthing = \"press-*\"\nproperty = \"pressure\"\nlevel = \"more\"\ntype = \"standard\"\n\
+                    operator = \">\"\nlimit = 1000\n";
+        let config = |(name, addition): (&str, &str)| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, format!("{text}\n{addition}")).unwrap();
+            Config::parse(&file, &text).unwrap().0
         };
-        Configs { all: vec![config(&right), config(&wrong)], _folder: folder }
+        Configs { all: [("right", ""), ("wrong", "limit = 15"), ("more", more)].map(config).into(), _folder: folder }
     }
 
     fn of(&self, seed: u64) -> &Config {

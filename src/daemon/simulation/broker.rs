@@ -20,6 +20,8 @@ use std::ops::Range;
 
 /// The topic on which the daemon sends messages to itself.
 pub(super) const PROBE: &str = "annunciator/gw/probe";
+/// A topic of a property that no alarm watches.
+pub(super) const UNWATCHED: &str = "things/press-0/temperature";
 /// The payloads of earlier probes that somebody may publish once more.
 const REMEMBERED_PROBES: usize = 4;
 
@@ -74,6 +76,14 @@ impl Queued {
     fn is_probe(&self) -> bool {
         self.message.topic == PROBE
     }
+}
+
+/// The sequence number in an event or a state. They are many, and this is all that is asked of them on their way.
+pub(super) fn sequence_number(payload: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(payload).unwrap();
+    let (_, rest) = text.split_once("\"seq\":")?;
+    let digits = rest.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
 }
 
 /// What is on its way to the daemon.
@@ -428,6 +438,8 @@ impl Broker {
             let is_own = !retained && self.own_probes.contains(&message.payload);
             self.heard_itself |= !repeated && is_own;
             self.trusts_confirmations &= !is_own;
+        } else if message.topic == UNWATCHED {
+            record::count("a message that cannot be used arrives");
         } else if let Some(number) = queued.number {
             let delivered = &mut self.delivered[number];
             (delivered.last, delivered.unhindered_again) = (now, unhindered_again);
@@ -472,8 +484,7 @@ impl Broker {
                     self.retained.insert(topic.clone(), payload.clone());
                 }
                 if let Some(alarm) = topic.strip_prefix("annunciator/gw/events/") {
-                    let event: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-                    self.events.insert((alarm.to_owned(), event["seq"].as_u64().unwrap()));
+                    self.events.insert((alarm.to_owned(), sequence_number(&payload).unwrap()));
                 }
                 return Some(Published { at: now, topic, payload });
             }

@@ -1,6 +1,6 @@
 //! The plant and its operators: what they publish next.
 
-use super::broker::{Broker, Message};
+use super::broker::{Broker, Message, UNWATCHED};
 use super::random::Random;
 
 /// The things of the plant.
@@ -33,6 +33,9 @@ impl Plant {
     }
 
     fn invent(&mut self, random: &mut Random) -> Message {
+        if random.one_in(30) {
+            return Message { topic: UNWATCHED.to_owned(), payload: "null".into() };
+        }
         let thing = random.below(THINGS);
         if !random.one_in(12) {
             return self.value(thing, random.below(24));

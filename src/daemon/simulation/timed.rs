@@ -115,10 +115,11 @@ fn micros(event: &Event, member: &str) -> i64 {
 }
 
 impl OnGap {
-    /// How much time there was for a delay, at most.
+    /// How much time there was for a delay, at most. After a reboot a wall clock that was set decides how long a gap was.
     fn time(self, evidence: &Evidence, from: i64, to: i64) -> i64 {
         match self {
             OnGap::Pause => evidence.observed(from, to),
+            OnGap::Count if evidence.has_crash(from, to) => i64::MAX,
             OnGap::Count => to - from,
             OnGap::Reset => evidence.observed_at_a_stretch(from, to),
         }

@@ -1,7 +1,7 @@
 //! The world around the daemon: chance decides what happens next, and what the broker was told is looked at at once.
 
 use super::account::Account;
-use super::broker::{Broker, Line, Message, PROBE, Published};
+use super::broker::{Broker, Line, Message, PROBE, Published, sequence_number};
 use super::machine::{Clocks, Disk, Mounted, Pending, Seen, serve};
 use super::outages::Outages;
 use super::plant::Plant;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
 /// Steps of the world between its beginning and its last peace.
-const STEPS: u64 = 45;
+const STEPS: u64 = 30;
 /// The length of the last peace. Whatever went wrong before, in this time everything that is due is told: a connection
 /// that delivers nothing is found after 40 s and made anew, and the longest observe-time is 5 s.
 const PEACE: i64 = 90 * SECOND;
@@ -69,6 +69,8 @@ pub(super) struct World {
     diary: Vec<(i64, String)>,
     /// Whether a status told of the disk's refusal.
     told_of_refusal: bool,
+    /// Whether nothing goes wrong any more.
+    is_peaceful: bool,
 }
 
 /// A run of the daemon.
@@ -112,6 +114,7 @@ impl World {
             disk_heals_at: 0,
             given_up: 0,
             told_of_refusal: false,
+            is_peaceful: false,
         }
     }
 
@@ -247,6 +250,12 @@ impl World {
     }
 
     fn connect(&mut self, wire: &Wire) {
+        if !self.is_peaceful && self.one_in(8) {
+            self.note("the broker cannot be reached");
+            wire.lose("the broker cannot be reached");
+            self.connect_at = self.clocks.now() + self.time_below(2_000);
+            return;
+        }
         self.broker.probe_refused = self.one_in(12);
         let refused =
             if self.broker.probe_refused { vec![(PROBE.to_owned(), "simulated".to_owned())] } else { Vec::new() };
@@ -330,7 +339,7 @@ impl World {
             }
             9..=11 if !self.disk.lock().unwrap().refused => return true,
             12 | 13 if self.rival.is_none() => {
-                let times_left = if self.one_in(4) { 3 + self.below(30) } else { 1 };
+                let times_left = if self.one_in(4) { 3 + self.below(12) } else { 1 };
                 let pause = [10, 160, 2_000][usize::try_from(self.below(3)).unwrap()] * MILLISECOND;
                 self.rival = Some(Rival { next: now, pause, times_left, is_clean: self.one_in(2) });
             }
@@ -374,7 +383,7 @@ impl World {
         self.disk.lock().unwrap().is_done(now);
         // What was being written is there as a whole, or not at all.
         if let Some(job) = self.pending.take() {
-            if self.one_in(2) {
+            if self.one_in(2) && !self.disk.lock().unwrap().fails {
                 self.count("a crash comes just after a write");
                 job(&mut Mounted(self.disk.clone()));
             } else {
@@ -420,6 +429,7 @@ impl World {
         let peace = self.clocks.now();
         self.plant.falls_silent();
         self.rival = None;
+        self.is_peaceful = true;
         {
             let mut disk = self.disk.lock().unwrap();
             disk.fails = false;
@@ -476,10 +486,8 @@ fn look(published: &Published, broker: &Broker, disk: &Disk, told_of_refusal: &m
         *told_of_refusal |= text().contains(r#""durable":false"#);
     }
     if let Some(alarm) = topic.strip_prefix("annunciator/gw/alarms/") {
-        let state: serde_json::Value = serde_json::from_slice(payload).unwrap();
         let is_known = |seq: u64| broker.events.contains(&(alarm.to_owned(), seq));
-        let seq = state["seq"].as_u64();
-        assert!(seq.is_none_or(is_known), "a state overtook its event: {state}");
+        assert!(sequence_number(payload).is_none_or(is_known), "a state overtook its event: {}", text());
     }
 }
 
