@@ -68,9 +68,10 @@ impl StallDetector {
         let last = self.last.replace(now);
         if now - last > BEAT + TOLERANCE {
             let mut stalls = self.stalls.borrow_mut();
-            match stalls.back_mut().filter(|_| stalls.len() >= MOST_STALLS) {
-                Some(latest) => latest.until = now,
-                None => stalls.push_back(Stall { since: last, until: now }),
+            if stalls.len() < MOST_STALLS {
+                stalls.push_back(Stall { since: last, until: now });
+            } else if let Some(latest) = stalls.back_mut() {
+                latest.until = now;
             }
         }
     }

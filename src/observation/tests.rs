@@ -187,7 +187,7 @@ fn a_probe_behind_a_long_queue_is_waited_for() {
         observation.received(at(second), Acknowledgement::AfterWrite);
         observation.acknowledged(at(second), None);
         let (doubt, _) = observation.doubt(at(second));
-        assert_eq!(doubt.is_some(), second % 10 == 1 && second > 10, "{doubt:?} at {second} s");
+        assert_eq!(doubt.is_some(), second % 10 == 2 && second > 10, "{doubt:?} at {second} s");
         if doubt == Some(Doubt::ProbeLate) {
             probe(&mut observation, at(second));
         }
