@@ -24,7 +24,9 @@ mod line;
 mod load;
 mod memory;
 mod meters;
+mod named;
 mod node_red;
+mod questions;
 mod size;
 mod stage;
 mod storage;
@@ -66,7 +68,7 @@ impl Effort {
 type Measurement = fn(Effort) -> Result<Vec<Row>>;
 
 /// What is measured, and the rows that come of it.
-const MEASUREMENTS: [(&[&str], Measurement); 13] = [
+const MEASUREMENTS: [(&[&str], Measurement); 15] = [
     (&["B1"], costs::typical),
     (&["B2"], costs::worst),
     (&["B3"], costs::highest_rate),
@@ -80,6 +82,8 @@ const MEASUREMENTS: [(&[&str], Measurement); 13] = [
     (&["B12"], size::rows),
     (&["B13"], memory::flood),
     (&["B14"], costs::growth),
+    (&["B17"], named::rows),
+    (&["B18"], questions::rows),
 ];
 
 fn main() -> Result<()> {
