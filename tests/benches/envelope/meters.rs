@@ -49,7 +49,7 @@ pub(crate) fn has_unread(pid: u32) -> Result<bool> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let unread = fields.get(4).and_then(|queues| queues.split_once(':')).map(|(_, unread)| unread);
         let is_ours = fields.get(9).is_some_and(|inode| sockets.iter().any(|socket| socket == inode));
-        is_ours && unread.is_some_and(|unread| unread.trim_start_matches('0') != "")
+        is_ours && unread.is_some_and(|unread| !unread.trim_start_matches('0').is_empty())
     }))
 }
 
