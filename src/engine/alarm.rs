@@ -235,6 +235,7 @@ pub(crate) enum Evidence {
 
 impl Alarm {
     /// Takes one value, if it counts for this alarm. `held` counts the samples of all windows.
+    #[expect(clippy::too_many_arguments, reason = "a value, how it came, and what the engine counts and doubts")]
     pub(crate) fn weigh(
         &mut self,
         ix: AlarmIx,

@@ -253,8 +253,7 @@ pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Re
         return Err(unnamed(format!("a command has at most {most} bytes, this one has {}", payload.len())));
     }
     let read: Result<Value, _> = serde_json::from_slice(payload);
-    let name = read.as_ref().map(name_of).map_err(ToString::to_string);
-    let name = name.unwrap_or_else(|_| Ok(Value::Null)).map_err(unnamed)?;
+    let name = read.as_ref().map_or(Ok(Value::Null), name_of).map_err(unnamed)?;
     let refuse = |error: String| Refusal::new(name.clone(), &error);
     if retained {
         return Err(refuse("a command must not be retained: it would be carried out again at each connect".into()));

@@ -19,6 +19,7 @@ mod anomalies;
 mod anomaly;
 mod anomaly_day_one;
 mod anomaly_verbs;
+mod attacks;
 mod brokers;
 mod clock;
 mod commandline;

@@ -70,12 +70,12 @@ fn a_daemon_that_was_stopped_does_not_blame_the_things(mqtt: Protocol) {
 }
 
 /// A disk whose syncs are as slow as a test wants, for daemons that are launched on it.
-struct SlowDisk {
+pub(crate) struct SlowDisk {
     home: TempDir,
 }
 
 impl SlowDisk {
-    fn new() -> SlowDisk {
+    pub(crate) fn new() -> SlowDisk {
         let home = tempfile::tempdir().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/observing/slow_sync.c");
         let library = home.path().join("slow_sync.so");
@@ -90,16 +90,21 @@ impl SlowDisk {
     }
 
     /// Starts a daemon on this disk.
-    fn start(&self, config: &str) -> Daemon {
+    pub(crate) fn start(&self, config: &str) -> Daemon {
         let mut daemon = Daemon::prepare(config);
-        let mut command = Command::new(PROGRAM);
-        command.env("LD_PRELOAD", self.home.path().join("slow_sync.so")).env("SLOW_SYNC", self.file());
-        daemon.launch_by(command);
+        self.launch(&mut daemon);
         daemon
     }
 
+    /// Starts one that was prepared, or has ended.
+    pub(crate) fn launch(&self, daemon: &mut Daemon) {
+        let mut command = Command::new(PROGRAM);
+        command.env("LD_PRELOAD", self.home.path().join("slow_sync.so")).env("SLOW_SYNC", self.file());
+        daemon.launch_by(command);
+    }
+
     /// From now on each sync takes so long, or the next one only.
-    fn takes(&self, millis: u64, times: &str) {
+    pub(crate) fn takes(&self, millis: u64, times: &str) {
         let new = self.home.path().join("new");
         std::fs::write(&new, format!("{millis} {times}")).unwrap();
         std::fs::rename(new, self.file()).unwrap();
