@@ -87,6 +87,8 @@ pub struct Engine {
     /// The time of the latest input.
     last: Moment,
     next_seq: u64,
+    /// Whether events before the next one may be missing.
+    seq_gap: bool,
     next_handle: u32,
     active: usize,
     /// Anomaly alarms of which there is nothing to tell.
@@ -123,6 +125,7 @@ impl Engine {
             link: Link::NeverUp,
             last: Moment::BEGINNING,
             next_seq: 1,
+            seq_gap: false,
             next_handle: 0,
             active: 0,
             latent: 0,
@@ -155,9 +158,15 @@ impl Engine {
         self.next_seq
     }
 
-    /// Goes on with this number, if it is beyond the next one.
+    /// Goes on with this number, if it is beyond the next one. The next event says that others may be missing before it.
     pub fn number_from(&mut self, seq: u64) {
         self.next_seq = self.next_seq.max(seq);
+        self.seq_gap = true;
+    }
+
+    /// Whether the next event has to say that others may be missing before it.
+    pub fn seq_gap(&self) -> bool {
+        self.seq_gap
     }
 
     /// How many alarms there are of which there is something to tell.
@@ -338,6 +347,7 @@ impl Engine {
             shelved: None,
             anomaly: None,
             is_latent,
+            is_uncertain: false,
             mismatch: None,
             handle: None,
             timer_is_stored: false,

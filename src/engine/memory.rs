@@ -43,6 +43,8 @@ pub struct AlarmMemory {
     pub last: Option<LastChange>,
     /// That it is shelved.
     pub shelved: Option<Shelving>,
+    /// Whether its state may not be what was last published.
+    pub is_uncertain: bool,
 }
 
 /// The part of one alarm that changes with values and with time.
@@ -210,6 +212,7 @@ impl Engine {
             acknowledged: alarm.past.as_ref().and_then(|past| past.acknowledged.as_deref().cloned()),
             last: alarm.past.as_ref().and_then(|past| past.last.clone()),
             shelved: alarm.shelved.as_deref().cloned(),
+            is_uncertain: alarm.is_uncertain,
         }
     }
 
@@ -224,6 +227,23 @@ impl Engine {
                 self.note(AlarmIx::new(index), Unsaved::Hard);
             }
         }
+    }
+
+    /// The store has lost something. Alarms for which `is_known` says no may be in other states than was published: they
+    /// say so until they are judged.
+    pub fn doubt(&mut self, is_known: &dyn Fn(u32) -> bool) {
+        for index in 0..self.alarms.len() {
+            let alarm = &mut self.alarms[index];
+            if !alarm.is_latent && !alarm.handle.is_some_and(|handle| is_known(handle.get())) {
+                alarm.is_uncertain = true;
+                self.note(AlarmIx::new(index), Unsaved::Hard);
+            }
+        }
+    }
+
+    /// Handles from this one on are free.
+    pub fn handles_from(&mut self, handle: u32) {
+        self.next_handle = self.next_handle.max(handle.saturating_sub(1));
     }
 
     /// An engine that goes on where another one was at `last_seen`, under a configuration that may have changed
@@ -292,6 +312,7 @@ impl Engine {
             alarm.severity = stored.facts.severity;
         }
         alarm.state = stored.state;
+        alarm.is_uncertain = stored.is_uncertain;
         let past = Past {
             occurrence: stored.occurrence,
             activated_since: stored.activated_since,
@@ -365,6 +386,7 @@ impl Engine {
             by: None,
             comment: None,
             quiet: false,
+            seq_gap: std::mem::take(&mut self.seq_gap),
         });
         self.next_seq += 1;
     }

@@ -33,6 +33,7 @@ impl Engine {
         let before: BTreeSet<AlarmId> = self.alarms.iter().map(|alarm| alarm.id.clone()).collect();
         let mut next = Engine::new(model);
         (next.next_seq, next.next_handle) = (self.next_seq, self.next_handle);
+        next.seq_gap = self.seq_gap;
         (next.link, next.last) = (self.link, self.last);
         let mut outline = Outline::default();
         let mut gone = Vec::new();

@@ -15,7 +15,7 @@ mod pages;
 
 use super::backwards::backwards;
 use super::history::KEYS as HISTORY;
-use super::{Pair, StoreError};
+use super::{Pair, StoreError, private};
 use pages::{Content, Page};
 use std::fs::File;
 use std::ops::{Bound, RangeBounds};
@@ -274,7 +274,7 @@ fn sync_below(folder: &Path) -> std::io::Result<()> {
 
 fn open(folder: &Path) -> Result<Base, String> {
     let io = |error: std::io::Error| error.to_string();
-    std::fs::create_dir_all(folder).map_err(io)?;
+    private::create(folder).map_err(io)?;
     for path in snapshots(folder).map_err(io)? {
         if path.extension().is_some_and(|extension| extension == "generating") {
             std::fs::remove_file(&path).map_err(io)?;

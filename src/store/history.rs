@@ -232,6 +232,7 @@ impl EntryRecord {
                 by,
                 comment,
                 quiet: false,
+                seq_gap: false,
             }),
             WhatRecord::Delivery { reaction, delivery, fate, attempt } => Entry::Delivery(DeliveryReport {
                 alarm,

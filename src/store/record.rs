@@ -2,6 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
+//! | `l` | up to where damage of the logs was told to a person |
 //! | `m` | where sequence numbers, the outbox and the time line stand |
 //! | `a` handle | the lasting part of an alarm |
 //! | `s` handle | the part that changes with values; in a base many lie in one pair: see `base::pages` |
@@ -59,6 +60,8 @@ pub struct Position {
     pub anchor: Anchor,
     /// Up to where it was observed.
     pub observed_until: Moment,
+    /// Whether the next event has to say that others may be missing before it.
+    pub seq_gap: bool,
 }
 
 /// Everything that was stored.
@@ -87,6 +90,8 @@ struct PositionRecord {
     boot_id: String,
     uptime: i64,
     observed_until: i64,
+    #[serde(default, deserialize_with = "if_there")]
+    seq_gap: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -183,7 +188,12 @@ pub(super) fn opened(frame: &[u8]) -> Option<(u8, &[u8])> {
 pub(super) const LETTERS: u8 = b'o';
 /// The first byte of the keys of what changes with values.
 pub(super) const SOFT: u8 = b's';
-const POSITION: &[u8] = b"m";
+/// The first byte of the keys of the lasting parts of alarms.
+pub(super) const LASTING: u8 = b'a';
+/// Where the counters and the time line stand.
+pub(super) const POSITION: &[u8] = b"m";
+/// Up to where damage of the logs was told.
+pub(super) const LOST: &[u8] = b"l";
 /// The prefixes under which alarms may have been announced to Home Assistant.
 pub(crate) const DISCOVERY: &[u8] = b"g";
 /// The subscriptions that the broker's session may have.
@@ -211,7 +221,7 @@ fn letter_key(number: u64) -> Short {
 
 /// Adds where everything stands.
 pub fn put_position(batch: &mut Batch, position: &Position) {
-    let Position { gateway, next_seq, next_letter, history, anchor, observed_until } = position;
+    let Position { gateway, next_seq, next_letter, history, anchor, observed_until, seq_gap } = position;
     let record = PositionRecord {
         gateway: gateway.clone(),
         next_seq: *next_seq,
@@ -222,8 +232,19 @@ pub fn put_position(batch: &mut Batch, position: &Position) {
         boot_id: anchor.boot_id.clone(),
         uptime: anchor.uptime.as_micros(),
         observed_until: observed_until.as_micros(),
+        seq_gap: *seq_gap,
     };
     batch.put(POSITION.to_vec(), frame(&record));
+}
+
+/// The value that says up to which log and byte in it damage was told.
+pub(super) fn put_lost_until(place: (u64, u64)) -> Vec<u8> {
+    frame(&place).to_vec()
+}
+
+/// What that value says; none: it is damaged, and the damage is told again.
+pub(super) fn lost_until(value: &[u8]) -> Option<(u64, u64)> {
+    unframe(value).ok()
 }
 
 /// Adds which messages were evaluated and may come again.
@@ -256,7 +277,7 @@ fn blocks<T>(first: u64, list: &[T], size: u64) -> impl Iterator<Item = (u64, &[
 /// Adds what has changed of alarms.
 pub fn put_changes(batch: &mut Batch, changes: &Changes) {
     for alarm in &changes.alarms {
-        batch.put(key(b'a', alarm.handle), frame(&AlarmRecord::from(alarm)));
+        batch.put(key(LASTING, alarm.handle), frame(&AlarmRecord::from(alarm)));
     }
     for soft in &changes.soft {
         batch.put(key(SOFT, soft.handle), frame(&SoftRecord::from(soft)));
@@ -279,7 +300,7 @@ fn put_window(batch: &mut Batch, window: &WindowMemory) {
 
 /// Removes an alarm that is not configured any more.
 pub fn delete_alarm(batch: &mut Batch, memory: &AlarmMemory) {
-    batch.delete(key(b'a', memory.handle));
+    batch.delete(key(LASTING, memory.handle));
     batch.delete(key(SOFT, memory.handle));
 }
 
@@ -361,7 +382,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
         }
         Ok(())
     })?;
-    for_each(store, b"a", |key, value| {
+    for_each(store, &[LASTING], |key, value| {
         if let (Some(handle), Some(record)) = (handle_of(key), readable::<AlarmRecord<'_>>(value, &mut damaged)?)
             && let Some(alarm) = record.into_memory(handle)
         {
@@ -421,8 +442,7 @@ pub(super) fn handle_of(key: &[u8]) -> Option<u32> {
 
 impl From<PositionRecord> for Position {
     fn from(record: PositionRecord) -> Position {
-        let PositionRecord { gateway, next_seq, next_letter, history, at, wall, boot_id, uptime, observed_until } =
-            record;
+        let PositionRecord { gateway, next_seq, next_letter, history, at, wall, boot_id, uptime, .. } = record;
         let history = history.0..history.1;
         let anchor = Anchor {
             at: Moment::from_micros(at),
@@ -430,8 +450,8 @@ impl From<PositionRecord> for Position {
             boot_id,
             uptime: Span::from_micros(uptime),
         };
-        let observed_until = Moment::from_micros(observed_until);
-        Position { gateway, next_seq, next_letter, history, anchor, observed_until }
+        let observed_until = Moment::from_micros(record.observed_until);
+        Position { gateway, next_seq, next_letter, history, anchor, observed_until, seq_gap: record.seq_gap }
     }
 }
 

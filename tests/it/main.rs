@@ -23,6 +23,7 @@ mod brokers;
 mod clock;
 mod commandline;
 mod configuration;
+mod damage;
 mod deaf;
 mod demo;
 mod disk;

@@ -27,6 +27,8 @@ pub(super) struct AlarmRecord<'a> {
     acknowledged: Option<(i64, String, Option<String>)>,
     last: Option<LastRecord>,
     shelved: Option<ShelvingRecord>,
+    #[serde(default, deserialize_with = "super::if_there")]
+    is_uncertain: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,6 +116,7 @@ impl<'a> From<&'a AlarmMemory> for AlarmRecord<'a> {
                 by: by.as_deref().map(str::to_owned),
                 comment: comment.as_deref().map(str::to_owned),
             }),
+            is_uncertain: memory.is_uncertain,
         }
     }
 }
@@ -159,6 +162,7 @@ impl AlarmRecord<'_> {
                 by: by.map(Arc::from),
                 comment: comment.map(Arc::from),
             }),
+            is_uncertain: self.is_uncertain,
         })
     }
 }
