@@ -293,9 +293,16 @@ impl Engine {
     pub(super) fn recall(&mut self, ix: AlarmIx, memory: Memory, now: Now, step: &mut Step) {
         let Memory { alarm: stored, soft, samples } = memory;
         let fingerprints = self.fingerprints(ix);
-        let same_trigger = fingerprints.trigger == stored.trigger_fingerprint;
-        let same_definition = fingerprints.definition == stored.definition_fingerprint;
         let definition = self.definition(ix);
+        let mut same_trigger = fingerprints.trigger == stored.trigger_fingerprint;
+        let mut same_definition = fingerprints.definition == stored.definition_fingerprint;
+        let mut is_earlier = false;
+        if !same_trigger || !same_definition {
+            let earlier = definition.earlier_fingerprints();
+            is_earlier = earlier == (stored.trigger_fingerprint, stored.definition_fingerprint);
+            same_definition |= is_earlier;
+            same_trigger |= earlier.0 == stored.trigger_fingerprint;
+        }
         let enabled = definition.enabled;
         let is_anomaly = definition.trigger.alarm_type() == AlarmType::Anomaly;
         let alarm = &mut self.alarms[ix.index()];
@@ -340,6 +347,9 @@ impl Engine {
                     self.alarms[ix.index()].timer_is_stored = true;
                 }
             }
+        }
+        if is_earlier {
+            self.note(ix, Unsaved::Hard);
         }
         if same_definition {
             return;

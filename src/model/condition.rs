@@ -3,6 +3,7 @@
 //! The deadband is the hysteresis of ISA-18.2 (OPC UA Part 9 calls it the same): for the four ordered
 //! operators a value between the edges decides nothing.
 
+use super::canonical::Quote;
 use super::{ValueRef, ValueType};
 use std::fmt;
 use std::sync::Arc;
@@ -127,10 +128,10 @@ impl Condition {
     }
 
     /// One text per meaning, the same in every release.
-    pub(super) fn canonical(&self) -> String {
+    pub(super) fn canonical(&self, quoted: Quote) -> String {
         match self {
             Condition::Number { operator, low, high } => format!("{operator} {low} {high}"),
-            Condition::Text { equal, limit } => format!("text {equal} {limit:?}"),
+            Condition::Text { equal, limit } => format!("text {equal} {}", quoted(limit)),
             Condition::Boolean { equal, limit } => format!("boolean {equal} {limit}"),
         }
     }

@@ -21,6 +21,7 @@
 //! The records mirror the engine's types on purpose: those may change with the program, these only with a new version.
 
 mod alarms;
+pub(super) mod codes;
 pub mod reactions;
 
 use super::{Batch, Short, Store, StoreError};
@@ -479,13 +480,4 @@ impl From<ValueRecord> for Value {
 pub(super) fn if_there<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(reader: D) -> Result<T, D::Error> {
     // The checksum was right, so the end is all that can be wrong.
     Ok(T::deserialize(reader).unwrap_or_default())
-}
-
-/// A word of a closed list as its place in it. The lists only ever grow at their ends.
-pub(super) fn place<T: PartialEq>(list: &[T], word: &T) -> u8 {
-    list.iter().position(|known| known == word).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
-}
-
-pub(super) fn at_place<T: Copy>(list: &[T], place: u8) -> Option<T> {
-    list.get(usize::from(place)).copied()
 }

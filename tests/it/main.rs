@@ -27,6 +27,7 @@ mod damage;
 mod deaf;
 mod demo;
 mod disk;
+mod earlier;
 mod flash;
 mod flood;
 mod fuzz;

@@ -2,7 +2,8 @@
 //!
 //! Reactions are named, not numbered, because their order in the file may change between two runs.
 
-use super::{at_place, for_each, frame, numbered_key, place, readable};
+use super::codes::Code as _;
+use super::{for_each, frame, numbered_key, readable};
 use crate::model::{AlarmId, Severity};
 use crate::reaction::delivery::{Delivery, Kind, Occasion};
 use crate::reaction::schedule::{Course, CourseId};
@@ -116,7 +117,7 @@ pub fn put_delivery(batch: &mut Batch, number: u64, delivery: Option<&Delivery>,
         id: delivery.id.clone(),
         reaction: reaction.name.clone(),
         alarm: parts(&delivery.alarm),
-        severity: place(&Severity::ALL, &delivery.severity),
+        severity: delivery.severity.code(),
         kind: kind_number(delivery.kind),
         repeat,
         occasion: OccasionRecord::from(&*delivery.occasion),
@@ -138,7 +139,7 @@ pub fn put_course(batch: &mut Batch, (alarm, ix): &CourseId, course: Option<&Cou
         reaction: reaction.name.clone(),
         alarm: parts(alarm),
         occasion: OccasionRecord::from(&*course.occasion),
-        severity: place(&Severity::ALL, &course.severity),
+        severity: course.severity.code(),
         first_at: course.first_at.as_micros(),
         next: course.next,
         delivered: course.delivered,
@@ -220,7 +221,7 @@ impl DeliveryRecord {
             id: self.id,
             reaction,
             alarm: AlarmId::new(thing, property, level),
-            severity: at_place(&Severity::ALL, self.severity)?,
+            severity: Severity::of(self.severity)?,
             kind: kind_of(self.kind, self.repeat)?,
             occasion: Arc::new(self.occasion.into()),
             due: Moment::from_micros(self.due),
@@ -238,7 +239,7 @@ impl CourseRecord {
         let course = Course {
             occasion: Arc::new(self.occasion.into()),
             thing: thing.as_str().into(),
-            severity: at_place(&Severity::ALL, self.severity)?,
+            severity: Severity::of(self.severity)?,
             first_at: Moment::from_micros(self.first_at),
             next: self.next,
             delivered: self.delivered,
