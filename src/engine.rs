@@ -99,6 +99,8 @@ pub struct Engine {
     decided: Vec<AlarmIx>,
     /// How many alarms are not [`Unsaved::Nothing`].
     dirty: usize,
+    /// Alarms whose stored samples are of no use any more.
+    void: Vec<u32>,
     /// Scratch for messages with several values.
     turn: Vec<(DefinitionIx, usize, AlarmIx)>,
     /// Those of the definition that was asked for last: mostly many alarms have the same one.
@@ -132,6 +134,7 @@ impl Engine {
             unsaved: Vec::new(),
             decided: Vec::new(),
             dirty: 0,
+            void: Vec::new(),
             turn: Vec::new(),
             fingerprints: Cell::new(None),
         };

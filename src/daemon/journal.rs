@@ -14,6 +14,7 @@ use crate::clock::{Clock, Machine, ThisMachine};
 use crate::config::{Config, Gateway};
 use crate::engine::{AlarmMemory, Changes, Engine, Event, LastChange, Step};
 use crate::history::Filter;
+use crate::model::AlarmId;
 use crate::outbox::{Letter, Outbox, PAGE};
 use crate::reaction::sender::Answer;
 use crate::store::anomalies as stored;
@@ -22,7 +23,7 @@ use crate::store::history::{self, Search};
 use crate::store::keeper::Keeper;
 use crate::store::late::LateStore;
 use crate::store::record::{self, Position, Recovered, reactions};
-use crate::store::{Batch, Loss, Pair, Store, StoreError};
+use crate::store::{Batch, Loss, Pair, Short, Store, StoreError};
 use crate::time::{Moment, Now, Span};
 use crate::wire::event;
 use anyhow::Context as _;
@@ -66,6 +67,10 @@ pub(super) struct Journal {
     opening: Option<String>,
     /// What the next write has to put because damage was found.
     told: Option<Pair>,
+    /// Keys that the next write removes.
+    useless: Vec<Short>,
+    /// Alarms whose samples the next write removes.
+    void: Vec<u32>,
     /// Whether the next write is noted beside the store, whatever it holds.
     must_confirm: bool,
     /// Why the last write failed, and when the next attempt is due.
@@ -121,10 +126,11 @@ impl Journal {
         step: &mut Step,
     ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let gateway = config.gateway.clone();
-        let Recovered { position, mut alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
+        let Recovered { position, mut alarms, packets, first_packet, mut damaged, mut useless, free_handle } =
+            record::recover(store.as_mut())?;
         let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
         let filters = record::texts(store.as_mut(), record::FILTERS)?;
-        let names = history::names(store.as_mut(), &mut damaged)?;
+        let mut names = history::names(store.as_mut(), &mut damaged)?;
         let shelved = history::shelved(store.as_mut())?;
         let mut trouble = loss.as_ref().map(|loss| loss.what.clone());
         if damaged > 0 {
@@ -148,7 +154,7 @@ impl Journal {
         let now = clock.now();
         let outbox = restore_outbox(store.as_mut(), position.as_ref())?;
         let observed_until = position.as_ref().map(|position| position.observed_until);
-        let handles = alarms.iter().map(|memory| memory.alarm.handle).max().unwrap_or(0);
+        let handles = free_handle.saturating_sub(1);
         let elsewhere = heritage.leave_to_others(&config.model, &mut alarms);
         // Alarms whose state in the store is what was last published.
         let mut certain = match &loss {
@@ -179,6 +185,11 @@ impl Journal {
                 Some(first) => first.seq_gap = true,
                 None => engine.number_from(numbers.next),
             }
+        }
+        engine.handles_from(free_handle);
+        if !shelved.has_earlier_index {
+            let is_needed = |alarm: &AlarmId| engine.find(alarm.as_str()).is_some();
+            useless.extend(history::forget_unused(store.as_mut(), &mut names, &is_needed)?);
         }
         if let Some(certain) = &certain {
             engine.doubt(&|handle| certain.contains(&handle));
@@ -230,6 +241,8 @@ impl Journal {
             gone: elsewhere,
             opening: trouble,
             told: loss.and_then(|loss| loss.told),
+            useless,
+            void: Vec::new(),
             must_confirm: true,
             failure: None,
             commits: 0,
@@ -382,9 +395,13 @@ impl Journal {
             anchor,
             seq_gap: engine.seq_gap(),
         };
+        self.void.extend_from_slice(&changes.void);
+        self.void.extend(self.gone.iter().map(|memory| memory.handle));
+        self.void.sort_unstable();
+        self.void.dedup();
+        let void = self.void.clone();
         let mut batch = self.batch(&changes, &letters, &position, healing);
         reacting.put(&mut batch);
-        let bytes = batch.bytes();
         let deletions = self.outbox.take_deletions();
         deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
         self.chronicle.put(&mut batch, now);
@@ -400,14 +417,16 @@ impl Journal {
                 tracing::warn!(%error, "the history is bound another time");
                 binding.shelved.bound
             });
+            let batch = if void.is_empty() { batch } else { without_samples(store, &void, batch) };
+            let bytes = batch.bytes();
             let written = store.commit(batch);
             if confirms || written.is_err() {
                 store.confirm(next_seq, written.is_ok());
             }
-            written.map(|()| (bound, binding.shelf))
+            written.map(|()| (bound, binding.shelf, bytes))
         });
         match written.await {
-            Ok((bound, shelf)) => {
+            Ok((bound, shelf, bytes)) => {
                 self.commits += 1;
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
@@ -419,6 +438,8 @@ impl Journal {
                 self.anomalies.stored();
                 self.gone.clear();
                 self.told = None;
+                self.void.clear();
+                self.useless.clear();
                 self.must_confirm = false;
                 if self.failure.take().is_some() {
                     tracing::info!("the store is written again");
@@ -453,6 +474,8 @@ impl Journal {
 
     fn batch(&self, changes: &Changes, letters: &[Letter], position: &Position, all: bool) -> Batch {
         let mut batch = Batch::default();
+        // First: what is of use now may have the same keys.
+        self.useless.iter().for_each(|key| batch.delete(key.clone()));
         record::put_changes(&mut batch, changes);
         self.gone.iter().for_each(|memory| record::delete_alarm(&mut batch, memory));
         if all {
@@ -545,6 +568,18 @@ pub(super) fn has_lost(opened: &Result<Opened, OpenError>) -> bool {
         Ok(opened) => opened.loss.is_some(),
         Err(OpenError::InUse(_) | OpenError::Io(_)) => false,
     }
+}
+
+/// A batch that begins with the removal of all samples of some alarms. What it adds for them stays.
+fn without_samples(store: &mut dyn Store, alarms: &[u32], batch: Batch) -> Batch {
+    let mut cleaned = Batch::default();
+    match record::samples_of_alarms(store, alarms) {
+        Ok(keys) => keys.into_iter().for_each(|key| cleaned.delete(key)),
+        // The next start finds them.
+        Err(error) => tracing::warn!(%error, "samples of removed alarms stay"),
+    }
+    cleaned.entries.extend(batch.entries);
+    cleaned
 }
 
 /// From which number on events are counted.

@@ -97,12 +97,14 @@ pub struct Changes {
     pub soft: Vec<SoftMemory>,
     /// Samples.
     pub windows: Vec<WindowMemory>,
+    /// Alarms of which all samples that are stored are of no use any more, those in `windows` excepted.
+    pub void: Vec<u32>,
 }
 
 impl Changes {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.alarms.is_empty() && self.soft.is_empty() && self.windows.is_empty()
+        self.alarms.is_empty() && self.soft.is_empty() && self.windows.is_empty() && self.void.is_empty()
     }
 }
 
@@ -130,7 +132,7 @@ impl Engine {
 
     /// Hands out what the store lacks. `everything`: a checkpoint; otherwise only the alarms whose state changed.
     pub fn take_changes(&mut self, everything: bool) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes = Changes { void: std::mem::take(&mut self.void), ..Changes::default() };
         let decided = std::mem::take(&mut self.decided);
         let list = if everything { std::mem::take(&mut self.unsaved) } else { decided };
         for ix in list {
@@ -186,6 +188,7 @@ impl Engine {
             touched.push(ix);
         }
         self.decided.clear();
+        self.void.clear();
         self.dirty = 0;
     }
 
@@ -335,6 +338,9 @@ impl Engine {
             alarm.value_at = soft.value_at;
             let newest = &mut self.roster.get_mut(alarm.property).newest;
             *newest = (*newest).max(soft.value_at);
+            if !same_trigger && !soft.samples.is_empty() {
+                self.void.push(stored.handle);
+            }
             if same_trigger {
                 alarm.since = soft.since;
                 alarm.lives_until_told = soft.lives_until_told;

@@ -34,6 +34,7 @@ impl Engine {
         let mut next = Engine::new(model);
         (next.next_seq, next.next_handle) = (self.next_seq, self.next_handle);
         next.seq_gap = self.seq_gap;
+        next.void = std::mem::take(&mut self.void);
         (next.link, next.last) = (self.link, self.last);
         let mut outline = Outline::default();
         let mut gone = Vec::new();
@@ -49,7 +50,11 @@ impl Engine {
             } else {
                 outline.changed.push(memory.alarm.facts.id.clone());
             }
+            let stored_from = self.find(memory.alarm.facts.id.as_str()).and_then(|ix| self.stored_from(ix));
             next.recall(ix, memory, now, step);
+            if let (Some(window), Some(number)) = (&mut next.alarms[ix.index()].window, stored_from) {
+                window.is_stored_from(number);
+            }
         }
         // What has spoken need not speak again for the alarms of a new pattern to exist.
         for id in self.roster.heard() {
@@ -73,6 +78,10 @@ impl Engine {
         (outline, gone)
     }
 
+    fn stored_from(&self, ix: AlarmIx) -> Option<u64> {
+        self.alarms[ix.index()].window.as_ref().map(|window| window.stored_from())
+    }
+
     /// Everything that is remembered, as a restart would find it if all of it were on disk now.
     fn memories(&mut self) -> Vec<Memory> {
         self.all_alarms()
@@ -91,7 +100,7 @@ impl Engine {
                     timer: self.timers.get(ix),
                     mean: entry.average(),
                     anomaly: entry.anomaly.as_deref().copied(),
-                    samples: 0..samples.len() as u64,
+                    samples: entry.window.as_ref().map_or(0..0, |window| window.numbers()),
                 };
                 Memory { alarm, soft: Some(soft), samples }
             })

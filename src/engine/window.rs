@@ -110,6 +110,21 @@ impl Window {
         self.samples.last(count)
     }
 
+    /// The numbers of the samples in the window.
+    pub(crate) fn numbers(&self) -> std::ops::Range<u64> {
+        self.dropped..self.dropped + self.samples.len() as u64
+    }
+
+    /// The first number that may still have a block on disk.
+    pub(crate) fn stored_from(&self) -> u64 {
+        self.stored_from
+    }
+
+    /// What is on disk from this number on is this window's to remove.
+    pub(crate) fn is_stored_from(&mut self, number: u64) {
+        self.stored_from = self.stored_from.min(number);
+    }
+
     /// A window with these samples and the mean that was calculated last.
     pub(crate) fn restore(samples: Vec<WindowSample>, mean: Option<f64>, dropped: u64) -> Window {
         let mut window = Window { mean, dropped, stored_from: dropped, ..Window::default() };
@@ -124,7 +139,7 @@ impl Window {
     /// The numbers of the samples in the window, the first of them that is not on disk yet, and the first number that
     /// may have left something there. From now on all are on disk.
     pub(crate) fn take_unstored(&mut self) -> (std::ops::Range<u64>, u64, u64) {
-        let held = self.dropped..self.dropped + self.samples.len() as u64;
+        let held = self.numbers();
         let first = self.stored.clamp(held.start, held.end);
         let stored_from = std::mem::replace(&mut self.stored_from, held.start);
         self.stored = held.end;

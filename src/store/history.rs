@@ -142,6 +142,20 @@ pub fn names(store: &mut dyn Store, damaged: &mut usize) -> Result<Names, StoreE
     Ok(names)
 }
 
+/// Takes out the names that no entry has and that are not needed otherwise, and returns their keys.
+///
+/// # Errors
+/// Why the store cannot be read.
+pub fn forget_unused(
+    store: &mut dyn Store,
+    names: &mut Names,
+    is_needed: &dyn Fn(&AlarmId) -> bool,
+) -> Result<Vec<Short>, StoreError> {
+    let Some(used) = volumes::used_names(store)? else { return Ok(Vec::new()) };
+    let unused = names.extract_if(.., |number, facts| !used.contains(number) && !is_needed(&facts.id));
+    Ok(unused.map(|(number, _)| record::key(b'f', number)).collect())
+}
+
 impl NameRecord {
     fn into_facts(self) -> Option<AlarmFacts> {
         Some(AlarmFacts {

@@ -78,6 +78,10 @@ pub struct Recovered {
     pub first_packet: u64,
     /// Records that could not be read.
     pub damaged: usize,
+    /// Keys of what belongs to no alarm: removed ones have left it behind in earlier releases.
+    pub useless: Vec<Short>,
+    /// Handles from this one on were never given to an alarm.
+    pub free_handle: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -191,6 +195,8 @@ pub(super) const LETTERS: u8 = b'o';
 pub(super) const SOFT: u8 = b's';
 /// The first byte of the keys of the lasting parts of alarms.
 pub(super) const LASTING: u8 = b'a';
+/// The first byte of the keys of samples.
+const SAMPLES: u8 = b'w';
 /// Where the counters and the time line stand.
 pub(super) const POSITION: &[u8] = b"m";
 /// Up to where damage of the logs was told.
@@ -206,7 +212,7 @@ pub(super) fn key(kind: u8, handle: u32) -> Short {
 }
 
 fn block_key(handle: u32, block: u64) -> Vec<u8> {
-    let mut key = key(b'w', handle).to_vec();
+    let mut key = key(SAMPLES, handle).to_vec();
     key.extend_from_slice(&block.to_be_bytes());
     key
 }
@@ -377,7 +383,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
         Ok(())
     })?;
     let mut windows: BTreeMap<u32, Vec<SamplesRecord>> = BTreeMap::new();
-    for_each(store, b"w", |key, value| {
+    for_each(store, &[SAMPLES], |key, value| {
         if let (Some(handle), Some(record)) = (handle_of(key), readable(value, &mut damaged)?) {
             windows.entry(handle).or_default().push(record);
         }
@@ -389,13 +395,47 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
         {
             let soft = soft.remove(&handle).map(|record| record.into_memory(handle));
             let blocks = windows.remove(&handle).unwrap_or_default();
+            let held = soft.as_ref().map_or(0..0, |soft| soft.samples.clone());
+            let is_left = |block: &&SamplesRecord| {
+                block.first >= held.end || block.first + block.samples.len() as u64 <= held.start
+            };
+            let left = blocks.iter().filter(is_left).map(|block| block.first / SAMPLES_PER_BLOCK);
+            recovered.useless.extend(left.map(|block| Short::from(&*block_key(handle, block))));
+            recovered.free_handle = recovered.free_handle.max(handle.saturating_add(1));
             let samples = soft.as_ref().and_then(|soft| samples_of(soft, &blocks)).unwrap_or_default();
             recovered.alarms.push(Memory { alarm, soft, samples });
         }
         Ok(())
     })?;
+    // Nothing is done with what belongs to a damaged record: it may be mended by the next change of the alarm.
+    if damaged == 0 {
+        for (handle, blocks) in &windows {
+            recovered.useless.extend(blocks.iter().map(|block| {
+                let block = block.first / SAMPLES_PER_BLOCK;
+                Short::from(&*block_key(*handle, block))
+            }));
+        }
+        recovered.useless.extend(soft.keys().map(|handle| key(SOFT, *handle)));
+    }
+    let left = soft.keys().chain(windows.keys()).max().map_or(0, |handle| handle.saturating_add(1));
+    recovered.free_handle = recovered.free_handle.max(left);
     recovered.damaged = damaged;
     Ok(recovered)
+}
+
+/// The keys of all samples that are stored for these alarms.
+///
+/// # Errors
+/// Why the store cannot be read.
+pub fn samples_of_alarms(store: &mut dyn Store, handles: &[u32]) -> Result<Vec<Short>, StoreError> {
+    let mut keys = Vec::new();
+    for handle in handles {
+        for_each(store, &key(SAMPLES, *handle), |key, _| {
+            keys.push(Short::from(key));
+            Ok(())
+        })?;
+    }
+    Ok(keys)
 }
 
 /// The record, or none if it is damaged.

@@ -34,6 +34,7 @@ mod fuzz;
 mod home_assistant;
 mod journal;
 mod kill;
+mod leftovers;
 mod link;
 mod live;
 mod operators;
