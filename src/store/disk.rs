@@ -176,7 +176,7 @@ impl DiskStore {
         private::create(&folder).map_err(|error| failed("create", &folder, error))?;
         let lock = lock(state_dir)?;
         private::keep(state_dir, &is_ours);
-        private::has_files_only(&folder).map_err(|error| failed("read", &folder, error))?;
+        set_aside_others(state_dir, &folder).map_err(|error| failed("move aside what is in", &folder, error))?;
         let confirmed = Confirmed::open(state_dir);
         let noted = confirmed.last();
         let (bases, damage) = look(&folder);
@@ -328,7 +328,7 @@ impl DiskStore {
     fn work(&mut self, seal: u64) -> Result<(), StoreError> {
         self.is_copying = self.newest.is_some() && self.other.is_none() && !self.behind_is_all;
         if self.is_copying {
-            self.reader = None;
+            self.read_from(None);
         }
         self.worker_seal = seal;
         let side = self.newest.map_or(Side::A, |(side, _)| side.other());
@@ -361,7 +361,7 @@ impl DiskStore {
             Ok(base) => {
                 // What is read next is read from the newer one. If it was read before, it is open already: to open it again
                 // would hold up a write by a twentieth of a second.
-                self.reader = base;
+                self.read_from(base);
                 self.behind_is_all = self.newest.is_none();
                 let side = self.newest.map_or(Side::A, |(side, _)| side.other());
                 self.other = self.newest.map(|(_, seal)| seal);
@@ -382,6 +382,13 @@ impl DiskStore {
                 self.behind_is_all = false;
                 self.rotate_at = self.wal.len() + self.log_bytes;
             }
+        }
+    }
+
+    /// What is read is read from this base.
+    fn read_from(&mut self, base: Option<Base>) {
+        if let Some(earlier) = std::mem::replace(&mut self.reader, base) {
+            earlier.close();
         }
     }
 
@@ -502,6 +509,7 @@ impl Drop for DiskStore {
             self.confirmed.note(noted, true);
         }
         self.finish_sealing(true);
+        self.read_from(None);
         // A process that is being started right now may have inherited the file for a moment, and the lock with it.
         if let Err(error) = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock) {
             tracing::debug!(%error, "the lock goes with the process");
@@ -592,6 +600,21 @@ fn keep_damaged(state_dir: &Path, folder: &Path, lost: &[Lost], what: &str) -> s
 /// What a copy of damaged logs says is missing; none: all of a store was moved there.
 pub(super) fn what_is_missing(aside: &Path) -> Option<String> {
     std::fs::read_to_string(aside.join(WHAT_IS_MISSING)).ok().map(|text| text.trim_end().to_owned())
+}
+
+/// Moves away what is in the folder of the store and is neither a file nor a folder: reading from a pipe never ends.
+fn set_aside_others(state_dir: &Path, folder: &Path) -> std::io::Result<()> {
+    let others = private::others(folder)?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    let aside = place_aside(state_dir)?;
+    private::create(&aside)?;
+    for path in others {
+        tracing::error!(path = %path.display(), aside = %aside.display(), "is not the store's, and was moved");
+        std::fs::rename(&path, aside.join(path.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 fn place_aside(state_dir: &Path) -> std::io::Result<PathBuf> {

@@ -5,7 +5,7 @@
 use std::fs::{DirBuilder, Permissions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The mode of files.
 pub(super) const FILE: u32 = 0o600;
@@ -55,6 +55,19 @@ fn narrow_one(path: &Path) -> Result<()> {
         return Ok(());
     }
     std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// What is in a folder and is neither a file nor a folder.
+pub(super) fn others(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        // A link that leads nowhere is none of ours either.
+        if !std::fs::metadata(&path).is_ok_and(|about| about.is_dir() || about.is_file()) {
+            others.push(path);
+        }
+    }
+    Ok(others)
 }
 
 /// Makes sure that a folder holds files and folders and nothing else: reading from a pipe would never end.

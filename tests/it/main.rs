@@ -28,6 +28,7 @@ mod deaf;
 mod demo;
 mod disk;
 mod earlier;
+mod faults;
 mod flash;
 mod flood;
 mod fuzz;

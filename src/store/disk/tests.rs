@@ -610,14 +610,19 @@ fn what_the_disk_refused_is_known_to_the_next_start() {
 }
 
 #[test]
-fn a_pipe_in_the_store_is_an_error_in_words() {
+fn a_pipe_in_the_store_is_moved_and_keeps_nobody_waiting() {
     let dir = tempfile::tempdir().unwrap();
-    drop(DiskStore::open(dir.path()).unwrap());
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    let mut batch = Batch::default();
+    batch.put(b"a".to_vec(), b"x".to_vec());
+    store.commit(batch).unwrap();
+    drop(store);
     let pipe = dir.path().join(FOLDER).join(format!("wal-{:020}", 2));
     let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
-    let error = DiskStore::open(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("neither a file nor a folder"), "{error}");
+    let Opened { mut store, trouble, .. } = DiskStore::open(dir.path()).unwrap();
+    assert_eq!((trouble, all(&mut store).len()), (None, 1));
+    assert_eq!(moved_aside(dir.path()).len(), 1);
 }
 
 #[test]
