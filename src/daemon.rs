@@ -92,7 +92,7 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
     local.block_on(&runtime, async move {
         // Where others may work the store is opened when there is work.
         let opened = vigil::is_alone(&config).then(|| DiskStore::open(&config.gateway.state_dir));
-        let has_lost = opened.as_ref().is_some_and(|opened| journal::has_lost(opened));
+        let has_lost = opened.as_ref().is_some_and(journal::has_lost);
         match vigil::keep(&config, returns, has_lost, &mut stop).await? {
             Some(heritage) => {
                 let opened = opened.unwrap_or_else(|| DiskStore::open(&config.gateway.state_dir));

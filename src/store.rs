@@ -1,8 +1,9 @@
 //! What survives: key–value pairs, written in batches that are on disk as a whole or not at all.
 //!
 //! [`Store`] is all that the daemon asks of a disk; [`disk`] does it with two sled databases and a write-ahead log,
-//! [`record`] says which pairs there are and how they look as bytes, [`late`] waits for a disk that cannot be written at the start, [`keeper`] gives the store a thread of its own, so
-//! that a slow disk never stops the daemon from listening.
+//! [`record`] says which pairs there are and how they look as bytes, [`late`] waits for a disk that cannot be written at the
+//! start, [`keeper`] gives the store a thread of its own, so that a slow disk never stops the daemon from listening.
+#![doc = include_str!("store/format.md")]
 
 pub mod anomalies;
 mod backwards;

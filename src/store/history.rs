@@ -152,8 +152,15 @@ pub fn forget_unused(
     is_needed: &dyn Fn(&AlarmId) -> bool,
 ) -> Result<Vec<Short>, StoreError> {
     let Some(used) = volumes::used_names(store)? else { return Ok(Vec::new()) };
-    let unused = names.extract_if(.., |number, facts| !used.contains(number) && !is_needed(&facts.id));
-    Ok(unused.map(|(number, _)| record::key(b'f', number)).collect())
+    let mut unused = Vec::new();
+    names.retain(|number, facts| {
+        let is_used = used.contains(number) || is_needed(&facts.id);
+        if !is_used {
+            unused.push(record::key(b'f', *number));
+        }
+        is_used
+    });
+    Ok(unused)
 }
 
 impl NameRecord {
