@@ -22,10 +22,10 @@
 //! that lacks logs which are gone, is made anew from the other one.
 //!
 //! What no power cut does, a drive may: bits flip, files are cut, filled with zeros or gone. Then something may be lost, and
-//! [`Opened::loss`] says what. Whole frames behind damage in a log are read ([`logs`]); the damaged log is kept as it is,
+//! [`Opened::loss`] says what. Whole frames behind damage in a log are read (`logs`); the damaged log is kept as it is,
 //! beside the store, and not gone on with. If no database can be used and the first log is gone, all of it is moved aside,
 //! never deleted, and what the logs say begins a new store. Where the log ended when something was last published is noted
-//! outside of the store ([`confirmed`]), so that an end that is missing is noticed, too.
+//! outside of the store (`confirmed`), so that an end that is missing is noticed, too.
 //!
 //! A log and the memory beside it are bounded by twice `LOG_BYTES`, as long as a base can be written; there are four at most,
 //! one of them only for its room.
