@@ -49,6 +49,7 @@ use crate::observation::{Cause, Observation};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
 use crate::source::subscriptions;
+use crate::store::disk::{DiskStore, OpenError, Opened};
 use crate::time::{Moment, Span};
 use crate::wire::status::{self, Metrics, Status};
 use crate::wire::{home_assistant, state};
@@ -95,8 +96,14 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
-        match vigil::keep(&config, returns, &mut stop).await? {
-            Some(heritage) => Daemon::start(config, &heritage)?.run(stop).await,
+        // Where others may work the store is opened when there is work.
+        let opened = vigil::is_alone(&config).then(|| DiskStore::open(&config.gateway.state_dir));
+        let has_lost = opened.as_ref().is_some_and(journal::has_lost);
+        match vigil::keep(&config, returns, has_lost, &mut stop).await? {
+            Some(heritage) => {
+                let opened = opened.unwrap_or_else(|| DiskStore::open(&config.gateway.state_dir));
+                Daemon::start(config, &heritage, opened)?.run(stop).await
+            }
             None => Ok(End::Stopped),
         }
     })
@@ -167,9 +174,9 @@ struct Due {
 }
 
 impl Daemon {
-    fn start(config: Config, heritage: &Heritage) -> anyhow::Result<Daemon> {
+    fn start(config: Config, heritage: &Heritage, opened: Result<Opened, OpenError>) -> anyhow::Result<Daemon> {
         let mut step = Step::default();
-        let (journal, clock, engine, reactors) = Journal::open(&config, heritage, &mut step)?;
+        let (journal, clock, engine, reactors) = Journal::open(&config, heritage, opened, &mut step)?;
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
         let will = Outbound {

@@ -226,6 +226,9 @@ impl Engine {
             self.timers.stop(ix);
         }
         let alarm = &mut self.alarms[ix.index()];
+        if let Some(handle) = alarm.handle.filter(|_| !same_trigger && alarm.window.is_some()) {
+            self.void.push(handle.get());
+        }
         if !same_trigger {
             self.samples_held -= alarm.window.as_ref().map_or(0, |window| window.len());
             (alarm.window, alarm.anomaly, alarm.mismatch) = (None, None, None);
