@@ -2,6 +2,7 @@
 
 use super::broker::{Broker, Message, UNWATCHED};
 use super::random::Random;
+use std::collections::BTreeMap;
 
 /// The things of the plant.
 pub(super) const THINGS: u64 = 2;
@@ -22,7 +23,8 @@ struct Steady {
 pub(super) struct Plant {
     /// Counts messages, so that no two say the same.
     messages: usize,
-    steady: [Option<Steady>; THINGS as usize],
+    /// By the number of the thing.
+    steady: BTreeMap<u64, Steady>,
 }
 
 impl Plant {
@@ -64,24 +66,22 @@ impl Plant {
 
     /// A thing begins to publish steadily, or stops: with values of all kinds, with high ones, or with low ones.
     pub(super) fn change(&mut self, random: &mut Random, now: i64) {
-        let thing = usize::try_from(random.below(THINGS)).unwrap();
-        self.steady[thing] = if self.steady[thing].is_some() {
-            None
-        } else {
+        let thing = random.below(THINGS);
+        if self.steady.remove(&thing).is_none() {
             let (from, width) = [(0, 24), (16, 8), (0, 8)][usize::try_from(random.below(3)).unwrap()];
             let period = [400, 1_000, 1_000, 4_000][usize::try_from(random.below(4)).unwrap()] * MILLISECOND;
-            Some(Steady { next: now, period, from, width })
-        };
+            self.steady.insert(thing, Steady { next: now, period, from, width });
+        }
     }
 
     /// Nothing is published any more.
     pub(super) fn falls_silent(&mut self) {
-        self.steady = Default::default();
+        self.steady.clear();
     }
 
     /// When the next steady value is due.
     pub(super) fn next_due(&self) -> i64 {
-        self.steady.iter().flatten().map(|steady| steady.next).min().unwrap_or(i64::MAX)
+        self.steady.values().map(|steady| steady.next).min().unwrap_or(i64::MAX)
     }
 
     /// Publishes what was due until now, each at its own time.
@@ -91,13 +91,12 @@ impl Plant {
             if next > now {
                 return;
             }
-            for thing in 0..THINGS {
-                let place = usize::try_from(thing).unwrap();
-                let Some(steady) = self.steady[place].filter(|steady| steady.next == next) else { continue };
-                self.steady[place] = Some(Steady { next: next + steady.period, ..steady });
-                let message = self.value(thing, steady.from + random.below(steady.width));
-                broker.publish(message, false, next);
-            }
+            let due = self.steady.iter_mut().find(|(_, steady)| steady.next == next);
+            let Some((thing, steady)) = due else { return };
+            steady.next += steady.period;
+            let (thing, value) = (*thing, steady.from + random.below(steady.width));
+            let message = self.value(thing, value);
+            broker.publish(message, false, next);
         }
     }
 }
