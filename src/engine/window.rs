@@ -34,6 +34,96 @@ pub(crate) struct Window {
     dropped: u64,
     /// Samples below this number are on disk as they are here.
     stored: u64,
+    /// The first number that may still have a block on disk.
+    stored_from: u64,
+}
+
+impl Window {
+    /// Takes a sample, drops what is older than `span` at `now` (in a gap that stops the time: at its beginning), and
+    /// calculates the mean. False: the window was full and lost a sample that was still young enough.
+    ///
+    /// `most` is how many it may hold.
+    pub(crate) fn push(&mut self, sample: WindowSample, span: Span, now: Moment, most: usize) -> bool {
+        let later = self.samples.take_later(sample.at);
+        if !later.is_empty() {
+            self.changed_from(self.samples.len());
+        }
+        self.samples.push(sample);
+        later.into_iter().for_each(|later| self.samples.push(later));
+        self.sum.add(sample.value);
+        while self.samples.oldest().is_some_and(|oldest| now - oldest > span) {
+            self.drop_oldest();
+        }
+        let fits = self.samples.len() <= most.clamp(1, MAX_SAMPLES);
+        if !fits {
+            self.drop_oldest();
+        }
+        // A sample whose stamp is older than the window leaves at once. Without any, the mean stays what it was.
+        if !self.is_empty() {
+            self.mean = Some(self.sum.mean(self.samples.len()));
+        }
+        fits
+    }
+
+    /// Reads where the next sample will be added and where old ones will leave.
+    pub(crate) fn fetch(&self) -> u32 {
+        self.samples.fetch()
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(value) = self.samples.drop_oldest() {
+            self.sum.subtract(value);
+            self.dropped += 1;
+        }
+    }
+
+    fn changed_from(&mut self, place: usize) {
+        self.stored = self.stored.min(self.dropped + place as u64);
+    }
+
+    /// The mean as last calculated; none before the first sample.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        self.mean
+    }
+
+    /// How many samples are in the window.
+    pub(crate) fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether no sample is in the window.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the samples as young at `end` as they were at `since`.
+    pub(crate) fn pause(&mut self, since: Moment, end: Moment) {
+        let in_gap = self.samples.take_later(since);
+        self.samples.shift(end - since);
+        in_gap.into_iter().for_each(|sample| self.samples.push(WindowSample { at: sample.at.max(end), ..sample }));
+        self.changed_from(0);
+    }
+
+    /// Forgets all samples, and gives their number. The mean stays as it was last calculated; without samples nobody judges
+    /// it.
+    pub(crate) fn clear(&mut self) -> usize {
+        let count = self.samples.len();
+        self.dropped += count as u64;
+        self.samples = Samples::default();
+        self.sum = ExactSum::default();
+        count
+    }
+
+    /// The newest samples, so many of them, oldest first.
+    pub(crate) fn last(&self, count: usize) -> Vec<WindowSample> {
+        self.samples.last(count)
+    }
+
+    /// The numbers of the samples in the window.
+    pub(crate) fn numbers(&self) -> std::ops::Range<u64> {
+        self.dropped..self.dropped + self.samples.len() as u64
+    }
+
     /// A window with these samples and the mean that was calculated last.
     pub(crate) fn restore(samples: Vec<WindowSample>, mean: Option<f64>, dropped: u64) -> Window {
         let mut window = Window { mean, dropped, stored_from: dropped, ..Window::default() };
