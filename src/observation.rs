@@ -116,7 +116,7 @@ pub struct Gap {
     pub since: Moment,
     /// Its last moment.
     pub until: Moment,
-    /// What began it.
+    /// Its reason.
     pub cause: Cause,
 }
 
@@ -210,12 +210,12 @@ struct OpenGap {
     ends_with: u64,
 }
 
-/// What is known about the daemon's observation of the plant.
+/// All that is known about the daemon's observation of the plant.
 #[derive(Debug)]
 pub struct Observation {
     /// Silence is proven up to here.
     proven: Moment,
-    /// When anything was last received.
+    /// The receipt of the latest message.
     last_message: Moment,
     /// The receipt of the oldest message that waits for its acknowledgement.
     unacknowledged_since: Option<Moment>,
@@ -240,7 +240,7 @@ pub struct Observation {
     queue_is_unknown: bool,
     echo: Echo,
     connected_since: Option<Moment>,
-    /// Whether the connection ends because this type has asked for that.
+    /// True while the connection is being ended because this type has asked for that.
     is_reconnecting: bool,
     short_connections: u32,
     gap: Option<OpenGap>,

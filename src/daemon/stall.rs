@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// How often the task looks.
+/// The pause between two looks of the task.
 const BEAT: Span = Span::from_secs(1);
 /// A beat that comes this much late is one of a process that did not run. Schedulers of busy cards are late by less.
 const TOLERANCE: Span = Span::from_millis(250);
@@ -44,7 +44,7 @@ impl Stall {
 pub(super) struct StallDetector {
     clock: Rc<Clock>,
     last: Cell<Moment>,
-    /// Stalls that nobody has asked for yet.
+    /// Stalls since the last [`StallDetector::take`].
     stalls: RefCell<VecDeque<Stall>>,
 }
 
