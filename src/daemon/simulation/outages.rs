@@ -63,8 +63,10 @@ fn overlap(intervals: &[Interval], from: i64, to: i64) -> i64 {
 
 impl Outages {
     pub(super) fn begin(&mut self, at: i64) {
-        if self.down.last().is_none_or(|(_, end)| *end != i64::MAX) {
-            self.down.push((at, i64::MAX));
+        match self.down.last_mut().filter(|(_, end)| *end == i64::MAX) {
+            // One that begins when what is on the line has arrived may begin sooner.
+            Some((start, _)) => *start = (*start).min(at),
+            None => self.down.push((at, i64::MAX)),
         }
     }
 

@@ -309,7 +309,8 @@ impl World {
             }
             4 if life.wire.is_up() && self.broker.heard_itself => {
                 self.count("the broker delivers nothing any more");
-                self.outages.begin(now);
+                // What is on the line still arrives.
+                self.outages.begin(now + self.broker.line.latency);
                 self.broker.deaf = true;
             }
             5 if life.wire.is_up() && self.broker.heard_itself => {
