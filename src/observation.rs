@@ -9,8 +9,8 @@
 //! - Any other message proves silence up to its receipt, as long as no probe is on its way and nothing has held up messages
 //!   since the last one. Acknowledgements that wait for a write hold them up, because the broker sends only so many
 //!   messages ahead. So do a thread that does not run and a queue that is full.
-//! - Where nothing at all came for a second while a probe was on its way, broker or line may have stood still, and what
-//!   comes then is in no order of time: such a probe proves nothing, and another one is sent.
+//! - Where nothing at all came before a probe, or while it was on its way, broker or line may have stood still, and what
+//!   comes then is in no order of time: such a probe proves that they move again, and the next one proves the rest.
 //! - A *gap* is a time without observation. It begins with its cause and ends with it: when the subscriptions are
 //!   acknowledged, when a stalled process runs again. Where acknowledgements were withheld for long, it ends when a probe
 //!   that was sent afterwards is back. What was published in a gap may come after it, so its end proves nothing.
@@ -50,9 +50,10 @@ const PROBE_PAUSE_WITHOUT_ECHO: Span = Span::from_millis(250);
 const OUTSTANDING_PROBES: usize = 8;
 /// Nonces by which late probes are recognised as the daemon's own.
 const OWN_NONCES: usize = 32;
-/// A silence of this length while a probe is on its way is one of a broker or a line that stands still. Brokers that run
-/// answer within milliseconds; a line on which every answer takes longer is recognised by the second probe.
-const STANDSTILL: Span = Span::from_secs(1);
+/// A silence around a probe that is longer than this, and than twice the one around the probe before it, may be one of a
+/// broker or a line that stood still. Brokers answer within milliseconds; a line on which every answer takes longer is
+/// recognised by the second probe.
+const STANDSTILL: Span = Span::from_millis(50);
 
 /// A hold-up that is longer than this is a gap. Shorter ones only delay proof: what was late has come when the probe is
 /// back.
@@ -177,8 +178,8 @@ struct Probe {
     hold_ups: u64,
     /// Messages before it was sent that had to be acknowledged; none: some of them waited for that.
     messages: Option<u64>,
-    /// Nothing came for [`STANDSTILL`] while it was on its way.
-    met_standstill: bool,
+    /// The longest time without any packet from just before it was sent until now.
+    silence: Span,
 }
 
 /// The broker's queue for the daemon when it acknowledged a probe.
@@ -217,6 +218,8 @@ pub struct Observation {
     proven: Moment,
     /// The receipt of the latest message.
     last_message: Moment,
+    /// The receipt of the latest packet: a message, or the acknowledgement of a probe.
+    last_packet: Moment,
     /// The receipt of the oldest message that waits for its acknowledgement.
     unacknowledged_since: Option<Moment>,
     /// Counts messages that have to be acknowledged.
@@ -234,8 +237,8 @@ pub struct Observation {
     last_sent: Moment,
     /// The first probe since the last proof was sent then.
     awaited_since: Option<Moment>,
-    /// The latest probe has met a standstill, so the next one proves even if it meets one.
-    is_slow_line: bool,
+    /// The silence around the latest probe that came back.
+    usual_silence: Span,
     /// The latest acknowledgement proved nothing, although it had to.
     queue_is_unknown: bool,
     echo: Echo,
@@ -256,6 +259,7 @@ impl Observation {
         Observation {
             proven: since,
             last_message: now,
+            last_packet: now,
             unacknowledged_since: None,
             messages: 0,
             hold_ups: 0,
@@ -266,7 +270,7 @@ impl Observation {
             next_probe: 0,
             last_sent: Moment::BEGINNING,
             awaited_since: None,
-            is_slow_line: false,
+            usual_silence: Span::ZERO,
             queue_is_unknown: false,
             echo: Echo::Unknown,
             connected_since: None,
@@ -310,7 +314,7 @@ impl Observation {
         self.is_reconnecting = false;
         self.forget_connection();
         self.hold_ups += 1;
-        self.last_message = now;
+        (self.last_message, self.last_packet) = (now, now);
         self.last_sent = Moment::BEGINNING;
         self.record.connected(now);
         self.proven = self.proven.max(now);
@@ -348,16 +352,10 @@ impl Observation {
 
     /// A message was received.
     pub fn received(&mut self, at: Moment, acknowledgement: Acknowledgement) {
-        if self.outstanding.is_empty() {
-            if self.hold_ups == self.proven_hold_ups && self.gap.is_none() {
-                self.proven = self.proven.max(at);
-            }
-        } else {
-            let last_message = self.last_message;
-            for probe in &mut self.outstanding {
-                probe.met_standstill |= at - last_message.max(probe.sent) > STANDSTILL;
-            }
+        if self.outstanding.is_empty() && self.hold_ups == self.proven_hold_ups && self.gap.is_none() {
+            self.proven = self.proven.max(at);
         }
+        self.packet_received(at);
         self.last_message = self.last_message.max(at);
         match acknowledgement {
             Acknowledgement::None => {}
@@ -367,6 +365,14 @@ impl Observation {
                 self.unacknowledged_since.get_or_insert(at);
             }
         }
+    }
+
+    fn packet_received(&mut self, at: Moment) {
+        let silence = at - self.last_packet;
+        for probe in &mut self.outstanding {
+            probe.silence = probe.silence.max(silence);
+        }
+        self.last_packet = self.last_packet.max(at);
     }
 
     /// Messages may have waited for something: until a probe that is sent from now on is back, they prove nothing.
@@ -412,6 +418,7 @@ impl Observation {
 
     /// The broker has acknowledged the probe with this number. The gap that it ends, if that has to serve as proof.
     pub fn probe_acknowledged(&mut self, number: u64, now: Moment) -> Option<Gap> {
+        self.packet_received(now);
         let place = self.outstanding.iter().position(|probe| probe.number == number)?;
         let probe = &mut self.outstanding[place];
         let queue = if probe.messages == Some(self.messages) { Queue::Empty } else { Queue::Unknown };
@@ -436,11 +443,10 @@ impl Observation {
     /// The probe at this place is back, and proves what was published before it was sent.
     fn proven_by(&mut self, place: usize, now: Moment) -> Option<Gap> {
         let probe = self.outstanding.drain(..=place).next_back()?;
-        let met_standstill = probe.met_standstill || now - self.last_message.max(probe.sent) > STANDSTILL;
-        if met_standstill && !std::mem::replace(&mut self.is_slow_line, true) {
+        let usual = std::mem::replace(&mut self.usual_silence, probe.silence);
+        if probe.silence > usual + usual + STANDSTILL {
             return None;
         }
-        self.is_slow_line = met_standstill;
         self.proven_hold_ups = self.proven_hold_ups.max(probe.hold_ups);
         self.proven = self.proven.max(probe.sent);
         self.awaited_since = self.outstanding.front().map(|oldest| oldest.sent);
@@ -472,7 +478,7 @@ impl Observation {
     fn forget_connection(&mut self) {
         self.outstanding.clear();
         self.awaited_since = None;
-        self.is_slow_line = false;
+        self.usual_silence = Span::ZERO;
         self.queue_is_unknown = false;
         self.unacknowledged_since = None;
         self.proven_hold_ups = self.hold_ups;
@@ -513,7 +519,7 @@ impl Observation {
         self.own_nonces.push_back(nonce);
         let Observation { next_probe: number, hold_ups, messages, .. } = *self;
         let messages = self.unacknowledged_since.is_none().then_some(messages);
-        let probe = Probe { nonce, number, sent: now, acknowledged: None, hold_ups, messages, met_standstill: false };
+        let probe = Probe { nonce, number, sent: now, acknowledged: None, hold_ups, messages, silence: Span::ZERO };
         self.outstanding.push_back(probe);
         self.awaited_since.get_or_insert(now);
         self.next_probe += 1;
@@ -559,7 +565,7 @@ impl Observation {
             Some(place) => {
                 self.echo = Echo::None;
                 // Its acknowledgement came long ago, so this silence is none of the line.
-                self.is_slow_line = true;
+                self.usual_silence = now - self.proven;
                 let gap = self.proven_by(place, now);
                 self.outstanding.clear();
                 self.awaited_since = None;

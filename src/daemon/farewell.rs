@@ -74,9 +74,13 @@ impl Daemon {
         if !self.can_speak() {
             return;
         }
-        self.send_probe();
+        let begun = self.clock.at();
         let proof = async {
-            while self.observation.awaits_probe() {
+            while self.can_speak() && self.observation.proven() < begun {
+                // The first one may only show that the line moves.
+                if !self.observation.awaits_probe() {
+                    self.send_probe();
+                }
                 let Some(heard) = self.heard.recv().await else { return };
                 self.receive(heard);
             }

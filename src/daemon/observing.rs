@@ -100,7 +100,13 @@ impl Daemon {
     pub(super) fn messages_acknowledged(&mut self) {
         let deadline = self.engine.next_deadline();
         let begun = self.observation.acknowledged(self.clock.at(), deadline);
-        self.begin_gap(begun, || describe_cause(Cause::AcknowledgementsWithheld).to_owned());
+        if begun.is_none() {
+            return;
+        }
+        self.look_for_delays();
+        let is_stall = self.delays.iter().any(|delay| matches!(delay, Delay::Stall(_)));
+        let cause = if is_stall { Cause::Stalled } else { Cause::AcknowledgementsWithheld };
+        self.begin_gap(begun, || describe_cause(cause).to_owned());
     }
 
     /// From this moment on nothing was observed, if there is one.

@@ -19,8 +19,9 @@ fn connected() -> Observation {
     observation
 }
 
-/// Sends a probe and returns its nonce.
+/// Sends a probe on a line that moves, and returns its nonce.
 fn probe(observation: &mut Observation, now: Moment) -> Nonce {
+    observation.packet_received(now);
     let nonce = Nonce::new(7_000 + observation.next_probe());
     observation.probe_sent(nonce, now);
     nonce
@@ -53,7 +54,7 @@ fn a_deadline_is_due_when_it_has_strictly_passed_and_waits_for_the_probe() {
     assert_eq!(observation.probe_due(Some(at(5))), None, "one at a time");
     assert_eq!(acknowledge(&mut observation, at(6)), None);
     assert_eq!(observation.proven(), at(0), "an acknowledgement is no proof of delivery");
-    observation.probe_received(nonce, at(7));
+    observation.probe_received(nonce, at_millis(6_040));
     assert_eq!((observation.proven(), observation.awaits_probe()), (at(6), false));
 }
 
@@ -66,8 +67,8 @@ fn behind_withheld_acknowledgements_only_a_probe_proves() {
     observation.received(at(3), Acknowledgement::None);
     assert_eq!(observation.proven(), at(1), "what was published at 1.5 s may come after it");
     let nonce = probe(&mut observation, at(4));
-    observation.received(at(5), Acknowledgement::None);
-    observation.probe_received(nonce, at(5));
+    observation.received(at_millis(4_040), Acknowledgement::None);
+    observation.probe_received(nonce, at_millis(4_040));
     assert_eq!(observation.proven(), at(4));
     observation.received(at(6), Acknowledgement::None);
     assert_eq!(observation.proven(), at(6));
@@ -148,32 +149,41 @@ fn a_connection_that_acknowledges_and_delivers_nothing_is_given_up() {
 fn messages_prove_nothing_while_a_probe_is_on_its_way() {
     let mut observation = connected();
     let nonce = probe(&mut observation, at(1));
-    observation.received(at_millis(1_500), Acknowledgement::None);
+    observation.received(at_millis(1_010), Acknowledgement::None);
     assert_eq!(observation.proven(), at(0), "what was published before it may be behind it");
-    observation.probe_received(nonce, at_millis(1_600));
+    observation.probe_received(nonce, at_millis(1_020));
     assert_eq!(observation.proven(), at(1));
 }
 
 #[test]
-fn a_probe_that_has_met_a_standstill_proves_nothing_and_the_next_one_does() {
+fn a_probe_into_a_standstill_proves_nothing_and_the_next_one_does() {
     let mut observation = connected();
-    let nonce = probe(&mut observation, at(1));
     // The broker stands still. What comes then has no order.
-    observation.received(at(4), Acknowledgement::None);
-    observation.probe_received(nonce, at(4));
-    assert_eq!(observation.proven(), at(0));
-    echo(&mut observation, at(5));
-    assert_eq!(observation.proven(), at(5));
+    let nonce = Nonce::new(1);
+    observation.probe_sent(nonce, at(3));
+    observation.received(at_millis(3_010), Acknowledgement::None);
+    observation.probe_received(nonce, at_millis(3_010));
+    assert_eq!(observation.proven(), at(0), "three seconds were silent");
+    assert_eq!(observation.probe_due(Some(at(2))), Some(at_millis(3_010)), "another one is due");
+    let nonce = Nonce::new(2);
+    observation.probe_sent(nonce, at_millis(3_020));
+    observation.received(at_millis(3_030), Acknowledgement::None);
+    observation.probe_received(nonce, at_millis(3_030));
+    assert_eq!(observation.proven(), at_millis(3_020));
 }
 
 #[test]
-fn on_a_line_that_is_always_slow_the_second_probe_proves() {
+fn on_a_line_that_is_always_slow_each_probe_after_the_first_proves() {
     let mut observation = connected();
-    for (sent, proven) in [(1, 0), (10, 10), (20, 20)] {
-        let nonce = probe(&mut observation, at(sent));
-        observation.received(at(sent + 2), Acknowledgement::None);
-        observation.probe_received(nonce, at(sent + 2));
-        assert_eq!(observation.proven(), at(proven));
+    let mut sent = at(1);
+    for number in 1..5 {
+        let nonce = Nonce::new(number);
+        observation.probe_sent(nonce, sent);
+        let back = sent + Span::from_secs(2);
+        observation.received(back, Acknowledgement::None);
+        observation.probe_received(nonce, back);
+        assert_eq!(observation.proven(), if number == 1 { at(0) } else { sent });
+        sent = back + Span::from_millis(10);
     }
 }
 
@@ -183,17 +193,22 @@ fn a_probe_behind_a_long_queue_is_waited_for() {
     observation.received(at(0), Acknowledgement::AfterWrite);
     let first = probe(&mut observation, at(1));
     acknowledge(&mut observation, at(1));
+    let mut later = None;
     for second in 2..120 {
         observation.received(at(second), Acknowledgement::AfterWrite);
         observation.acknowledged(at(second), None);
         let (doubt, _) = observation.doubt(at(second));
         assert_eq!(doubt.is_some(), second % 10 == 2 && second > 10, "{doubt:?} at {second} s");
         if doubt == Some(Doubt::ProbeLate) {
-            probe(&mut observation, at(second));
+            let nonce = probe(&mut observation, at(second));
+            later.get_or_insert((nonce, second));
         }
     }
+    let (nonce, second) = later.unwrap();
     observation.probe_received(first, at(120));
-    assert_eq!(observation.proven(), at(1), "the oldest is remembered");
+    assert_eq!(observation.proven(), at(0), "a second passes between two messages, which is new");
+    observation.probe_received(nonce, at(120));
+    assert_eq!(observation.proven(), at(second), "the oldest are remembered");
     assert!(observation.awaits_probe());
 }
 
@@ -289,12 +304,10 @@ fn a_gap_never_begins_within_the_one_before() {
     observation.received(at(1), Acknowledgement::AfterWrite);
     observation.acknowledged(at(9), None);
     let nonce = probe(&mut observation, at(9));
-    observation.received(at(10), Acknowledgement::None);
-    observation.received(at(11), Acknowledgement::None);
-    assert!(observation.probe_received(nonce, at(12)).is_some());
+    assert!(observation.probe_received(nonce, at_millis(9_040)).is_some());
     assert_eq!(observation.proven(), at(9));
     probe(&mut observation, at(13));
-    assert_eq!(observation.disconnected(at(14), None, None), Some(at(12)));
+    assert_eq!(observation.disconnected(at(14), None, None), Some(at_millis(9_040)));
 }
 
 #[test]
