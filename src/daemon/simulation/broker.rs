@@ -277,19 +277,20 @@ impl Broker {
 
     /// The broker does nothing until then. What has left it before is on the line.
     pub(super) fn is_busy(&mut self, now: i64, until: i64) {
+        let until = until.max(self.busy_until);
         self.busy_until = until;
         self.ideal.hold(until);
         let latency = self.line.latency;
-        self.move_unhindered(now + latency..until + latency);
+        self.move_unhindered(now + latency..until + latency, |queued| !queued.is_sent);
     }
 
     /// The daemon's process did not run for a while: what would have arrived meanwhile arrived at its end.
     pub(super) fn stalled(&mut self, from: i64, to: i64) {
-        self.move_unhindered(from..to);
+        self.move_unhindered(from..to, |_| true);
     }
 
-    fn move_unhindered(&mut self, span: Range<i64>) {
-        for queued in self.session.iter_mut().flatten() {
+    fn move_unhindered(&mut self, span: Range<i64>, is_concerned: fn(&Queued) -> bool) {
+        for queued in self.session.iter_mut().flatten().filter(|queued| is_concerned(queued)) {
             for moment in queued.unhindered.iter_mut().chain([&mut queued.unhindered_again]) {
                 if span.contains(moment) {
                     *moment = span.end;
