@@ -430,7 +430,9 @@ impl Broker {
         let queued = &mut self.session.as_mut().unwrap()[place.expect("what is on its way is in the session")];
         queued.arrived = Some(now);
         let (message, retained) = (queued.message.clone(), queued.retained);
-        let (mut unhindered, mut unhindered_again) = (queued.unhindered.unwrap_or(now), queued.unhindered_again);
+        // What has come could come.
+        let (mut unhindered, mut unhindered_again) =
+            (queued.unhindered.unwrap_or(now).min(now), queued.unhindered_again.min(now));
         if trusts_confirmations {
             // These overtake what waits for room, so no more can be asked for.
             (unhindered, unhindered_again) = (now, now);
