@@ -275,22 +275,22 @@ impl Broker {
         });
     }
 
-    /// The broker does nothing until then, at least. What has left it before is on the line.
+    /// The broker does nothing until then. What has left it before is on the line.
     pub(super) fn is_busy(&mut self, now: i64, until: i64) {
-        let until = self.busy_until.max(until);
+        let until = until.max(self.busy_until);
         self.busy_until = until;
         self.ideal.hold(until);
         let latency = self.line.latency;
-        self.move_unhindered(now + latency..until + latency);
+        self.move_unhindered(now + latency..until + latency, |queued| !queued.is_sent);
     }
 
     /// The daemon's process did not run for a while: what would have arrived meanwhile arrived at its end.
     pub(super) fn stalled(&mut self, from: i64, to: i64) {
-        self.move_unhindered(from..to);
+        self.move_unhindered(from..to, |_| true);
     }
 
-    fn move_unhindered(&mut self, span: Range<i64>) {
-        for queued in self.session.iter_mut().flatten() {
+    fn move_unhindered(&mut self, span: Range<i64>, is_concerned: fn(&Queued) -> bool) {
+        for queued in self.session.iter_mut().flatten().filter(|queued| is_concerned(queued)) {
             for moment in queued.unhindered.iter_mut().chain([&mut queued.unhindered_again]) {
                 if span.contains(moment) {
                     *moment = span.end;
@@ -430,7 +430,9 @@ impl Broker {
         let queued = &mut self.session.as_mut().unwrap()[place.expect("what is on its way is in the session")];
         queued.arrived = Some(now);
         let (message, retained) = (queued.message.clone(), queued.retained);
-        let (mut unhindered, mut unhindered_again) = (queued.unhindered.unwrap_or(now), queued.unhindered_again);
+        // What has come could come.
+        let (mut unhindered, mut unhindered_again) =
+            (queued.unhindered.unwrap_or(now).min(now), queued.unhindered_again.min(now));
         if trusts_confirmations {
             // These overtake what waits for room, so no more can be asked for.
             (unhindered, unhindered_again) = (now, now);

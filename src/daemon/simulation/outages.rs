@@ -122,7 +122,10 @@ impl Outages {
             let stalls = long(&self.stalls, NOTICED + unsure);
             let mut withheld = long(&self.withheld, NOTICED + unsure);
             // One that meets a stop may count from the stop, which is seen with the accuracy of a beat.
-            withheld.iter_mut().for_each(|(from, _)| *from += if unsure > 0 { BEAT } else { 0 });
+            for (from, to) in withheld.iter_mut().filter(|_| unsure > 0) {
+                let stop = stalls.iter().find(|(start, _)| (*from..*to).contains(start)).map(|(start, _)| *start);
+                *from = stop.unwrap_or(*from).max(*from + BEAT);
+            }
             merged([self.down.clone(), stalls, withheld].concat())
         };
         let busy = merged([self.stalls.clone(), self.writes.clone()].concat());
