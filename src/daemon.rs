@@ -49,6 +49,7 @@ use crate::observation::{Cause, Observation};
 use crate::outbox::{Send, Token};
 use crate::reaction::sender::Answer;
 use crate::source::subscriptions;
+use crate::store::disk::{DiskStore, OpenError, Opened};
 use crate::time::{Moment, Span};
 use crate::wire::status::{self, Metrics, Status};
 use crate::wire::{home_assistant, state};
@@ -58,11 +59,13 @@ use discovery::Discovery;
 use faults::FaultLog;
 use figures::Counts;
 use journal::{Journal, Occasion, Reactors};
+use observing::Delay;
 use pace::Pace;
 use reacting::Reacting;
 use reload::Reload;
 use searches::Searches;
 use stall::StallDetector;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use suspects::Suspects;
@@ -93,8 +96,14 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
-        match vigil::keep(&config, returns, &mut stop).await? {
-            Some(heritage) => Daemon::start(config, &heritage)?.run(stop).await,
+        // Where others may work the store is opened when there is work.
+        let opened = vigil::is_alone(&config).then(|| DiskStore::open(&config.gateway.state_dir));
+        let has_lost = opened.as_ref().is_some_and(journal::has_lost);
+        match vigil::keep(&config, returns, has_lost, &mut stop).await? {
+            Some(heritage) => {
+                let opened = opened.unwrap_or_else(|| DiskStore::open(&config.gateway.state_dir));
+                Daemon::start(config, &heritage, opened)?.run(stop).await
+            }
             None => Ok(End::Stopped),
         }
     })
@@ -118,6 +127,8 @@ struct Daemon {
     answers: Receiver<Answer>,
     observation: Observation,
     stalls: Rc<StallDetector>,
+    /// Times in which the socket was not read, until the first message after each.
+    delays: VecDeque<Delay>,
     pace: Pace,
     faults: FaultLog,
     step: Step,
@@ -145,8 +156,6 @@ struct Daemon {
     alarms_known: usize,
     /// The reason for the gap that goes on, in words.
     gap_cause: String,
-    /// Whether a gap has ended in this turn.
-    gap_has_ended: bool,
     /// Whether the connection has broken, and with it the right to work if another instance stands by.
     has_lost_its_place: bool,
     due: Due,
@@ -165,9 +174,9 @@ struct Due {
 }
 
 impl Daemon {
-    fn start(config: Config, heritage: &Heritage) -> anyhow::Result<Daemon> {
+    fn start(config: Config, heritage: &Heritage, opened: Result<Opened, OpenError>) -> anyhow::Result<Daemon> {
         let mut step = Step::default();
-        let (journal, clock, engine, reactors) = Journal::open(&config, heritage, &mut step)?;
+        let (journal, clock, engine, reactors) = Journal::open(&config, heritage, opened, &mut step)?;
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
         let will = Outbound {
@@ -205,7 +214,7 @@ impl Daemon {
             .clone()
             .zip(config.http)
             .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.twin()));
-        let observation = Observation::new(now.at, engine.observed_until(), clock.random());
+        let observation = Observation::new(now.at, engine.observed_until());
         let counts = Counts::new(now.at, journal.outbox.next_number(), board);
         Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload)
@@ -230,8 +239,7 @@ impl Daemon {
             },
             fence_is_out: false,
             alarms_known: engine.next_alarm(),
-            gap_cause: observing::words(Cause::NotRunning).to_owned(),
-            gap_has_ended: false,
+            gap_cause: observing::describe_cause(Cause::NotRunning).to_owned(),
             has_lost_its_place: false,
             config,
             clock,
@@ -243,6 +251,7 @@ impl Daemon {
             answers,
             observation,
             stalls,
+            delays: VecDeque::new(),
             pace: Pace::new(now.at),
             faults: FaultLog::default(),
             step,
@@ -304,11 +313,13 @@ impl Daemon {
                 tokio::task::yield_now().await;
             }
             // 3. Take everything that is waiting. If the socket was not read for a while, what was received since is late.
-            let mut late = self.late();
-            if Daemon::stalled_since(late.as_ref()).is_some_and(|since| self.may_be_replaced(since)) {
+            let stalled_since = self.look_for_delays();
+            if stalled_since.is_some_and(|since| self.may_be_replaced(since)) {
                 self.suspects.end();
                 return Ok(End::Yielded);
             }
+            // A deadline that passed meanwhile needs a proof that is asked for now: what comes in a burst has no order.
+            self.probe_if_due();
             let mut next = first;
             let (began, earlier) = (self.clock.at(), self.metrics.messages);
             for _ in 0..TURN {
@@ -316,22 +327,21 @@ impl Daemon {
                     Some(heard) => heard,
                     None => match self.heard.try_recv() {
                         Ok(heard) => heard,
-                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                            self.interrupt_all();
+                            break;
+                        }
                     },
                 };
-                self.interrupt_before(&mut late, heard.at);
                 if let LinkEvent::Message(message) = &heard.event
                     && let Some(mark) = self.suspects.mark(message, heard.at)
                 {
                     mark.write().await;
                 }
-                self.hear(heard);
+                self.receive(heard);
                 if self.suspects.have_mark() {
                     break;
                 }
-            }
-            if let Some(late) = late {
-                self.interrupt(&late, self.clock.at());
             }
             // 4. Fire what is due, as far as it is proven that nothing else has come, and go on with commands.
             self.advance();
@@ -412,10 +422,9 @@ impl Daemon {
     /// Writes what the turn has decided, and then lets it be seen.
     async fn finish_turn(&mut self) {
         let now = self.clock.now();
-        // A gap moves deadlines. If the disk had it that time was observed beyond the gap, and not that they were moved, a
-        // crash would turn the gap into evidence.
-        let due = std::mem::take(&mut self.gap_has_ended) || now.at >= self.due.checkpoint;
-        let checkpoint = due && self.journal.wants_checkpoint(&mut self.engine);
+        // The disk has it how far was observed with the checkpoints alone, and with them the deadlines that gaps have moved.
+        // So the end of a gap needs no write of its own: on a slow disk that would be the beginning of the next one.
+        let checkpoint = now.at >= self.due.checkpoint && self.journal.wants_checkpoint(&mut self.engine);
         if checkpoint {
             self.due.checkpoint = now.at + self.config.gateway.checkpoint;
         }

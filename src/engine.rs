@@ -100,6 +100,8 @@ pub struct Engine {
     /// The time of the latest input.
     last: Moment,
     next_seq: u64,
+    /// Whether events before the next one may be missing.
+    seq_gap: bool,
     next_handle: u32,
     active: usize,
     /// Anomaly alarms of which there is nothing to tell.
@@ -118,6 +120,8 @@ pub struct Engine {
     decided: Vec<AlarmIx>,
     /// How many alarms are not [`Unsaved::Nothing`].
     dirty: usize,
+    /// Alarms whose stored samples are of no use any more.
+    void: Vec<u32>,
     /// Scratch for messages with several values.
     turn: Vec<(DefinitionIx, usize, AlarmIx)>,
     /// Those of the definition that was asked for last: mostly many alarms have the same one.
@@ -146,6 +150,7 @@ impl Engine {
             proven: Moment::END,
             last: Moment::BEGINNING,
             next_seq: 1,
+            seq_gap: false,
             next_handle: 0,
             active: 0,
             latent: 0,
@@ -156,6 +161,7 @@ impl Engine {
             unsaved: Vec::new(),
             decided: Vec::new(),
             dirty: 0,
+            void: Vec::new(),
             turn: Vec::new(),
             fingerprints: Cell::new(None),
         };
@@ -182,9 +188,15 @@ impl Engine {
         self.next_seq
     }
 
-    /// Goes on with this number, if it is beyond the next one.
+    /// Goes on with this number, if it is beyond the next one. The next event says that others may be missing before it.
     pub fn number_from(&mut self, seq: u64) {
         self.next_seq = self.next_seq.max(seq);
+        self.seq_gap = true;
+    }
+
+    /// Whether the next event has to say that others may be missing before it.
+    pub fn seq_gap(&self) -> bool {
+        self.seq_gap
     }
 
     /// How many alarms there are of which there is something to tell.
@@ -402,6 +414,7 @@ impl Engine {
             anomaly: None,
             is_latent,
             is_gone: false,
+            is_uncertain: false,
             mismatch: None,
             handle: None,
             timer_is_stored: false,

@@ -4,6 +4,7 @@
 //! nothing here can be invalid and nobody who reads it doubts a value. The names are those of ISA-18.2
 //! and of the W3C Web of Things.
 
+mod canonical;
 mod condition;
 mod glob;
 mod share;
@@ -16,6 +17,7 @@ pub use value::{CutText, MAX_TEXT, Text, Value, ValueRef, ValueType};
 
 use crate::compact::Few;
 use crate::time::Span;
+use canonical::Quote;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -134,6 +136,17 @@ impl Severity {
     }
 }
 
+impl Severity {
+    fn canonical(self) -> &'static str {
+        match self {
+            Severity::Info => "Info",
+            Severity::Warning => "Warning",
+            Severity::Error => "Error",
+            Severity::Critical => "Critical",
+        }
+    }
+}
+
 /// What a gap in observation does to an observe-time that is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnGap {
@@ -143,6 +156,16 @@ pub enum OnGap {
     Count,
     /// Observe-times start anew at the gap's end; samples are dropped.
     Reset,
+}
+
+impl OnGap {
+    fn canonical(self) -> &'static str {
+        match self {
+            OnGap::Pause => "Pause",
+            OnGap::Count => "Count",
+            OnGap::Reset => "Reset",
+        }
+    }
 }
 
 /// What activates an alarm, and what returns it to idled.
@@ -202,24 +225,28 @@ impl Trigger {
         }
     }
 
-    /// One text per meaning, the same in every release: it is what fingerprints in the store are made of.
-    fn canonical(&self) -> String {
+    /// One text per meaning: see [`canonical`].
+    fn canonical(&self, quoted: Quote) -> String {
         let micros = |span: &Span| span.as_micros();
         match self {
             Trigger::Standard { condition, observe_time, clear_delay } => {
-                format!("standard {} {} {}", condition.canonical(), micros(observe_time), micros(clear_delay))
+                format!("standard {} {} {}", condition.canonical(quoted), micros(observe_time), micros(clear_delay))
             }
             Trigger::Average { condition, window, observe_time, clear_delay } => format!(
                 "average {} {} {} {}",
-                condition.canonical(),
+                condition.canonical(quoted),
                 micros(window),
                 micros(observe_time),
                 micros(clear_delay)
             ),
             Trigger::NoValue { observe_time } => format!("no-value {}", micros(observe_time)),
-            Trigger::Anomaly { model } => format!("anomaly {model:?}"),
+            Trigger::Anomaly { model } => format!("anomaly {}", quoted(model)),
             Trigger::Score { severities, observe_time, clear_delay, .. } => {
-                format!("score {severities:?} {} {}", micros(observe_time), micros(clear_delay))
+                let least = |(severity, least): &(Severity, f64)| {
+                    format!("({}, {})", severity.canonical(), canonical::number(*least))
+                };
+                let severities = canonical::list(severities, least);
+                format!("score {severities} {} {}", micros(observe_time), micros(clear_delay))
             }
         }
     }
@@ -349,13 +376,23 @@ impl AlarmDefinition {
 
     /// A number that changes when the trigger does: an alarm with another trigger starts anew.
     pub fn trigger_fingerprint(&self) -> u64 {
-        fnv(&self.trigger.canonical())
+        fnv(&self.trigger.canonical(canonical::quoted))
     }
 
     /// A number that changes when anything in the definition does: what an operator switched at run time yields then.
     pub fn fingerprint(&self) -> u64 {
+        self.fingerprint_by(canonical::quoted)
+    }
+
+    /// Both numbers as 0.1.0 made them: of the trigger, and of all. They differ where a text has characters that nobody
+    /// can see.
+    pub fn earlier_fingerprints(&self) -> (u64, u64) {
+        (fnv(&self.trigger.canonical(canonical::earlier)), self.fingerprint_by(canonical::earlier))
+    }
+
+    fn fingerprint_by(&self, quoted: Quote) -> u64 {
         let things: Vec<&str> = self.things.iter().map(ThingPattern::as_str).collect();
-        fnv(&format!("{things:?} {}", self.attributes.canonical()))
+        fnv(&format!("{} {}", canonical::list(&things, |thing| quoted(thing)), self.attributes.canonical_by(quoted)))
     }
 }
 
@@ -368,11 +405,17 @@ impl Deref for AlarmDefinition {
 }
 
 impl Attributes {
-    /// One text per meaning, the same in every release: it is what fingerprints in the store are made of.
+    /// One text per meaning: see [`canonical`].
     pub(crate) fn canonical(&self) -> String {
+        self.canonical_by(canonical::quoted)
+    }
+
+    fn canonical_by(&self, quoted: Quote) -> String {
         let Attributes { property, level, trigger, on_gap, enabled, severity, title, description } = self;
-        let trigger = trigger.canonical();
-        format!("{property:?} {level:?} {trigger} {on_gap:?} {enabled} {severity:?} {title:?} {description:?}")
+        let (trigger, on_gap, severity) = (trigger.canonical(quoted), on_gap.canonical(), severity.canonical());
+        let (property, level) = (quoted(property), quoted(level));
+        let (title, description) = (quoted(title), quoted(description));
+        format!("{property} {level} {trigger} {on_gap} {enabled} {severity} {title} {description}")
     }
 }
 

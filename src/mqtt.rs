@@ -127,7 +127,8 @@ pub enum LinkEvent {
     Down {
         /// Why, in words.
         reason: String,
-        /// When the broker was last heard, if it had not answered since; none: it was there until now.
+        /// The time of the broker's last packet, if it has not answered since, or if the socket was not read; none: it was
+        /// there until now.
         silent_since: Option<Moment>,
     },
     /// A message.

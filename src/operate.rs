@@ -1,6 +1,6 @@
 //! What operators want of alarms, carried out on the engine.
 //!
-//! A command is a [`Task`], carried out in slices: a pattern may stand for a hundred thousand alarms, and between two slices
+//! A command is carried out in slices: a pattern may stand for a hundred thousand alarms, and between two slices
 //! the daemon goes on evaluating. An answer has a bound in bytes, and says where to go on.
 //!
 //! Commands that need more than the engine (the history, the configuration) are carried out by [`crate::daemon`]; in a

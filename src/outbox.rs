@@ -70,8 +70,8 @@ pub enum Token {
     Passing,
     /// An answer to a command, which takes so many bytes.
     Answer(u32),
-    /// A message to ourselves.
-    Probe,
+    /// The daemon's message to itself with this number.
+    Probe(u64),
     /// A message of which only the confirmation matters: what was acknowledged before it is settled.
     Fence,
     /// What a reaction says over MQTT.

@@ -345,7 +345,9 @@ pub(crate) fn check_topic(topic: &str, own: &Topics) -> Result<(), String> {
     if topic.starts_with('$') {
         return Err(format!("{topic:?} belongs to the broker"));
     }
-    if own.verb(topic).is_some() {
+    // Of several instances, those to the others are no better.
+    let is_to_another = own.is_own(topic) && topic.contains("/shards/") && topic.contains("/commands/");
+    if own.verb(topic).is_some() || is_to_another {
         return Err(format!("{topic:?} would be a command of this daemon to itself"));
     }
     Ok(())

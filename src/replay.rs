@@ -194,8 +194,8 @@ impl Player {
         let (current, earlier) = (home_assistant.as_deref(), home_assistant);
         let announced = Announced { gateway: &gateway.shared_id, current, earlier };
         let remember = match Channel::of(message.topic, &gateway.topics, announced) {
-            Channel::Command { verb, .. } => {
-                self.command(verb, message, now);
+            Channel::Command { verb, is_addressed } => {
+                self.command(verb, is_addressed, message, now);
                 return;
             }
             Channel::Probe | Channel::Announcement | Channel::Own => return,
@@ -205,14 +205,20 @@ impl Player {
         self.intake.take_new(message, remember, &mut self.engine, now, &mut self.step, &mut self.faults);
     }
 
-    fn command(&mut self, verb: &str, Message { payload, retained, .. }: Message<'_>, now: Now) {
+    fn command(&mut self, verb: &str, is_addressed: bool, message: Message<'_>, now: Now) {
+        let Message { payload, retained, .. } = message;
         let gateway = &self.config.gateway;
         // An empty one: somebody has deleted a retained message.
         if !gateway.commands || payload.is_empty() {
             return;
         }
-        let admitted = command::check_age(payload, now.wall, gateway.command_max_age)
-            .and_then(|()| command::parse(verb, payload, retained, gateway.max_shelve));
+        let bounds = (gateway.command_max_age, gateway.max_shelve);
+        let admitted = command::admit(verb, payload, retained, now.wall, bounds);
+        if !is_addressed
+            && admitted.as_ref().is_ok_and(|request| !operate::is_ours(self.config.model.share, &request.command))
+        {
+            return;
+        }
         self.replies.push(match admitted {
             Ok(request) => operate::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
                 .unwrap_or_else(|asked| reply::refused(asked.0, NOT_IN_A_RECORDING.to_owned())),

@@ -1,8 +1,9 @@
 //! What survives: key–value pairs, written in batches that are on disk as a whole or not at all.
 //!
 //! [`Store`] is all that the daemon asks of a disk; [`disk`] does it with two sled databases and a write-ahead log,
-//! [`record`] says which pairs there are and how they look as bytes, [`late`] waits for a disk that cannot be written at the start, [`keeper`] gives the store a thread of its own, so
-//! that a slow disk never stops the daemon from listening.
+//! [`record`] says which pairs there are and how they look as bytes, [`late`] waits for a disk that cannot be written at the
+//! start, [`keeper`] gives the store a thread of its own, so that a slow disk never stops the daemon from listening.
+#![doc = include_str!("store/format.md")]
 
 pub mod anomalies;
 mod backwards;
@@ -14,6 +15,7 @@ pub mod keeper;
 pub mod late;
 mod layers;
 pub mod models;
+mod private;
 pub mod record;
 pub mod samples;
 mod short;
@@ -21,6 +23,7 @@ mod wal;
 
 pub use short::Short;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Changes that belong together.
@@ -75,6 +78,23 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// What a store has lost, for those who go on with what is left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// What is missing, in words.
+    pub what: String,
+    /// Whether the store was moved aside, and another one begun.
+    pub is_beyond_use: bool,
+    /// Whether the end is missing: events may have been published with numbers that the store does not know of.
+    pub is_open: bool,
+    /// Events with numbers below this one were published, as far as is known outside of the store.
+    pub next_seq: u64,
+    /// The alarms whose lasting part was written behind all that is missing, by their handles.
+    pub rewritten: BTreeSet<u32>,
+    /// What the first commit has to put, so that the next start does not take the same damage for another one.
+    pub told: Option<Pair>,
+}
+
 /// A key with its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -85,6 +105,12 @@ pub trait Store: Send {
     /// # Errors
     /// Why they may not be on disk.
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Notes, beside the store, that events with numbers below this one may be published from now on. `is_durable`: all
+    /// that was published is in the store. After damage this tells what is missing at the end.
+    fn confirm(&mut self, next_seq: u64, is_durable: bool) {
+        let _ = (next_seq, is_durable);
+    }
 
     /// Pairs whose keys begin with `prefix`, from `from` on, in order, `limit` at most.
     ///

@@ -1,8 +1,8 @@
 //! The verbs that change alarms: they differ in a word.
 
-use super::Failure;
 use super::remote::{Outcomes, Remote, Signature, accepted, ask_each, print_json, print_table};
 use super::terminal::Paper;
+use super::{Failure, say};
 use crate::client::Command;
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ impl Args {
 /// Asks for the change of each alarm or pattern. A refusal keeps none of the others from being asked for.
 pub(super) fn run(verb: &str, args: &Args, further: &[(&str, Value)]) -> Result<(), Failure> {
     let mut everybody = args.remote.open_all()?;
-    let (mut rows, mut refusals) = (Vec::new(), Vec::new());
+    let (mut rows, mut refusals, mut more) = (Vec::new(), Vec::new(), 0);
     for alarm in &args.alarms {
         let mut command = Command::new();
         command.insert("alarm".to_owned(), Value::from(alarm.as_str()));
@@ -49,7 +49,9 @@ pub(super) fn run(verb: &str, args: &Args, further: &[(&str, Value)]) -> Result<
         }
         for reply in replies {
             if !args.json && reply.error().is_none() {
-                rows.extend(reply.read::<Outcomes>()?.alarms.iter().map(super::remote::Outcome::row));
+                let Outcomes { alarms, not_listed } = reply.read()?;
+                rows.extend(alarms.iter().map(super::remote::Outcome::row));
+                more += not_listed;
             }
             let shown = if args.json { print_json(reply) } else { accepted(reply).map(drop) };
             match shown {
@@ -64,5 +66,8 @@ pub(super) fn run(verb: &str, args: &Args, further: &[(&str, Value)]) -> Result<
         }
     }
     print_table(["ALARM", "STATE", ""], &rows, Paper::stdout())?;
+    if more > 0 {
+        say(&format!("annunciator: and {more} more, which are not listed"));
+    }
     if refusals.is_empty() { Ok(()) } else { Err(Failure::Run(anyhow::anyhow!(refusals.join("\nannunciator: ")))) }
 }

@@ -185,6 +185,9 @@ pub(super) struct Outcome {
 pub(super) struct Outcomes {
     #[serde(default)]
     pub(super) alarms: Vec<Outcome>,
+    /// How many more there are.
+    #[serde(default)]
+    pub(super) not_listed: u64,
 }
 
 impl Outcome {

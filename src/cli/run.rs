@@ -21,6 +21,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     start_logging("info,rumqttc=warn,sled=warn");
     let config = load(&args.config)?;
+    // What it writes is nobody else's to read, whoever starts it.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let returns = std::env::var_os(RETURNS).is_some();
     let end = daemon::run(config, returns, Stop::on_signals()).map_err(|error| match error.downcast::<Unusable>() {
         Ok(unusable) => {

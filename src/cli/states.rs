@@ -16,6 +16,9 @@ pub(super) struct AlarmState {
     pub(super) state: String,
     #[serde(default)]
     pub(super) active: bool,
+    /// Whether the gateway's store has lost something that the alarm may have been about.
+    #[serde(default)]
+    uncertain: bool,
     pub(super) seq: Option<u64>,
     /// When the condition became true.
     pub(super) since: Option<String>,
@@ -50,6 +53,9 @@ impl AlarmState {
         let mut text = printable(&self.state).into_owned();
         if let Some(Acknowledged { by }) = self.acknowledged.as_ref().filter(|_| self.state == "acknowledged") {
             text = format!("{text} by {}", printable(by));
+        }
+        if self.uncertain {
+            text.push_str(", uncertain");
         }
         if let Some(Shelved { until }) = &self.shelved {
             text = format!("{text}, shelved until {}", until_time(until, now));

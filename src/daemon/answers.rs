@@ -139,8 +139,8 @@ impl Daemon {
         {
             return Err(Reply { payload: command::refuse(payload, &error).render(), to: None });
         }
-        command::check_age(payload, now, gateway.command_max_age)
-            .and_then(|()| command::parse(verb, payload, *retained, gateway.max_shelve))
+        let bounds = (gateway.command_max_age, gateway.max_shelve);
+        command::admit(verb, payload, *retained, now, bounds)
             .map_err(|refusal| Reply { payload: refusal.render(), to: reply_to.clone() })
     }
 
@@ -156,7 +156,7 @@ impl Daemon {
         if let Token::Reaction(ticket) = token {
             self.reacting.refused(ticket, reason, self.clock.now());
         }
-        if token == Token::Probe {
+        if matches!(token, Token::Probe(_)) {
             self.observation.probe_refused();
         }
         let problem = format!("{REFUSED}{topic}: {reason}");

@@ -18,6 +18,7 @@ impl Daemon {
         tracing::info!("stopping");
         signals::stopping();
         self.reacting.close();
+        self.look_for_delays();
         self.prove_once_more().await;
         self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();
@@ -73,14 +74,19 @@ impl Daemon {
         if !self.can_speak() {
             return;
         }
-        self.send_probe();
+        let begun = self.clock.at();
         let proof = async {
-            while self.observation.awaits_probe() {
+            while self.can_speak() && self.observation.proven() < begun {
+                // The first one may only show that the line moves.
+                if !self.observation.awaits_probe() {
+                    self.send_probe();
+                }
                 let Some(heard) = self.heard.recv().await else { return };
-                self.hear(heard);
+                self.receive(heard);
             }
         };
         if tokio::time::timeout(LAST_PROOF, proof).await.is_ok() {
+            self.interrupt_all();
             self.advance();
         }
     }
@@ -96,7 +102,7 @@ impl Daemon {
                     }
                     heard = self.heard.recv() => {
                         let Some(heard) = heard else { return };
-                        self.hear(heard);
+                        self.receive(heard);
                     }
                 }
             }

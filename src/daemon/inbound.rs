@@ -6,7 +6,7 @@ use super::observing;
 use super::repeats::Repeats;
 use crate::intake::{Fault, Message, Remember};
 use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
-use crate::observation::{Acknowledgement, Cause};
+use crate::observation::{Acknowledgement, Cause, PROBE_HOLD_UP};
 use crate::operate;
 use crate::outbox::Token;
 use crate::time::{Moment, Now};
@@ -22,7 +22,8 @@ const LISTED_REFUSALS: usize = 10;
 impl Daemon {
     /// One thing that happened on the link.
     pub(super) fn hear(&mut self, Heard { at, event, .. }: Heard) {
-        let now = self.clock.now().moved_to(at);
+        // A message that has waited since before the end of a gap is one of the gap, and counts from its end.
+        let now = self.clock.now().moved_to(at.max(self.observation.observed_since()));
         match event {
             LinkEvent::Message(inbound) => self.message(&inbound, now),
             LinkEvent::Taken { token, acknowledged } => self.taken(token, acknowledged),
@@ -54,16 +55,21 @@ impl Daemon {
     pub(super) fn message(&mut self, inbound: &Inbound, now: Now) {
         self.link.took(inbound);
         let Inbound { topic, payload, retained, repeated, receipt, reply_to } = inbound;
-        self.observation.received(
-            now.at,
-            match receipt {
-                None => Acknowledgement::None,
-                Some(_) if self.config.gateway.topics.is_probe(topic) => Acknowledgement::OfProbe,
-                Some(_) => Acknowledgement::AfterWrite,
-            },
-        );
+        let is_probe = receipt.is_some() && self.config.gateway.topics.is_probe(topic);
+        let needs_write = receipt.is_some() && !is_probe;
+        self.observation
+            .received(now.at, if needs_write { Acknowledgement::AfterWrite } else { Acknowledgement::None });
         self.engine.prove(self.observation.proven());
-        self.receipts.extend(*receipt);
+        match receipt {
+            // Probes owe the disk nothing, so a slow one holds up none; but acknowledgements leave in order.
+            Some(receipt) if is_probe && self.receipts.is_empty() => {
+                if self.clock.at() - now.at > PROBE_HOLD_UP {
+                    self.observation.held_up();
+                }
+                self.link.acknowledge(*receipt);
+            }
+            receipt => self.receipts.extend(*receipt),
+        }
         if let Some(receipt) = receipt {
             let packet = (receipt.packet_id(), Repeats::checksum(topic, payload));
             if self.journal.repeats.is_repeat(packet, *repeated) {
@@ -124,7 +130,7 @@ impl Daemon {
         self.metrics.faults += self.faults.settle();
     }
 
-    /// What a topic is for.
+    /// The purpose of a topic.
     fn classify<'t>(&self, topic: &'t str) -> Channel<'t> {
         let gateway = &self.config.gateway;
         let announced = Announced {
@@ -149,7 +155,7 @@ impl Daemon {
         match token {
             Token::Letter(_) | Token::State(_) => self.journal.outbox.taken(token),
             Token::Discovery => self.discovery.taken(),
-            Token::Probe => self.probe_acknowledged(),
+            Token::Probe(number) => self.probe_acknowledged(number),
             Token::Fence => self.fence_is_out = false,
             Token::Answer(bytes) => self.replies.taken(bytes),
             Token::Passing | Token::Farewell | Token::Reaction(_) => {}
@@ -187,14 +193,20 @@ impl Daemon {
     }
 
     pub(super) fn down(&mut self, reason: &str, silent_since: Option<Moment>, now: Now) {
-        if self.observation.is_connected() {
+        let was_connected = self.observation.is_connected();
+        if was_connected {
             tracing::warn!(reason, "connection lost");
         } else {
             tracing::warn!(host = self.config.mqtt.host, port = self.config.mqtt.port, reason, "cannot connect");
         }
         let deadline = self.engine.next_deadline();
         let begun = self.observation.disconnected(now.at, silent_since, deadline);
-        self.begin_gap(begun, || format!("{}: {reason}", observing::words(Cause::NotConnected)));
+        let cause = format!("{}: {reason}", observing::describe_cause(Cause::NotConnected));
+        if was_connected && begun.is_none() {
+            // A gap goes on for another reason.
+            self.gap_cause = format!("{}; then {cause}", self.gap_cause);
+        }
+        self.begin_gap(begun, || cause);
         if self.observation.has_become_suspicious() {
             let client_id = self.config.mqtt.client_id.as_str();
             tracing::warn!(client_id, "no connection lasts: another client may use the same client_id");

@@ -9,21 +9,22 @@ use super::discovery::Prefixes;
 use super::filters::Filters;
 use super::reacting::Reacting;
 use super::repeats::Repeats;
-use super::vigil::Heritage;
+use super::vigil::{self, Heritage};
 use crate::clock::{Clock, Machine, ThisMachine};
 use crate::config::{Config, Gateway};
-use crate::engine::{AlarmMemory, Changes, Engine, Event, Step};
+use crate::engine::{AlarmMemory, Changes, Engine, Event, LastChange, Step};
 use crate::history::Filter;
+use crate::model::AlarmId;
 use crate::outbox::{Letter, Outbox, PAGE};
 use crate::reaction::sender::Answer;
 use crate::store::anomalies as stored;
-use crate::store::disk::{DiskStore, OpenError, Opened};
+use crate::store::disk::{OpenError, Opened};
 use crate::store::history::{self, Search};
 use crate::store::keeper::Keeper;
 use crate::store::late::LateStore;
 use crate::store::record::{self, Position, Recovered, reactions};
-use crate::store::{Batch, Store, StoreError};
-use crate::time::{Moment, Span};
+use crate::store::{Batch, Loss, Pair, Short, Store, StoreError};
+use crate::time::{Moment, Now, Span};
 use crate::wire::event;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -64,6 +65,14 @@ pub(super) struct Journal {
     gone: Vec<AlarmMemory>,
     /// What was found when the store was opened.
     opening: Option<String>,
+    /// What the next write has to put because damage was found.
+    told: Option<Pair>,
+    /// Keys that the next write removes.
+    useless: Vec<Short>,
+    /// Alarms whose samples the next write removes.
+    void: Vec<u32>,
+    /// Whether the next write is noted beside the store, whatever it holds.
+    must_confirm: bool,
     /// Why the last write failed, and when the next attempt is due.
     failure: Option<(StoreError, Moment)>,
     commits: u64,
@@ -77,14 +86,16 @@ impl Journal {
     pub(super) fn open(
         config: &Config,
         heritage: &Heritage,
+        opened: Result<Opened, OpenError>,
         step: &mut Step,
     ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let start = |store| Keeper::start(store).context("cannot start the store's thread");
         let machine = Box::new(ThisMachine);
         let state_dir = &config.gateway.state_dir;
-        match DiskStore::open(state_dir) {
-            Ok(Opened { store, trouble }) => {
-                Journal::recover(config, Box::new(store), trouble, heritage, machine, start, step)
+        match opened {
+            Ok(Opened { store, trouble, loss }) => {
+                let loss = loss.zip(trouble).map(|(loss, trouble)| Loss { what: trouble, ..loss });
+                Journal::recover(config, Box::new(store), loss, heritage, machine, start, step)
             }
             Err(error @ OpenError::InUse(_)) => Err(error.into()),
             Err(OpenError::Io(error)) => {
@@ -108,18 +119,20 @@ impl Journal {
     pub(super) fn recover(
         config: &Config,
         mut store: Box<dyn Store>,
-        mut trouble: Option<String>,
+        loss: Option<Loss>,
         heritage: &Heritage,
         machine: Box<dyn Machine>,
         keep: impl FnOnce(Box<dyn Store>) -> anyhow::Result<Keeper>,
         step: &mut Step,
     ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
         let gateway = config.gateway.clone();
-        let Recovered { position, mut alarms, packets, first_packet, mut damaged } = record::recover(store.as_mut())?;
+        let Recovered { position, mut alarms, packets, first_packet, mut damaged, mut useless, free_handle } =
+            record::recover(store.as_mut())?;
         let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
         let filters = record::texts(store.as_mut(), record::FILTERS)?;
-        let names = history::names(store.as_mut(), &mut damaged)?;
+        let mut names = history::names(store.as_mut(), &mut damaged)?;
         let shelved = history::shelved(store.as_mut())?;
+        let mut trouble = loss.as_ref().map(|loss| loss.what.clone());
         if damaged > 0 {
             let lost = format!("{damaged} records were damaged: those alarms begin anew");
             trouble = Some(trouble.map_or(lost.clone(), |trouble| format!("{trouble}; {lost}")));
@@ -141,23 +154,61 @@ impl Journal {
         let now = clock.now();
         let outbox = restore_outbox(store.as_mut(), position.as_ref())?;
         let observed_until = position.as_ref().map(|position| position.observed_until);
-        let handles = alarms.iter().map(|memory| memory.alarm.handle).max().unwrap_or(0);
+        let handles = free_handle.saturating_sub(1);
         let elsewhere = heritage.leave_to_others(&config.model, &mut alarms);
-        let inherited = heritage.take_over(&config.model, &mut alarms, handles, now);
+        // Alarms whose state in the store is what was last published.
+        let mut certain = match &loss {
+            Some(loss) => Some(loss.rewritten.clone()),
+            None => (damaged > 0).then(|| alarms.iter().map(|memory| memory.alarm.handle).collect()),
+        };
+        let inherited = match &mut certain {
+            Some(certain) if vigil::is_alone(config) => {
+                let inherited = heritage.take_back(&gateway.id, &config.model, &mut alarms, handles, now);
+                certain.retain(|handle| {
+                    alarms.iter().all(|memory| memory.alarm.handle != *handle || !memory.alarm.is_uncertain)
+                });
+                inherited
+            }
+            Some(_) | None => heritage.take_over(&config.model, &mut alarms, handles, now),
+        };
+        let has_lost = loss.is_some() || (damaged > 0 && position.is_none());
+        let numbers = Numbers::after(position.as_ref(), has_lost, loss.as_ref(), heritage, &gateway.id, now);
         let (mut engine, gone) = match &position {
             None if inherited.is_empty() => (Engine::new(config.model.clone()), Vec::new()),
             position => {
-                let (next_seq, observed_until) =
-                    position.as_ref().map_or((1, now.at), |p| (p.next_seq, p.observed_until));
-                Engine::restore(config.model.clone(), alarms, next_seq, observed_until, now, step)
+                let observed_until = position.as_ref().map_or(now.at, |position| position.observed_until);
+                Engine::restore(config.model.clone(), alarms, numbers.next, observed_until, now, step)
             }
         };
+        if numbers.has_gap {
+            match step.events.first_mut() {
+                Some(first) => first.seq_gap = true,
+                None => engine.number_from(numbers.next),
+            }
+        }
+        engine.handles_from(free_handle);
+        if !shelved.has_earlier_index {
+            let is_needed = |alarm: &AlarmId| engine.find(alarm.as_str()).is_some();
+            useless.extend(history::forget_unused(store.as_mut(), &mut names, &is_needed)?);
+        }
+        if let Some(certain) = &certain {
+            engine.doubt(&|handle| certain.contains(&handle));
+        }
         if !inherited.is_empty() || !elsewhere.is_empty() {
             tracing::info!(taken = inherited.len(), left = elsewhere.len(), "alarms of other instances");
             // What was taken over is on no disk yet.
             engine.forget_stored();
         }
-        let recovered = reactions::recover_reactions(store.as_mut(), &config.reactions)?;
+        let mut recovered = reactions::recover_reactions(store.as_mut(), &config.reactions)?;
+        if loss.is_some() {
+            let prefix = format!("{}-", gateway.id);
+            recovered.keep_known(&config.reactions, &|alarm, event| {
+                let Some(seq) = event.strip_prefix(&prefix).and_then(|seq| seq.parse().ok()) else { return true };
+                let last = engine.find(alarm.as_str()).and_then(|ix| engine.view(ix).last_change());
+                let last_of_gone = || gone.iter().find(|gone| gone.facts.id == *alarm)?.last.as_ref();
+                last.or_else(last_of_gone).is_some_and(|last: &LastChange| last.seq >= seq)
+            });
+        }
         let (mut reacting, answers) =
             Reacting::start(config, recovered, &engine, now).context("cannot start the reactions' thread")?;
         let mut repeats = Repeats::restore(first_packet, packets);
@@ -189,12 +240,19 @@ impl Journal {
             farewells: Vec::new(),
             gone: elsewhere,
             opening: trouble,
+            told: loss.and_then(|loss| loss.told),
+            useless,
+            void: Vec::new(),
+            must_confirm: true,
             failure: None,
             commits: 0,
             stored_bytes: 0,
             observed_until: observed_until.unwrap_or(now.at),
         };
         journal.reconfigured(&config.gateway, gone);
+        if certain.is_some() {
+            journal.delete_unknown(heritage, &engine);
+        }
         Ok((journal, clock, engine, reactors))
     }
 
@@ -221,6 +279,20 @@ impl Journal {
             });
         }
         self.gone.extend(gone);
+    }
+
+    /// Deletes the retained topics of alarms of this gateway that nobody knows any more, after the store has lost them.
+    fn delete_unknown(&mut self, heritage: &Heritage, engine: &Engine) {
+        for (topic, alarm) in &heritage.alarms {
+            let id = alarm.id();
+            let is_told = engine.find(id.as_str()).is_some_and(|ix| !engine.view(ix).is_latent());
+            if is_told || self.farewells.iter().any(|letter| *letter.topic == **topic) {
+                continue;
+            }
+            tracing::warn!(alarm = %id, "was published, and is not known any more");
+            self.farewells.extend(self.prefixes.farewells(&self.gateway.shared_id, &id));
+            self.farewells.push(Letter { topic: Arc::from(topic.as_str()), payload: Bytes::new(), retain: true });
+        }
     }
 
     /// Whether all that was published was on disk before.
@@ -301,7 +373,8 @@ impl Journal {
             || self.repeats.must_be_written()
             || self.prefixes.must_be_written()
             || self.filters.must_be_written()
-            || self.anomalies.must_be_written();
+            || self.anomalies.must_be_written()
+            || self.told.is_some();
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
@@ -320,24 +393,40 @@ impl Journal {
                 Some(_) | None => self.observed_until,
             },
             anchor,
+            seq_gap: engine.seq_gap(),
         };
+        self.void.extend_from_slice(&changes.void);
+        self.void.extend(self.gone.iter().map(|memory| memory.handle));
+        self.void.sort_unstable();
+        self.void.dedup();
+        let void = self.void.clone();
         let mut batch = self.batch(&changes, &letters, &position, healing);
         reacting.put(&mut batch);
-        let bytes = batch.bytes();
         let deletions = self.outbox.take_deletions();
         deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
         self.chronicle.put(&mut batch, now);
         self.anomalies.put(&mut batch, is_checkpoint, clock.now().wall);
         let mut binding = self.chronicle.binding(now);
+        if let Some((key, value)) = self.told.clone() {
+            batch.put(key, value);
+        }
+        // Only what is published can be missed.
+        let (confirms, next_seq) = (!letters.is_empty() || healing || self.must_confirm, position.next_seq);
         let written = self.keeper.ask(move |store| {
             let bound = binding.add(store, &mut batch).unwrap_or_else(|error| {
                 tracing::warn!(%error, "the history is bound another time");
                 binding.shelved.bound
             });
-            store.commit(batch).map(|()| (bound, binding.shelf))
+            let batch = if void.is_empty() { batch } else { without_samples(store, &void, batch) };
+            let bytes = batch.bytes();
+            let written = store.commit(batch);
+            if confirms || written.is_err() {
+                store.confirm(next_seq, written.is_ok());
+            }
+            written.map(|()| (bound, binding.shelf, bytes))
         });
         match written.await {
-            Ok((bound, shelf)) => {
+            Ok((bound, shelf, bytes)) => {
                 self.commits += 1;
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
@@ -348,6 +437,10 @@ impl Journal {
                 reacting.stored();
                 self.anomalies.stored();
                 self.gone.clear();
+                self.told = None;
+                self.void.clear();
+                self.useless.clear();
+                self.must_confirm = false;
                 if self.failure.take().is_some() {
                     tracing::info!("the store is written again");
                 }
@@ -381,6 +474,8 @@ impl Journal {
 
     fn batch(&self, changes: &Changes, letters: &[Letter], position: &Position, all: bool) -> Batch {
         let mut batch = Batch::default();
+        // First: what is of use now may have the same keys.
+        self.useless.iter().for_each(|key| batch.delete(key.clone()));
         record::put_changes(&mut batch, changes);
         self.gone.iter().for_each(|memory| record::delete_alarm(&mut batch, memory));
         if all {
@@ -464,6 +559,56 @@ impl Journal {
                 search = advanced;
             }
         }
+    }
+}
+
+/// Whether what was published may be missing in the store, so that a look at it is of use.
+pub(super) fn has_lost(opened: &Result<Opened, OpenError>) -> bool {
+    match opened {
+        Ok(opened) => opened.loss.is_some(),
+        Err(OpenError::InUse(_) | OpenError::Io(_)) => false,
+    }
+}
+
+/// A batch that begins with the removal of all samples of some alarms. What it adds for them stays.
+fn without_samples(store: &mut dyn Store, alarms: &[u32], batch: Batch) -> Batch {
+    let mut cleaned = Batch::default();
+    match record::samples_of_alarms(store, alarms) {
+        Ok(keys) => keys.into_iter().for_each(|key| cleaned.delete(key)),
+        // The next start finds them.
+        Err(error) => tracing::warn!(%error, "samples of removed alarms stay"),
+    }
+    cleaned.entries.extend(batch.entries);
+    cleaned
+}
+
+/// From which number on events are counted.
+struct Numbers {
+    next: u64,
+    /// Whether events before it may be missing.
+    has_gap: bool,
+}
+
+impl Numbers {
+    /// Goes on behind every number that may have been given out. If nobody knows which was the last, microseconds since
+    /// 1970 are beyond every number that is counted up to.
+    fn after(
+        position: Option<&Position>,
+        has_lost: bool,
+        loss: Option<&Loss>,
+        heritage: &Heritage,
+        gateway: &str,
+        now: Now,
+    ) -> Numbers {
+        let mut next = position.map_or(1, |position| position.next_seq);
+        if has_lost {
+            let is_open = position.is_none() || loss.is_some_and(|loss| loss.is_open);
+            let by_clock = u64::try_from(now.wall.as_micros()).unwrap_or(1);
+            let published = heritage.highest_seq(gateway).map_or(1, |seq| seq.saturating_add(1));
+            let noted = loss.map_or(1, |loss| loss.next_seq);
+            next = next.max(published).max(noted).max(if is_open { by_clock } else { 1 });
+        }
+        Numbers { next, has_gap: has_lost || position.is_some_and(|position| position.seq_gap) }
     }
 }
 

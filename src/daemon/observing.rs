@@ -4,7 +4,7 @@
 use super::stall::Stall;
 use super::{Daemon, housekeeping};
 use crate::engine::{Input, Link};
-use crate::mqtt::{Interruption, Outbound};
+use crate::mqtt::{Heard, Interruption, Outbound};
 use crate::observation::{Cause, Doubt, Gap, Nonce, Problem};
 use crate::outbox::Token;
 use crate::time::{Moment, Now, Span};
@@ -13,25 +13,32 @@ use crate::wire::status;
 /// Problems of observation are looked for this often.
 const PROBLEMS_PAUSE: Span = Span::from_secs(1);
 
-/// Something because of which messages of this turn were received late.
+/// Times in problems are rounded to this, so that the status is not published every second.
+const ROUNDED_TO: Span = Span::from_secs(10);
+
+fn rounded(span: Span) -> Span {
+    Span::from_micros(span.as_micros() / ROUNDED_TO.as_micros() * ROUNDED_TO.as_micros())
+}
+
+/// A time in which the socket was not read. Messages that were received after it are late.
 #[derive(Debug)]
-pub(super) enum Late {
+pub(super) enum Delay {
     Stall(Stall),
     NotRead(Interruption),
 }
 
-impl Late {
-    /// Whether a message that was received at this moment came after it had begun.
-    fn is_before(&mut self, received: Moment) -> bool {
+impl Delay {
+    /// True if a message that was received at this moment is late.
+    fn has_delayed(&mut self, received: Moment) -> bool {
         match self {
-            Late::Stall(stall) => stall.is_before(received),
-            Late::NotRead(interruption) => received > interruption.since,
+            Delay::Stall(stall) => stall.has_delayed(received),
+            Delay::NotRead(interruption) => received > interruption.since,
         }
     }
 }
 
 /// The reason for a gap, in words.
-pub(super) fn words(cause: Cause) -> &'static str {
+pub(super) fn describe_cause(cause: Cause) -> &'static str {
     match cause {
         Cause::NotRunning => "the daemon was not running",
         Cause::NotConnected => "not connected to the broker",
@@ -45,41 +52,46 @@ pub(super) fn words(cause: Cause) -> &'static str {
 }
 
 impl Daemon {
-    /// What has made messages of this turn late.
-    pub(super) fn late(&self) -> Option<Late> {
-        let stall = self.stalls.take().map(Late::Stall);
-        // Who was stalled did not read, either.
-        stall.or_else(|| self.link.take_interruption().map(Late::NotRead))
+    /// Looks for times in which the socket was not read. They stay until the first message after them comes, or until the
+    /// queue is empty. Returned: since when the process may not have run.
+    pub(super) fn look_for_delays(&mut self) -> Option<Moment> {
+        let stalls = self.stalls.take();
+        let stalled_since = stalls.front().map(|stall| stall.since);
+        self.delays.extend(stalls.into_iter().map(Delay::Stall));
+        self.delays.extend(self.link.take_interruption().map(Delay::NotRead));
+        stalled_since
     }
 
-    /// The moment since which the process may not have run.
-    pub(super) fn stalled_since(late: Option<&Late>) -> Option<Moment> {
-        match late {
-            Some(Late::Stall(stall)) => Some(stall.since),
-            Some(Late::NotRead(_)) | None => None,
-        }
-    }
-
-    /// Interrupts observation before the first message that was received late.
-    pub(super) fn interrupt_before(&mut self, late: &mut Option<Late>, received: Moment) {
-        if late.as_mut().is_some_and(|late| late.is_before(received))
-            && let Some(late) = late.take()
+    /// Takes one event of the link, after the gaps that it has come behind.
+    pub(super) fn receive(&mut self, heard: Heard) {
+        while let Some(delay) = self.delays.front_mut()
+            && delay.has_delayed(heard.at)
         {
-            self.interrupt(&late, received);
+            self.interrupt(heard.at);
+        }
+        self.hear(heard);
+    }
+
+    /// The queue is empty: what is received from here on is late.
+    pub(super) fn interrupt_all(&mut self) {
+        let now = self.clock.at();
+        while !self.delays.is_empty() {
+            self.interrupt(now);
         }
     }
 
-    /// Messages that were received from here on are late.
-    pub(super) fn interrupt(&mut self, late: &Late, resumed: Moment) {
-        let (since, until, cause) = match late {
-            Late::Stall(stall) => (stall.since, resumed, Cause::Stalled),
-            Late::NotRead(Interruption { since, until, has_lost }) => {
-                (*since, *until, if *has_lost { Cause::Overflow } else { Cause::NotReading })
+    /// Messages that are received from here on are late because of the first delay.
+    fn interrupt(&mut self, resumed: Moment) {
+        let (since, until, cause) = match self.delays.pop_front() {
+            None => return,
+            Some(Delay::Stall(stall)) => (stall.since, stall.until.min(resumed), Cause::Stalled),
+            Some(Delay::NotRead(Interruption { since, until, has_lost })) => {
+                (since, until, if has_lost { Cause::Overflow } else { Cause::NotReading })
             }
         };
         let deadline = self.engine.next_deadline();
-        if let Some(gap) = self.observation.interrupted(since, until.max(since), cause, deadline) {
-            self.begin_gap(Some(gap.since), || words(cause).to_owned());
+        if let Some(gap) = self.observation.interrupted(since, until, cause, deadline) {
+            self.begin_gap(Some(gap.since), || describe_cause(cause).to_owned());
             self.end_gap(gap);
         }
     }
@@ -88,7 +100,13 @@ impl Daemon {
     pub(super) fn messages_acknowledged(&mut self) {
         let deadline = self.engine.next_deadline();
         let begun = self.observation.acknowledged(self.clock.at(), deadline);
-        self.begin_gap(begun, || words(Cause::AcknowledgementsWithheld).to_owned());
+        if begun.is_none() {
+            return;
+        }
+        self.look_for_delays();
+        let is_stall = self.delays.iter().any(|delay| matches!(delay, Delay::Stall(_)));
+        let cause = if is_stall { Cause::Stalled } else { Cause::AcknowledgementsWithheld };
+        self.begin_gap(begun, || describe_cause(cause).to_owned());
     }
 
     /// From this moment on nothing was observed, if there is one.
@@ -110,7 +128,6 @@ impl Daemon {
         }
         self.engine.prove(self.observation.proven());
         self.engine.handle(Input::LinkUp, now, &mut self.step);
-        self.gap_has_ended = true;
     }
 
     /// Lets the engine's time go on to where silence is proven, and asks for proof where it is needed.
@@ -132,7 +149,7 @@ impl Daemon {
         gap.into_iter().for_each(|gap| self.end_gap(gap));
         match doubt {
             None => {}
-            Some(Doubt::Late) => self.send_probe(),
+            Some(Doubt::ProbeLate) => self.send_probe(),
             Some(Doubt::NothingDelivered) => {
                 tracing::error!(
                     "the broker delivers nothing, not even what the daemon sends to itself; connecting anew"
@@ -165,11 +182,12 @@ impl Daemon {
     /// Sends a message to ourselves.
     pub(super) fn send_probe(&mut self) {
         let topic = self.config.gateway.topics.probe();
-        let payload = self.observation.next_nonce().to_string().into();
+        let nonce = Nonce::new(self.clock.random());
+        let payload = nonce.to_string().into();
         let probe = Outbound { topic, payload, confirmed: true, ..Outbound::default() };
         let now = self.clock.at();
-        if self.link.send(probe, Token::Probe) {
-            self.observation.probe_sent(now);
+        if self.link.send(probe, Token::Probe(self.observation.next_probe())) {
+            self.observation.probe_sent(nonce, now);
         } else {
             self.observation.probe_not_sent(now);
         }
@@ -183,8 +201,8 @@ impl Daemon {
     }
 
     /// The broker has acknowledged a probe, or has refused it.
-    pub(super) fn probe_acknowledged(&mut self) {
-        let gap = self.observation.probe_acknowledged(self.clock.at());
+    pub(super) fn probe_acknowledged(&mut self, number: u64) {
+        let gap = self.observation.probe_acknowledged(number, self.clock.at());
         gap.into_iter().for_each(|gap| self.end_gap(gap));
     }
 
@@ -205,21 +223,21 @@ impl Daemon {
             Problem::NoEcho => {
                 format!("{}{topic} does not come back: allow to write and read it", housekeeping::PROBE)
             }
-            Problem::Late { by } => format!(
-                "{}messages come {:.0} s late: more are published than are evaluated",
+            Problem::MessagesLate { by } => format!(
+                "{}messages come more than {} late: more are published than are evaluated",
                 housekeeping::OBSERVATION,
-                by.as_secs_f64()
+                rounded(by)
             ),
             Problem::HardlyConnected { connections } => format!(
                 "{}{connections} connections in 10 min; does another client use the client_id {client_id:?}?",
                 housekeeping::CONNECTION
             ),
             Problem::HardlyObserving { observed, of, cause } => format!(
-                "{}only {:.0} of the last {:.0} s: {}",
+                "{}about {} of the last {}: {}",
                 housekeeping::OBSERVATION,
-                observed.as_secs_f64(),
-                of.as_secs_f64(),
-                words(cause)
+                rounded(observed),
+                rounded(of),
+                describe_cause(cause)
             ),
         });
         self.status.problems.extend(described);

@@ -108,9 +108,9 @@ impl Reacting {
             }
         }
         let topics = config.gateway.topics.clone();
-        let letters = orphans.iter().map(|(_, reaction, delivery)| Letter {
+        let letters = orphans.iter().map(|(_, reaction, delivery, reason)| Letter {
             topic: topics.reaction(reaction).into(),
-            payload: wire::reaction::orphan(delivery, reaction, &config.gateway.id, now).into(),
+            payload: wire::reaction::orphan(delivery, reaction, reason, &config.gateway.id, now).into(),
             retain: false,
         });
         let reacting = Reacting {

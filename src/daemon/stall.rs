@@ -7,45 +7,52 @@
 
 use crate::clock::Clock;
 use crate::time::{Moment, Span};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// How often the task looks.
+/// The pause between two looks of the task.
 const BEAT: Span = Span::from_secs(1);
 /// A beat that comes this much late is one of a process that did not run. Schedulers of busy cards are late by less.
 const TOLERANCE: Span = Span::from_millis(250);
 
+/// Stalls that are kept apart while the loop waits for a write; more are joined to the latest.
+const MOST_STALLS: usize = 16;
+
 /// A time in which the process did not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stall {
-    /// When the process last ran for certain.
+    /// The last moment at which the process ran for certain.
     pub(super) since: Moment,
+    /// The first one after it.
+    pub(super) until: Moment,
 }
 
 impl Stall {
-    /// Takes note of a message that may have been received before the process stopped. True: it was received after.
-    pub(super) fn is_before(&mut self, received: Moment) -> bool {
-        let is_before = received - self.since > BEAT;
-        if !is_before {
+    /// True if a message was received after the stall. Others move its beginning.
+    pub(super) fn has_delayed(&mut self, received: Moment) -> bool {
+        let has_delayed = received - self.since > BEAT;
+        if !has_delayed {
             self.since = self.since.max(received);
         }
-        is_before
+        has_delayed
     }
 }
 
-/// Knows when the process last ran.
+/// Finds stalls.
 #[derive(Debug)]
 pub(super) struct StallDetector {
     clock: Rc<Clock>,
     last: Cell<Moment>,
-    stalled_since: Cell<Option<Moment>>,
+    /// Stalls since the last [`StallDetector::take`].
+    stalls: RefCell<VecDeque<Stall>>,
 }
 
 impl StallDetector {
     /// Begins to look. Must be called inside a `LocalSet`.
     pub(super) fn start(clock: Rc<Clock>) -> Rc<StallDetector> {
         let last = Cell::new(clock.at());
-        let detector = Rc::new(StallDetector { clock, last, stalled_since: Cell::new(None) });
+        let detector = Rc::new(StallDetector { clock, last, stalls: RefCell::default() });
         let looking = detector.clone();
         tokio::task::spawn_local(async move {
             loop {
@@ -59,14 +66,19 @@ impl StallDetector {
     fn look(&self) {
         let now = self.clock.at();
         let last = self.last.replace(now);
-        if now - last > BEAT + TOLERANCE && self.stalled_since.get().is_none() {
-            self.stalled_since.set(Some(last));
+        if now - last > BEAT + TOLERANCE {
+            let mut stalls = self.stalls.borrow_mut();
+            if stalls.len() < MOST_STALLS {
+                stalls.push_back(Stall { since: last, until: now });
+            } else if let Some(latest) = stalls.back_mut() {
+                latest.until = now;
+            }
         }
     }
 
-    /// The stall that has ended since the last call.
-    pub(super) fn take(&self) -> Option<Stall> {
+    /// The stalls that have ended since the last call.
+    pub(super) fn take(&self) -> VecDeque<Stall> {
         self.look();
-        self.stalled_since.take().map(|since| Stall { since })
+        self.stalls.take()
     }
 }

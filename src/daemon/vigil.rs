@@ -5,6 +5,9 @@
 //! they are there, so that nothing is activated a second time because somebody else has seen the first. One that stands
 //! by goes on looking until nothing was heard for a while of the one that works.
 //!
+//! One whose store has lost something looks once, too, at what it has published itself: states that are newer than those
+//! in the store are taken over, and retained topics of alarms that nobody knows any more can be deleted.
+//!
 //! Nobody is asked and nothing is agreed upon. Who works has the one session at the broker that belongs to the gateway;
 //! whoever connects with its name ends the connection of the one before, and so that one cannot publish any more,
 //! whatever it thinks of itself. It looks anew then, as after a start.
@@ -29,6 +32,10 @@ use std::time::Duration;
 /// access rules keep that, what has come until then has to do.
 const ALL_HAS_COME: Span = Span::from_secs(10);
 
+/// How long one that works alone, and whose store has lost something, waits for the broker: reactions that wait do not need
+/// it, and alarms that are uncertain say so.
+const LOOK_FOR: Span = Span::from_secs(30);
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Heritage {
@@ -44,6 +51,41 @@ impl Heritage {
     pub(super) fn leave_to_others(&self, model: &Model, alarms: &mut Vec<Memory>) -> Vec<AlarmMemory> {
         let is_theirs = |memory: &mut Memory| self.is_of_another || !model.share.has(&memory.alarm.facts.thing);
         alarms.extract_if(.., is_theirs).map(|memory| memory.alarm).collect()
+    }
+
+    /// The highest number of an event of this gateway that is published.
+    pub(super) fn highest_seq(&self, gateway: &str) -> Option<u64> {
+        self.alarms.values().filter_map(|alarm| alarm.seq_of(gateway)).max()
+    }
+
+    /// After the store has lost something: puts what this gateway has published itself in the place of what is older in
+    /// the store, and adds what is not there. What was put and added is returned.
+    pub(super) fn take_back(
+        &self,
+        gateway: &str,
+        model: &Model,
+        alarms: &mut Vec<Memory>,
+        handles: u32,
+        now: Now,
+    ) -> Vec<&inheritance::Alarm> {
+        let known: BTreeMap<AlarmId, usize> =
+            alarms.iter().enumerate().map(|(place, memory)| (memory.alarm.facts.id.clone(), place)).collect();
+        let mut taken = Vec::new();
+        for (alarm, handle) in self.alarms.values().zip(handles + 1..) {
+            let place = known.get(&alarm.id()).copied();
+            let stored = place.and_then(|place| alarms.get(place)).map(|memory| &memory.alarm);
+            let seq = stored.and_then(|stored| stored.last.as_ref()).map(|last| last.seq);
+            let is_newer = stored.is_none() || alarm.seq_of(gateway) > seq;
+            let handle = stored.map_or(handle, |stored| stored.handle);
+            let Some(memory) = alarm.own_memory(gateway, handle, model, now).filter(|_| is_newer) else { continue };
+            let memory = Memory { alarm: memory, soft: None, samples: Vec::new() };
+            match place.and_then(|place| alarms.get_mut(place)) {
+                Some(stored) => *stored = memory,
+                None => alarms.push(memory),
+            }
+            taken.push(alarm);
+        }
+        taken
     }
 
     /// Adds the alarms that we have no memory of as if they had been stored. What was added is returned.
@@ -69,9 +111,15 @@ impl Heritage {
 }
 
 /// Looks around, and waits as long as another one works. None: somebody wants us to end.
-pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> anyhow::Result<Option<Heritage>> {
+/// `has_lost`: the store has lost something.
+pub(super) async fn keep(
+    config: &Config,
+    returns: bool,
+    has_lost: bool,
+    stop: &mut Stop,
+) -> anyhow::Result<Option<Heritage>> {
     let gateway = &config.gateway;
-    if gateway.shard.is_none() && gateway.standby.is_none() {
+    if is_alone(config) && !has_lost {
         return Ok(Some(Heritage::default()));
     }
     if gateway.shard.is_some_and(|shard| shard.index.is_none()) {
@@ -80,6 +128,9 @@ pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> any
     }
     let clock = Rc::new(Clock::start(None));
     let mut vigil = Vigil::new(config, returns, clock.now());
+    if has_lost {
+        tracing::warn!("the store has lost something: looks at what was published");
+    }
     let terms = Terms { is_kept: false, comes_back: true };
     let settings =
         MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, vigil.name), ..config.mqtt.clone() };
@@ -124,6 +175,11 @@ pub(super) async fn keep(config: &Config, returns: bool, stop: &mut Stop) -> any
     }
 }
 
+/// Whether no other instance works for the same gateway.
+pub(super) fn is_alone(config: &Config) -> bool {
+    config.gateway.shard.is_none() && config.gateway.standby.is_none()
+}
+
 /// Says a last word and closes the connection, so that the last will does not say another one.
 async fn leave(link: &mqtt::Link, heard: &mut mqtt::Listener, last_word: Outbound) {
     let taken = async {
@@ -158,6 +214,8 @@ struct Vigil<'a> {
     last: Option<String>,
     /// Whether we were the ones who worked, a moment ago.
     returns: bool,
+    /// When it gives up to reach the broker; never where others may work.
+    gives_up: Option<Moment>,
     /// Since when the connection is there.
     up_since: Option<Moment>,
     /// Whether all that is retained has come.
@@ -176,6 +234,7 @@ impl<'a> Vigil<'a> {
             heritage: Heritage::default(),
             last: None,
             returns,
+            gives_up: is_alone(config).then(|| now.at + LOOK_FOR),
             up_since: None,
             has_all: false,
             last_sign: now.at,
@@ -185,6 +244,9 @@ impl<'a> Vigil<'a> {
     /// Without quality of service: brokers have room for a thousand messages of that kind that wait, and for more alarms.
     fn filters(&self) -> Vec<(String, u8)> {
         let topics = &self.config.gateway.topics;
+        if self.gives_up.is_some() {
+            return vec![(topics.alarms(), 0), (topics.probe(), 0)];
+        }
         let filters = [topics.status(), topics.alarms(), topics.standby(&self.name)];
         let events = self.standby.map(|_| topics.events());
         filters.into_iter().chain(events).map(|filter| (filter, 0)).collect()
@@ -193,11 +255,17 @@ impl<'a> Vigil<'a> {
     /// What this instance says of itself while it waits. It comes back to us behind everything that is retained.
     fn word(&self, state: &str) -> Outbound {
         Outbound {
-            topic: self.config.gateway.topics.standby(&self.name),
+            topic: self.own_topic(),
             payload: status::of_standby(state, &self.config.gateway.id).into(),
             retain: self.standby.is_some(),
             ..Outbound::default()
         }
+    }
+
+    /// Where this instance hears itself. One that is alone has a topic for that anyway.
+    fn own_topic(&self) -> String {
+        let topics = &self.config.gateway.topics;
+        if self.gives_up.is_some() { topics.probe() } else { topics.standby(&self.name) }
     }
 
     /// It waits no more.
@@ -242,7 +310,7 @@ impl<'a> Vigil<'a> {
     fn message(&mut self, inbound: &Inbound, at: Moment) {
         let Inbound { topic, payload, retained, .. } = inbound;
         let topics = &self.config.gateway.topics;
-        if *topic == topics.standby(&self.name) {
+        if *topic == self.own_topic() {
             self.has_all |= !retained && !payload.is_empty();
         } else if *topic == topics.status() {
             let said = status::read(payload);
@@ -274,7 +342,7 @@ impl<'a> Vigil<'a> {
 
     /// When [`Vigil::ends`] may have something else to say, if nothing happens before.
     fn due(&self) -> Option<Moment> {
-        let up_since = self.up_since?;
+        let Some(up_since) = self.up_since else { return self.gives_up };
         match self.standby {
             _ if !self.has_all => Some(up_since + ALL_HAS_COME),
             Some(standby) => Some(self.last_sign + standby.after),
@@ -284,7 +352,9 @@ impl<'a> Vigil<'a> {
 
     /// Why there is work to do, if there is.
     fn ends(&mut self, now: Moment) -> Option<&'static str> {
-        let up_since = self.up_since?;
+        let Some(up_since) = self.up_since else {
+            return self.gives_up.is_some_and(|end| now >= end).then_some("the broker cannot be reached");
+        };
         if !self.has_all {
             if now - up_since < ALL_HAS_COME {
                 return None;

@@ -130,6 +130,8 @@ pub struct Event {
     pub comment: Option<Arc<str>>,
     /// Whether no reaction starts: it belongs to what a look at the past has found.
     pub quiet: bool,
+    /// Whether events with numbers between the one before and this one may be missing: the store has lost something.
+    pub seq_gap: bool,
 }
 
 /// Who acknowledged an occurrence, when and with which words.
@@ -186,6 +188,8 @@ pub(crate) struct Alarm {
     pub(crate) is_latent: bool,
     /// It has left the configuration: nothing but its number is left.
     pub(crate) is_gone: bool,
+    /// Whether its state may not be what was last published, because the store has lost something.
+    pub(crate) is_uncertain: bool,
     /// The type of the latest value, if it was not the one of the limit.
     pub(crate) mismatch: Option<ValueType>,
     /// Its place in the store; none until it was stored once.
@@ -235,6 +239,7 @@ pub(crate) enum Evidence {
 
 impl Alarm {
     /// Takes one value, if it counts for this alarm. `held` counts the samples of all windows.
+    #[expect(clippy::too_many_arguments, reason = "a value, how it came, and what the engine counts and doubts")]
     pub(crate) fn weigh(
         &mut self,
         ix: AlarmIx,
@@ -363,6 +368,11 @@ impl<'a> AlarmView<'a> {
     /// Where it is in its life cycle.
     pub fn state(&self) -> State {
         self.alarm.state
+    }
+
+    /// Whether its state may not be what was last published: the store has lost something, and nothing has decided since.
+    pub fn is_uncertain(&self) -> bool {
+        self.alarm.is_uncertain
     }
 
     /// Whether there is nothing to tell of it: it is to be found by its name, and has no topic.

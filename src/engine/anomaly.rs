@@ -54,6 +54,10 @@ impl Engine {
         if !matches!(self.trigger(ix), Trigger::Anomaly { .. }) {
             return false;
         }
+        let alarm = &self.alarms[ix.index()];
+        if alarm.is_uncertain {
+            self.judged(ix, step);
+        }
         let alarm = &mut self.alarms[ix.index()];
         if let Some(score) = score {
             alarm.value = Some(Value::Number(score));

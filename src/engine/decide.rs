@@ -16,6 +16,7 @@ impl Engine {
     /// What one value does to one alarm.
     pub(super) fn evaluate(&mut self, ix: AlarmIx, value: ValueRef<'_>, hearing: Hearing, now: Now, step: &mut Step) {
         let alarm = &mut self.alarms[ix.index()];
+        let was_uncertain = alarm.is_uncertain;
         let definition = &self.model.definitions[alarm.definition.0 as usize];
         let is_score = matches!(definition.trigger, Trigger::Score { .. });
         let evidence = alarm.weigh(ix, definition, value, hearing, now, &mut self.samples_held, &mut step.doubts);
@@ -31,6 +32,18 @@ impl Engine {
             Evidence::Verdict(verdict) => self.decide(ix, verdict, now, step),
         }
         self.note(ix, Unsaved::Soft);
+        if was_uncertain && evidence != Evidence::Noted {
+            self.judged(ix, step);
+        }
+    }
+
+    /// Takes note that an alarm was judged by what it watches: its state is certain.
+    pub(super) fn judged(&mut self, ix: AlarmIx, step: &mut Step) {
+        let alarm = &mut self.alarms[ix.index()];
+        if std::mem::take(&mut alarm.is_uncertain) {
+            self.note(ix, Unsaved::Hard);
+            step.changed.push(ix);
+        }
     }
 
     /// What a verdict does to an alarm with a condition.
@@ -249,7 +262,10 @@ impl Engine {
             by: change.by,
             comment: change.comment,
             quiet: alarm.anomaly.as_ref().is_some_and(|anomaly| anomaly.is_quiet),
+            seq_gap: std::mem::take(&mut self.seq_gap),
         };
+        // To acknowledge says nothing about the condition.
+        alarm.is_uncertain &= keeps_timer;
         if (to == State::Idled && event.from.is_active()) || (to == State::Off && is_score) {
             alarm.anomaly = None;
         }

@@ -43,6 +43,8 @@ pub struct AlarmMemory {
     pub last: Option<LastChange>,
     /// That it is shelved.
     pub shelved: Option<Shelving>,
+    /// Whether its state may not be what was last published.
+    pub is_uncertain: bool,
 }
 
 /// The part of one alarm that changes with values and with time.
@@ -95,12 +97,14 @@ pub struct Changes {
     pub soft: Vec<SoftMemory>,
     /// Samples.
     pub windows: Vec<WindowMemory>,
+    /// Alarms of which all samples that are stored are of no use any more, those in `windows` excepted.
+    pub void: Vec<u32>,
 }
 
 impl Changes {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.alarms.is_empty() && self.soft.is_empty() && self.windows.is_empty()
+        self.alarms.is_empty() && self.soft.is_empty() && self.windows.is_empty() && self.void.is_empty()
     }
 }
 
@@ -128,7 +132,7 @@ impl Engine {
 
     /// Hands out what the store lacks. `everything`: a checkpoint; otherwise only the alarms whose state changed.
     pub fn take_changes(&mut self, everything: bool) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes = Changes { void: std::mem::take(&mut self.void), ..Changes::default() };
         let decided = std::mem::take(&mut self.decided);
         let list = if everything { std::mem::take(&mut self.unsaved) } else { decided };
         for ix in list {
@@ -184,6 +188,7 @@ impl Engine {
             touched.push(ix);
         }
         self.decided.clear();
+        self.void.clear();
         self.dirty = 0;
     }
 
@@ -210,6 +215,7 @@ impl Engine {
             acknowledged: alarm.past.as_ref().and_then(|past| past.acknowledged.as_deref().cloned()),
             last: alarm.past.as_ref().and_then(|past| past.last.clone()),
             shelved: alarm.shelved.as_deref().cloned(),
+            is_uncertain: alarm.is_uncertain,
         }
     }
 
@@ -227,6 +233,23 @@ impl Engine {
                 self.note(AlarmIx::new(index), Unsaved::Hard);
             }
         }
+    }
+
+    /// The store has lost something. Alarms for which `is_known` says no may be in other states than was published: they
+    /// say so until they are judged.
+    pub fn doubt(&mut self, is_known: &dyn Fn(u32) -> bool) {
+        for index in 0..self.alarms.len() {
+            let alarm = &mut self.alarms[index];
+            if !alarm.is_latent && !alarm.handle.is_some_and(|handle| is_known(handle.get())) {
+                alarm.is_uncertain = true;
+                self.note(AlarmIx::new(index), Unsaved::Hard);
+            }
+        }
+    }
+
+    /// Handles from this one on are free.
+    pub fn handles_from(&mut self, handle: u32) {
+        self.next_handle = self.next_handle.max(handle.saturating_sub(1));
     }
 
     /// An engine that goes on where another one was at `last_seen`, under a configuration that may have changed
@@ -280,9 +303,16 @@ impl Engine {
     pub(super) fn recall(&mut self, ix: AlarmIx, memory: Memory, now: Now, step: &mut Step) {
         let Memory { alarm: stored, soft, samples } = memory;
         let fingerprints = self.fingerprints(ix);
-        let same_trigger = fingerprints.trigger == stored.trigger_fingerprint;
-        let same_definition = fingerprints.definition == stored.definition_fingerprint;
         let definition = self.definition(ix);
+        let mut same_trigger = fingerprints.trigger == stored.trigger_fingerprint;
+        let mut same_definition = fingerprints.definition == stored.definition_fingerprint;
+        let mut is_earlier = false;
+        if !same_trigger || !same_definition {
+            let earlier = definition.earlier_fingerprints();
+            is_earlier = earlier == (stored.trigger_fingerprint, stored.definition_fingerprint);
+            same_definition |= is_earlier;
+            same_trigger |= earlier.0 == stored.trigger_fingerprint;
+        }
         let enabled = definition.enabled;
         let is_anomaly = definition.trigger.alarm_type() == AlarmType::Anomaly;
         let alarm = &mut self.alarms[ix.index()];
@@ -299,6 +329,7 @@ impl Engine {
             alarm.severity = stored.facts.severity;
         }
         alarm.state = stored.state;
+        alarm.is_uncertain = stored.is_uncertain;
         let past = Past {
             occurrence: stored.occurrence,
             activated_since: stored.activated_since,
@@ -314,6 +345,9 @@ impl Engine {
             alarm.value_at = soft.value_at;
             let newest = &mut self.roster.get_mut(alarm.property).newest;
             *newest = (*newest).max(soft.value_at);
+            if !same_trigger && !soft.samples.is_empty() {
+                self.void.push(stored.handle);
+            }
             if same_trigger {
                 alarm.since = soft.since;
                 alarm.lives_until_told = soft.lives_until_told;
@@ -327,6 +361,9 @@ impl Engine {
                     self.alarms[ix.index()].timer_is_stored = true;
                 }
             }
+        }
+        if is_earlier {
+            self.note(ix, Unsaved::Hard);
         }
         if same_definition {
             return;
@@ -384,6 +421,7 @@ impl Engine {
             by: None,
             comment: None,
             quiet: false,
+            seq_gap: std::mem::take(&mut self.seq_gap),
         });
         self.next_seq += 1;
     }

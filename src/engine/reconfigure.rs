@@ -51,20 +51,19 @@ impl Difference {
                 attributes.level.clone(),
             )
         };
-        let mut places = vec![None; old.definitions.len()];
-        let mut is_new = vec![true; new.definitions.len()];
-        // Mostly they are in the same order, with few in between.
-        let mut moved: Vec<usize> = Vec::new();
-        let mut next = 0;
-        for (place, definition) in old.definitions.iter().enumerate() {
-            if new.definitions.get(next).is_some_and(|other| other == definition) {
-                places[place] = Some(DefinitionIx(number(next)));
-                is_new[next] = false;
-            } else {
-                moved.push(place);
-            }
-            next += 1;
+        let (before, after) = (&old.definitions, &new.definitions);
+        let mut places = vec![None; before.len()];
+        let mut is_new = vec![true; after.len()];
+        // Mostly they are in the same order, with few that are different somewhere between.
+        let head = before.iter().zip(after).take_while(|(old, new)| old == new).count();
+        let most = before.len().min(after.len()) - head;
+        let tail = before.iter().rev().zip(after.iter().rev()).take(most).take_while(|(old, new)| old == new).count();
+        let same = (0..head).map(|place| (place, place));
+        for (old, new) in same.chain((1..=tail).map(|place| (before.len() - place, after.len() - place))) {
+            places[old] = Some(DefinitionIx(number(new)));
+            is_new[new] = false;
         }
+        let moved = head..before.len() - tail;
         let mut left: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         let others = new.definitions.iter().enumerate().filter(|(place, _)| is_new[*place]);
         others.for_each(|(place, definition)| left.entry(key(definition)).or_default().push(place));
@@ -227,6 +226,9 @@ impl Engine {
             self.timers.stop(ix);
         }
         let alarm = &mut self.alarms[ix.index()];
+        if let Some(handle) = alarm.handle.filter(|_| !same_trigger && alarm.window.is_some()) {
+            self.void.push(handle.get());
+        }
         if !same_trigger {
             self.samples_held -= alarm.window.as_ref().map_or(0, |window| window.len());
             (alarm.window, alarm.anomaly, alarm.mismatch) = (None, None, None);
@@ -486,12 +488,12 @@ mod tests {
         told.push(format!("{} {} {} {:?}", engine.len(), engine.active(), engine.roster.things(), engine.latent));
         for secs in 200..240 {
             for thing in ["a", "b", "c"] {
-                for (place, property) in ["p", "q"].into_iter().enumerate() {
+                for (place, property) in [(0, "p"), (1, "q")] {
                     let now = at(secs);
                     let _known = engine.hear(thing, now, step);
                     let property = engine.thing(thing).and_then(|thing| engine.property(thing, property));
                     let Some(property) = property else { continue };
-                    let number = if (secs + place as i64) % 13 < 9 { 20.0 } else { 1.0 };
+                    let number = if (secs + place) % 13 < 9 { 20.0 } else { 1.0 };
                     let samples = &[Sample { property, value: ValueRef::Number(number) }];
                     let message = Input::Message { samples, stamp: None, retained: false, sign_of_life: secs % 30 < 5 };
                     engine.handle(message, now, step);
@@ -561,13 +563,13 @@ mod tests {
                 let verb = Verb::Shelve(crate::time::Span::from_secs(180));
                 engine.command(*ix, verb, &Signature::default(), at(30), &mut step);
             }
-            for (turn, definitions) in [second, third].iter().enumerate() {
-                let now = at(40 + 10 * turn as i64);
+            for (turn, definitions) in [(0, second), (1, third)] {
+                let now = at(40 + 10 * turn);
                 engine.handle(Input::Tick, now, &mut step);
                 let (mut other_step, mut told_step) = (Step::default(), Step::default());
-                let mut other = restarted(&mut engine, compiled(definitions), now, &mut other_step);
+                let mut other = restarted(&mut engine, compiled(&definitions), now, &mut other_step);
                 step = Step::default();
-                engine.reconfigure(compiled(definitions), now, &mut step);
+                engine.reconfigure(compiled(&definitions), now, &mut step);
                 prop_assert_eq!(&step.events, &other_step.events);
                 prop_assert_eq!(engine.is_consistent(), Ok(()));
                 if turn == 1 {

@@ -119,6 +119,11 @@ impl Window {
         self.samples.last(count)
     }
 
+    /// The numbers of the samples in the window.
+    pub(crate) fn numbers(&self) -> std::ops::Range<u64> {
+        self.dropped..self.dropped + self.samples.len() as u64
+    }
+
     /// A window with these samples and the mean that was calculated last.
     pub(crate) fn restore(samples: Vec<WindowSample>, mean: Option<f64>, dropped: u64) -> Window {
         let mut window = Window { mean, dropped, stored_from: dropped, ..Window::default() };
@@ -133,7 +138,7 @@ impl Window {
     /// The numbers of the samples in the window, the first of them that is not on disk yet, and the first number that
     /// may have left something there. From now on all are on disk.
     pub(crate) fn take_unstored(&mut self) -> (std::ops::Range<u64>, u64, u64) {
-        let held = self.dropped..self.dropped + self.samples.len() as u64;
+        let held = self.numbers();
         let first = self.stored.clamp(held.start, held.end);
         let stored_from = std::mem::replace(&mut self.stored_from, held.start);
         self.stored = held.end;

@@ -3,6 +3,7 @@
 //! The deadband is the hysteresis of ISA-18.2 (OPC UA Part 9 calls it the same): for the four ordered
 //! operators a value between the edges decides nothing.
 
+use super::canonical::Quote;
 use super::{Text, ValueRef, ValueType};
 use std::fmt;
 
@@ -126,12 +127,12 @@ impl Condition {
     }
 
     /// One text per meaning, the same in every release.
-    pub(super) fn canonical(&self) -> String {
+    pub(super) fn canonical(&self, quoted: Quote) -> String {
         match self {
             Condition::Number { operator, low, high } => format!("{operator} {low} {high}"),
             Condition::Text { equal, limit } => match limit.cut() {
-                None => format!("text {equal} {:?}", &**limit),
-                Some(cut) => format!("text {equal} {:?} {} {:x}", cut.shown, cut.length, cut.hash),
+                None => format!("text {equal} {}", quoted(limit)),
+                Some(cut) => format!("text {equal} {} {} {:x}", quoted(&cut.shown), cut.length, cut.hash),
             },
             Condition::Boolean { equal, limit } => format!("boolean {equal} {limit}"),
         }

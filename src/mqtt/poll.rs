@@ -284,7 +284,16 @@ impl<C: Connection> Poller<C> {
     }
 
     async fn tell(&self, event: LinkEvent) -> Result<(), Broken> {
-        self.events.send(self.link.heard(event)).await.map_err(|_| "closed".into())
+        match self.events.try_send(self.link.heard(event)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(event)) => {
+                let since = self.link.clock.at();
+                let told = self.events.send(event).await.map_err(|_| "closed".into());
+                self.interrupted(since, false);
+                told
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err("closed".into()),
+        }
     }
 
     /// Forgets everything of the connection that broke, says so, and waits a while. False: nobody listens any more.
@@ -297,6 +306,7 @@ impl<C: Connection> Poller<C> {
                 return false;
             }
         }
+        let not_read = self.link.take_interruption().map(|interruption| interruption.since);
         self.shared(Shared::disconnected);
         self.shared(|shared| shared.no_pass = lacks_pass.then(|| reason.clone()));
         self.connection.reset();
@@ -308,7 +318,8 @@ impl<C: Connection> Poller<C> {
             self.failures =
                 if since.elapsed() >= LASTING { 0 } else { self.failures.min(FAILURES_OF_A_BROKER_THAT_IS_THERE) };
         }
-        let silent_since = std::mem::take(&mut self.unanswered_ping).then_some(self.last_heard);
+        let silent = std::mem::take(&mut self.unanswered_ping).then_some(self.last_heard);
+        let silent_since = silent.into_iter().chain(not_read).min();
         if self.tell(LinkEvent::Down { reason, silent_since }).await.is_err() || !self.comes_back {
             return false;
         }

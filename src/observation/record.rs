@@ -80,12 +80,16 @@ impl Record {
         }
     }
 
-    /// Whether connections or observation hardly last. `open`: the beginning and the cause of the gap that goes on, and
-    /// whether there is a connection.
+    /// The problem of connections, or of observation, that hardly last. `open`: the beginning and the cause of the gap that
+    /// goes on, and true if there is a connection.
     pub(super) fn problem(&self, now: Moment, open: Option<(Moment, Cause, bool)>) -> Option<Problem> {
         let current = number_of(now);
-        let newer_than = |number: i64| self.steps.iter().filter(move |step| step.number > number);
-        let judged = || newer_than(current - JUDGED_STEPS);
+        let connections = self.steps.iter().filter(|step| step.number > current - STEPS);
+        let connections = connections.map(|step| step.connections).sum();
+        if connections >= MANY_CONNECTIONS {
+            return Some(Problem::HardlyConnected { connections });
+        }
+        let judged = || self.steps.iter().filter(|step| step.number > current - JUDGED_STEPS);
         let begun = begin_of(current - JUDGED_STEPS + 1).max(self.began);
         let of = now - begun;
         let is_long = open.is_some_and(|(since, _, is_connected)| is_connected && now - since > LONG_GAP);
@@ -99,13 +103,8 @@ impl Record {
         if unobserved + unobserved < of {
             return None;
         }
-        let connections = newer_than(current - STEPS).map(|step| step.connections).sum();
-        Some(if connections >= MANY_CONNECTIONS {
-            Problem::HardlyConnected { connections }
-        } else {
-            let cause = open.map_or(self.last_cause, |(_, cause, _)| cause);
-            Problem::HardlyObserving { observed: of - unobserved, of, cause }
-        })
+        let cause = open.map_or(self.last_cause, |(_, cause, _)| cause);
+        Some(Problem::HardlyObserving { observed: of - unobserved, of, cause })
     }
 }
 

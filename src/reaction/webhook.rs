@@ -218,12 +218,17 @@ fn judge(answer: Answer, flaws: Vec<String>) -> Outcome {
 fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, Trouble> {
     let wrong = || Trouble::Final(format!("{status}: it redirects to {location:?}, which is no http address"));
     let authority = call.uri.authority().ok_or_else(wrong)?;
+    let scheme = call.uri.scheme_str().unwrap_or("https");
     let absolute = if location.starts_with("//") {
-        format!("{}:{location}", call.uri.scheme_str().unwrap_or("https"))
+        format!("{scheme}:{location}")
     } else if location.starts_with('/') {
-        format!("{}://{authority}{location}", call.uri.scheme_str().unwrap_or("https"))
-    } else {
+        format!("{scheme}://{authority}{location}")
+    } else if location.contains("://") {
         location.to_owned()
+    } else {
+        // Beside what was asked for.
+        let folder = call.uri.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{scheme}://{authority}{folder}/{location}")
     };
     let uri: Uri = absolute.parse().map_err(|_| wrong())?;
     if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -369,6 +374,34 @@ fn explain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirections_stay_within_the_origin() {
+        let call = || Call {
+            uri: "https://one.example/api/alarms?x=1".parse().unwrap(),
+            method: Method::POST,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+        };
+        let to =
+            |location: &str| follow(call(), StatusCode::PERMANENT_REDIRECT, location).map(|next| next.uri.to_string());
+        for (location, uri) in [
+            ("/v2", "https://one.example/v2"),
+            ("v2?y=2", "https://one.example/api/v2?y=2"),
+            ("https://ONE.example:443/v2", "https://one.example/v2"),
+            ("//one.example/v2", "https://one.example/v2"),
+        ] {
+            let next = to(location).ok().unwrap();
+            assert_eq!(next.to_lowercase().replace(":443", ""), uri, "{location}");
+        }
+        for location in
+            ["http://one.example/v2", "https://two.example/", "//two.example", "https://one.example:8443/", "https://"]
+        {
+            assert!(matches!(to(location), Err(Trouble::Final(reason)) if reason.contains(location)), "{location}");
+        }
+        let get = follow(call(), StatusCode::FOUND, "/v2").ok().unwrap();
+        assert!(get.method == Method::GET && get.body.is_empty());
+    }
 
     #[test]
     fn the_signature_is_that_of_the_documentation() {

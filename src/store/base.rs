@@ -15,7 +15,7 @@ mod pages;
 
 use super::backwards::backwards;
 use super::history::KEYS as HISTORY;
-use super::{Pair, StoreError};
+use super::{Pair, StoreError, private};
 use pages::{Content, Page};
 use std::fs::File;
 use std::ops::{Bound, RangeBounds};
@@ -76,6 +76,13 @@ impl Base {
             Ok(result) => result,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("it was not open after {} s", OPEN_LIMIT.as_secs())),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err("opening it failed badly".to_owned()),
+        }
+    }
+
+    /// Closes it. sled panics where the drive refuses the last sync; whoever has sealed it before has lost nothing.
+    pub(super) fn close(self) {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(self))).is_err() {
+            tracing::error!("a database could not be closed as it should; it is looked at when it is opened again");
         }
     }
 
@@ -274,7 +281,7 @@ fn sync_below(folder: &Path) -> std::io::Result<()> {
 
 fn open(folder: &Path) -> Result<Base, String> {
     let io = |error: std::io::Error| error.to_string();
-    std::fs::create_dir_all(folder).map_err(io)?;
+    private::create(folder).map_err(io)?;
     for path in snapshots(folder).map_err(io)? {
         if path.extension().is_some_and(|extension| extension == "generating") {
             std::fs::remove_file(&path).map_err(io)?;

@@ -19,24 +19,35 @@
 //! | after the sync, before the older log is removed | base *b* at seal N and the log N+1; the older one is harmless |
 //!
 //! A base that cannot be opened, that was being written (a mark beside it says so: it might open, and lack something), or
-//! that lacks logs which are gone, is made anew from the other one. Only if both are
-//! unusable is something lost: then all of it is moved aside, never deleted, an empty store is begun, and a person is told.
+//! that lacks logs which are gone, is made anew from the other one.
+//!
+//! What no power cut does, a drive may: bits flip, files are cut, filled with zeros or gone. Then something may be lost, and
+//! [`Opened::loss`] says what. Whole frames behind damage in a log are read (`logs`); the damaged log is kept as it is,
+//! beside the store, and not gone on with. If no database can be used and the first log is gone, all of it is moved aside,
+//! never deleted, and what the logs say begins a new store. Where the log ended when something was last published is noted
+//! outside of the store (`confirmed`), so that an end that is missing is noticed, too.
+//!
 //! A log and the memory beside it are bounded by twice `LOG_BYTES`, as long as a base can be written; there are four at most,
 //! one of them only for its room.
 
 mod bases;
+pub(super) mod confirmed;
+mod logs;
 
 use super::base::Base;
 use super::history::ENTRIES;
 use super::layers::{after, merged, newer_first};
-use super::record::LETTERS;
+use super::record::{self, LETTERS};
 use super::short::Short;
-use super::{Batch, Pair, Store, StoreError, wal};
+use super::{Batch, Loss, Pair, Store, StoreError, private, wal};
 use bases::{Side, Work, look};
+use confirmed::{Confirmed, Noted};
+use logs::{Logs, Lost};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
 use std::fs::File;
 use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -57,8 +68,10 @@ const FEW: usize = 8_192;
 /// With more pairs than this in one log the other base follows at once: until it does, they are held in memory. Only a
 /// turn that writes very many alarms at a time makes such a log.
 const FOLLOWED_AT_ONCE: usize = 16_384;
-/// Stores that were moved aside are kept for a technician, but not more than this many.
+/// Stores and logs that were moved aside are kept for a technician, but not more than this many.
 const QUARANTINES: usize = 3;
+/// The file beside a damaged log that says what is missing.
+const WHAT_IS_MISSING: &str = "what-is-missing.txt";
 
 type Changes = BTreeMap<Short, Option<Short>>;
 
@@ -67,7 +80,7 @@ type Changes = BTreeMap<Short, Option<Short>>;
 pub struct DiskStore {
     folder: PathBuf,
     /// Held for as long as the store is open: another process must not touch it.
-    _lock: File,
+    lock: File,
     wal: wal::Wal,
     /// What has changed since the newest seal, less what is being sealed.
     recent: Changes,
@@ -99,6 +112,8 @@ pub struct DiskStore {
     passing: [Passing; 2],
     /// A log that nobody needs any more: the next one is made of it.
     spare: Option<u64>,
+    /// How far commits are confirmed.
+    confirmed: Confirmed,
 }
 
 /// Keys that only rise: one above the last that there was when the log began was never in a base.
@@ -114,8 +129,10 @@ struct Passing {
 pub struct Opened {
     /// The store.
     pub store: DiskStore,
-    /// What was lost and moved aside; none if nothing was.
+    /// What was lost and where the rest of it is, in words; none if nothing was.
     pub trouble: Option<String>,
+    /// The same for those who go on with what is left.
+    pub loss: Option<Loss>,
 }
 
 /// Why there is no store.
@@ -155,38 +172,87 @@ impl DiskStore {
     /// [`OpenError::InUse`], or what the file system says.
     pub fn open(state_dir: &Path) -> Result<Opened, OpenError> {
         let folder = state_dir.join(FOLDER);
-        std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, error))?;
-        let lock_file = state_dir.join(LOCK);
-        let lock = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&lock_file)
-            .map_err(|error| failed("open", &lock_file, error))?;
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::InUse(state_dir.to_owned())),
-            Err(error) => return Err(failed("lock", &lock_file, error.into()).into()),
-        }
+        private::create(state_dir).map_err(|error| failed("create", state_dir, error))?;
+        private::create(&folder).map_err(|error| failed("create", &folder, error))?;
+        let lock = lock(state_dir)?;
+        private::keep(state_dir, &is_ours);
+        set_aside_others(state_dir, &folder).map_err(|error| failed("move aside what is in", &folder, error))?;
+        let confirmed = Confirmed::open(state_dir);
+        let noted = confirmed.last();
         let (bases, damage) = look(&folder);
-        let logs = wal::list(&folder).map_err(|error| failed("read", &folder, error))?;
-        if is_complete(&bases, &logs) {
-            if !damage.is_empty() {
-                tracing::warn!(damage, "a database cannot be used; the other one and the logs hold everything");
-            }
-            let store = DiskStore::assemble(folder, lock, &bases, &logs)?;
-            return Ok(Opened { store, trouble: None });
+        let numbers = wal::list(&folder).map_err(|error| failed("read", &folder, error))?;
+        let sealed = bases.first().map_or(0, |(_, seal)| *seal);
+        let mut logs = Logs::read(&folder, &bases, &numbers)?;
+        logs.compare(noted, sealed);
+        let next_seq = noted.map_or(0, |noted| noted.next_seq);
+        let is_beyond_use = bases.is_empty()
+            && (numbers.first().is_some_and(|first| *first != 1) || (numbers.is_empty() && !damage.is_empty()));
+        if is_beyond_use {
+            return DiskStore::begin_anew(state_dir, folder, (lock, confirmed), logs, &damage, next_seq);
         }
+        if !damage.is_empty() {
+            tracing::warn!(damage, "a database cannot be used; the other one and the logs hold everything");
+        }
+        let (lost, rewritten, is_open) =
+            (std::mem::take(&mut logs.lost), std::mem::take(&mut logs.rewritten), !logs.has_position);
+        let mut store = DiskStore::assemble(folder, (lock, confirmed), &bases, logs)?;
+        if lost.is_empty() {
+            return Ok(Opened { store, trouble: None, loss: None });
+        }
+        let told = store.scan(record::LOST, record::LOST, 1)?;
+        let told = told.first().and_then(|(_, value)| record::lost_until(value)).unwrap_or_default();
+        let lost: Vec<Lost> = lost.into_iter().filter(|lost| !lost.shows_in_logs || lost.place > told).collect();
+        if lost.is_empty() {
+            tracing::info!("there is damage in a log that was told before");
+            return Ok(Opened { store, trouble: None, loss: None });
+        }
+        let what: Vec<&str> = lost.iter().map(|lost| &*lost.what).collect();
+        let what = what.join("; ");
+        let until = lost.iter().filter(|lost| lost.shows_in_logs).map(|lost| lost.place).max();
+        let mut trouble = format!(
+            "{what}. What was committed there is lost; what was committed later is read. Alarms that it may have been \
+             about are uncertain until they are judged again"
+        );
+        if lost.iter().any(|lost| lost.is_damage) {
+            trouble.push_str(&match keep_damaged(state_dir, &store.folder, &lost, &what) {
+                Ok(aside) => format!("; a copy of what is damaged is in {}", aside.display()),
+                Err(error) => format!("; what is damaged could not be copied: {error}"),
+            });
+        }
+        let told = until.map(|until| (record::LOST.to_vec(), record::put_lost_until(until)));
+        let loss = Loss { what, is_beyond_use: false, is_open, next_seq, rewritten, told };
+        Ok(Opened { store, trouble: Some(trouble), loss: Some(loss) })
+    }
+
+    /// Moves a store aside of which the beginning is missing, and begins a new one with what its logs say.
+    fn begin_anew(
+        state_dir: &Path,
+        folder: PathBuf,
+        locked: (File, Confirmed),
+        logs: Logs,
+        damage: &str,
+        next_seq: u64,
+    ) -> Result<Opened, OpenError> {
         let aside = quarantine(state_dir, &folder).map_err(|error| failed("move aside", &folder, error))?;
-        std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, error))?;
+        private::create(&folder).map_err(|error| failed("create", &folder, error))?;
+        let what = if damage.is_empty() { "logs are missing" } else { damage };
+        let begun = if logs.frames == 0 { "an empty one was begun" } else { "one was begun with what its logs say" };
         let trouble = format!(
-            "the store could not be read ({}); it was moved to {} and an empty one was begun: states, occurrence numbers \
-             and undelivered events from before are in there",
-            if damage.is_empty() { "logs are missing" } else { &damage },
+            "the store could not be read ({what}); it was moved to {} and {begun}: states, occurrence numbers and \
+             undelivered events from before are in there",
             aside.display()
         );
-        let store = DiskStore::assemble(folder, lock, &[], &[])?;
-        Ok(Opened { store, trouble: Some(trouble) })
+        let what = what.to_owned();
+        let Logs { recent, rewritten, has_position, .. } = logs;
+        let mut store = DiskStore::assemble(folder, locked, &[], Logs::default())?;
+        let entries: Vec<_> = recent.into_iter().filter(|(_, value)| value.is_some()).collect();
+        if !entries.is_empty()
+            && let Err(error) = store.commit(Batch { entries })
+        {
+            tracing::error!(%error, "what the logs say is not in the new store");
+        }
+        let loss = Loss { what, is_beyond_use: true, is_open: !has_position, next_seq, rewritten, told: None };
+        Ok(Opened { store, trouble: Some(trouble), loss: Some(loss) })
     }
 
     /// The same store with logs of another length: short ones show quickly what becomes of them.
@@ -207,65 +273,49 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Reads the logs that the bases lack, and goes on with the last one.
-    fn assemble(folder: PathBuf, lock: File, bases: &[(Side, u64)], logs: &[u64]) -> Result<DiskStore, StoreError> {
+    /// Goes on with the last log.
+    fn assemble(
+        folder: PathBuf,
+        (lock, confirmed): (File, Confirmed),
+        bases: &[(Side, u64)],
+        logs: Logs,
+    ) -> Result<DiskStore, StoreError> {
         let newest = bases.first().copied();
         let sealed = newest.map_or(0, |(_, seal)| seal);
-        let other = bases.get(1).map(|(_, seal)| *seal);
-        let (mut behind, mut recent) = (Changes::new(), Changes::new());
-        let mut last = None;
-        for number in logs {
-            let target = if *number <= sealed { &mut behind } else { &mut recent };
-            if other.is_some_and(|other| *number <= other) {
-                continue;
-            }
-            let end = wal::read(&folder, *number, &mut |batch| {
-                target.extend(batch.entries);
-            })?;
-            last = Some((*number, end)).filter(|_| *number > sealed);
-        }
-        let wal = match last {
+        let other = bases.get(1).map(|(_, seal)| *seal).filter(|_| logs.behind.is_some());
+        let wal = match logs.last {
             Some((number, wal::End::At(end))) => wal::Wal::reopen(&folder, number, end)?,
-            Some((number, wal::End::Nowhere)) => wal::Wal::create(&folder, number, None)?,
-            Some((number, wal::End::Next)) => wal::Wal::create(&folder, number + 1, None)?,
-            None => wal::Wal::create(&folder, sealed + 1, None)?,
+            Some((number, wal::End::Nowhere)) => wal::Wal::create(&folder, number, None, logs.end_before)?,
+            Some((number, wal::End::Next(end))) => wal::Wal::create(&folder, number + 1, None, end)?,
+            None => wal::Wal::create(&folder, sealed + 1, None, 0)?,
         };
-        let mut store = DiskStore {
+        Ok(DiskStore {
             folder,
-            _lock: lock,
+            lock,
             log_bytes: LOG_BYTES,
             rotate_at: wal.len().max(LOG_BYTES),
             wal,
-            recent,
+            recent: logs.recent,
             sealing: Arc::default(),
             worker: None,
             worker_seal: 0,
             newest,
             other,
-            behind: Arc::new(behind),
+            behind: Arc::new(logs.behind.filter(|_| other.is_some()).unwrap_or_default()),
             behind_is_all: false,
             is_copying: false,
             reader: None,
             was_read: false,
             passing: [LETTERS, ENTRIES].map(|letter| Passing { letter, last: None }),
             spare: None,
-        };
-        // The other base can follow only if the logs that it lacks are there.
-        if let Some(other) = other
-            && (other + 1..=sealed).any(|number| !logs.contains(&number))
-        {
-            store.other = None;
-        }
-        if store.other.is_none() {
-            store.behind = Arc::default();
-        }
-        Ok(store)
+            confirmed,
+        })
     }
 
     /// Begins a new log, and works what has changed into the base whose turn it is, beside the commits.
     fn rotate(&mut self) -> Result<(), StoreError> {
         let seal = self.wal.number();
-        self.wal = wal::Wal::create(&self.folder, seal + 1, self.spare.take())?;
+        self.wal = wal::Wal::create(&self.folder, seal + 1, self.spare.take(), self.wal.len())?;
         self.rotate_at = self.log_bytes;
         self.sealing = Arc::new(std::mem::take(&mut self.recent));
         for (first, last) in self.passing.iter_mut().filter_map(|passing| passing.last.as_mut()) {
@@ -278,7 +328,7 @@ impl DiskStore {
     fn work(&mut self, seal: u64) -> Result<(), StoreError> {
         self.is_copying = self.newest.is_some() && self.other.is_none() && !self.behind_is_all;
         if self.is_copying {
-            self.reader = None;
+            self.read_from(None);
         }
         self.worker_seal = seal;
         let side = self.newest.map_or(Side::A, |(side, _)| side.other());
@@ -311,7 +361,7 @@ impl DiskStore {
             Ok(base) => {
                 // What is read next is read from the newer one. If it was read before, it is open already: to open it again
                 // would hold up a write by a twentieth of a second.
-                self.reader = base;
+                self.read_from(base);
                 self.behind_is_all = self.newest.is_none();
                 let side = self.newest.map_or(Side::A, |(side, _)| side.other());
                 self.other = self.newest.map(|(_, seal)| seal);
@@ -332,6 +382,13 @@ impl DiskStore {
                 self.behind_is_all = false;
                 self.rotate_at = self.wal.len() + self.log_bytes;
             }
+        }
+    }
+
+    /// What is read is read from this base.
+    fn read_from(&mut self, base: Option<Base>) {
+        if let Some(earlier) = std::mem::replace(&mut self.reader, base) {
+            earlier.close();
         }
     }
 
@@ -384,6 +441,11 @@ impl Store for DiskStore {
             }
         }
         Ok(())
+    }
+
+    fn confirm(&mut self, next_seq: u64, is_durable: bool) {
+        let noted = Noted { log: self.wal.number(), end: self.wal.len(), next_seq, is_durable };
+        self.confirmed.note(noted, false);
     }
 
     fn reads_at_once(&self) -> bool {
@@ -442,7 +504,16 @@ impl DiskStore {
 
 impl Drop for DiskStore {
     fn drop(&mut self) {
+        if let Some(last) = self.confirmed.last().filter(|_| self.confirmed.is_ours()) {
+            let noted = Noted { log: self.wal.number(), end: self.wal.len(), ..last };
+            self.confirmed.note(noted, true);
+        }
         self.finish_sealing(true);
+        self.read_from(None);
+        // A process that is being started right now may have inherited the file for a moment, and the lock with it.
+        if let Err(error) = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock) {
+            tracing::debug!(%error, "the lock goes with the process");
+        }
     }
 }
 
@@ -450,10 +521,29 @@ fn within<'a>(changes: &'a Changes, (from, to): &(Bound<Vec<u8>>, Bound<Vec<u8>>
     changes.range::<[u8], _>((from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice)))
 }
 
-/// Whether the newest base and the logs after it tell the whole story; without a base, whether the logs do.
-fn is_complete(bases: &[(Side, u64)], logs: &[u64]) -> bool {
-    let sealed = bases.first().map_or(0, |(_, seal)| *seal);
-    logs.iter().filter(|number| **number > sealed).zip(sealed + 1..).all(|(number, wanted)| *number == wanted)
+/// Takes the lock that keeps other processes out.
+fn lock(state_dir: &Path) -> Result<File, OpenError> {
+    let path = state_dir.join(LOCK);
+    if path.exists() && !path.is_file() {
+        return Err(failed("open", &path, std::io::Error::other("it is no file")).into());
+    }
+    let lock = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .mode(private::FILE)
+        .open(&path)
+        .map_err(|error| failed("open", &path, error))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse(state_dir.to_owned())),
+        Err(error) => Err(failed("lock", &path, error.into()).into()),
+    }
+}
+
+/// Whether a file or folder in the state folder is the store's.
+fn is_ours(name: &str) -> bool {
+    [FOLDER, LOCK, confirmed::NAME].contains(&name) || name.starts_with(MOVED_ASIDE)
 }
 
 /// Stores that were moved aside, oldest first.
@@ -468,8 +558,17 @@ pub(super) fn moved_aside(state_dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether there is a store in a state folder, and whether something was published from one there.
+pub(super) fn is_there(state_dir: &Path) -> (bool, bool) {
+    (state_dir.join(FOLDER).exists(), state_dir.join(confirmed::NAME).exists())
+}
+
 /// Whether a process has the store open.
 pub(super) fn is_in_use(state_dir: &Path) -> std::io::Result<bool> {
+    let path = state_dir.join(LOCK);
+    if path.exists() && !path.is_file() {
+        return Err(std::io::Error::other(format!("{} is no file", path.display())));
+    }
     let lock = File::open(state_dir.join(LOCK))?;
     match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(false),
@@ -480,13 +579,50 @@ pub(super) fn is_in_use(state_dir: &Path) -> std::io::Result<bool> {
 
 /// Moves a store away, and lets go of the oldest of those that were moved before.
 fn quarantine(state_dir: &Path, folder: &Path) -> std::io::Result<PathBuf> {
+    let aside = place_aside(state_dir)?;
+    std::fs::rename(folder, &aside)?;
+    Ok(aside)
+}
+
+/// Copies the logs that are damaged, and says beside them what is missing.
+fn keep_damaged(state_dir: &Path, folder: &Path, lost: &[Lost], what: &str) -> std::io::Result<PathBuf> {
+    let aside = place_aside(state_dir)?;
+    private::create(&aside)?;
+    let mut logs: Vec<u64> = lost.iter().map(|lost| lost.place.0).collect();
+    logs.dedup();
+    for path in logs.into_iter().map(|log| wal::path(folder, log)).filter(|path| path.exists()) {
+        std::fs::copy(&path, aside.join(path.file_name().unwrap_or_default()))?;
+    }
+    std::fs::write(aside.join(WHAT_IS_MISSING), format!("{what}\n"))?;
+    Ok(aside)
+}
+
+/// What a copy of damaged logs says is missing; none: all of a store was moved there.
+pub(super) fn what_is_missing(aside: &Path) -> Option<String> {
+    std::fs::read_to_string(aside.join(WHAT_IS_MISSING)).ok().map(|text| text.trim_end().to_owned())
+}
+
+/// Moves away what is in the folder of the store and is neither a file nor a folder: reading from a pipe never ends.
+fn set_aside_others(state_dir: &Path, folder: &Path) -> std::io::Result<()> {
+    let others = private::others(folder)?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    let aside = place_aside(state_dir)?;
+    private::create(&aside)?;
+    for path in others {
+        tracing::error!(path = %path.display(), aside = %aside.display(), "is not the store's, and was moved");
+        std::fs::rename(&path, aside.join(path.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+fn place_aside(state_dir: &Path) -> std::io::Result<PathBuf> {
     let old = moved_aside(state_dir);
     for path in old.iter().take((old.len() + 1).saturating_sub(QUARANTINES)) {
         std::fs::remove_dir_all(path)?;
     }
-    let aside = state_dir.join(format!("{MOVED_ASIDE}{:020}", crate::clock::wall().as_micros()));
-    std::fs::rename(folder, &aside)?;
-    Ok(aside)
+    Ok(state_dir.join(format!("{MOVED_ASIDE}{:020}", crate::clock::wall().as_micros())))
 }
 
 fn failed(what: &str, path: &Path, error: std::io::Error) -> StoreError {

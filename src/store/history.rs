@@ -16,6 +16,7 @@ pub(super) mod volumes;
 pub use search::Search;
 pub use volumes::{Binding, Shelf, Single, bindable};
 
+use super::record::codes::Code as _;
 use super::record::{self, ValueRecord};
 use super::{Batch, Short, Store, StoreError};
 use crate::engine::{Cause, Event, ShelvingChange, State};
@@ -117,8 +118,8 @@ pub fn put_name(batch: &mut Batch, number: u32, facts: &AlarmFacts) {
         thing: facts.thing.to_string(),
         property: facts.property.to_string(),
         level: facts.level.to_string(),
-        alarm_type: record::place(&AlarmType::ALL, &facts.alarm_type),
-        severity: record::place(&Severity::ALL, &facts.severity),
+        alarm_type: facts.alarm_type.code(),
+        severity: facts.severity.code(),
         title: facts.title.to_string(),
     };
     batch.put(record::key(b'f', number), record::frame(&record));
@@ -141,6 +142,27 @@ pub fn names(store: &mut dyn Store, damaged: &mut usize) -> Result<Names, StoreE
     Ok(names)
 }
 
+/// Takes out the names that no entry has and that are not needed otherwise, and returns their keys.
+///
+/// # Errors
+/// Why the store cannot be read.
+pub fn forget_unused(
+    store: &mut dyn Store,
+    names: &mut Names,
+    is_needed: &dyn Fn(&AlarmId) -> bool,
+) -> Result<Vec<Short>, StoreError> {
+    let Some(used) = volumes::used_names(store)? else { return Ok(Vec::new()) };
+    let mut unused = Vec::new();
+    names.retain(|number, facts| {
+        let is_used = used.contains(number) || is_needed(&facts.id);
+        if !is_used {
+            unused.push(record::key(b'f', *number));
+        }
+        is_used
+    });
+    Ok(unused)
+}
+
 impl NameRecord {
     fn into_facts(self) -> Option<AlarmFacts> {
         Some(AlarmFacts {
@@ -148,8 +170,8 @@ impl NameRecord {
             thing: self.thing.into(),
             property: self.property.into(),
             level: self.level.into(),
-            alarm_type: record::at_place(&AlarmType::ALL, self.alarm_type)?,
-            severity: record::at_place(&Severity::ALL, self.severity)?,
+            alarm_type: AlarmType::of(self.alarm_type)?,
+            severity: Severity::of(self.severity)?,
             title: self.title.into(),
         })
     }
@@ -162,7 +184,7 @@ pub fn put_entry(batch: &mut Batch, entry: &Single) {
 
 /// An entry as it is stored.
 pub fn single(number: u64, name: u32, moment: Moment, entry: &Entry) -> Single {
-    let state = |state: &State| record::place(&State::ALL, state);
+    let state = |state: &State| state.code();
     let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
     let record = match entry {
         Entry::Event(event) => EntryRecord {
@@ -177,7 +199,7 @@ pub fn single(number: u64, name: u32, moment: Moment, entry: &Entry) -> Single {
                 from: state(&event.from),
                 to: state(&event.to),
                 since: event.since.map(Stamp::as_micros),
-                cause: record::place(&Cause::ALL, &event.cause),
+                cause: event.cause.code(),
                 value: event.value.as_ref().map(ValueRecord::from),
                 value_at: event.value_at.map(Stamp::as_micros),
                 average: event.average,
@@ -202,7 +224,7 @@ pub fn single(number: u64, name: u32, moment: Moment, entry: &Entry) -> Single {
             what: WhatRecord::Delivery {
                 reaction: report.reaction.to_string(),
                 delivery: report.delivery.to_string(),
-                fate: record::place(&DeliveryFate::ALL, &report.fate),
+                fate: report.fate.code(),
                 attempt: report.attempt,
             },
         },
@@ -213,7 +235,7 @@ pub fn single(number: u64, name: u32, moment: Moment, entry: &Entry) -> Single {
 impl EntryRecord {
     fn into_entry(self, names: &Names) -> Option<Entry> {
         let alarm = names.get(&self.name)?.clone();
-        let state = |place: u8| record::at_place(&State::ALL, place);
+        let state = |place: u8| State::of(place);
         let (at, occurrence) = (Stamp::from_micros(self.at), self.occurrence);
         let (by, comment) = (self.by.map(Arc::from), self.comment.map(Arc::from));
         Some(match self.what {
@@ -225,13 +247,14 @@ impl EntryRecord {
                 at,
                 since: since.map(Stamp::from_micros),
                 occurrence,
-                cause: record::at_place(&Cause::ALL, cause)?,
+                cause: Cause::of(cause)?,
                 value: value.map(Value::from),
                 value_at: value_at.map(Stamp::from_micros),
                 average,
                 by,
                 comment,
                 quiet: false,
+                seq_gap: false,
             }),
             WhatRecord::Delivery { reaction, delivery, fate, attempt } => Entry::Delivery(DeliveryReport {
                 alarm,
@@ -239,7 +262,7 @@ impl EntryRecord {
                 occurrence,
                 reaction: reaction.into(),
                 delivery: delivery.into(),
-                fate: record::at_place(&DeliveryFate::ALL, fate)?,
+                fate: DeliveryFate::of(fate)?,
                 attempt,
                 said: comment.unwrap_or_else(|| "".into()),
             }),

@@ -36,16 +36,27 @@ pub struct Built {
 pub fn inspect(state_dir: &Path, gateway: &str, anomalies: &[AnomalyDefinition]) -> Findings {
     let mut findings = Findings::default();
     for aside in disk::moved_aside(state_dir) {
-        findings.problems.push(format!(
-            "{} was moved aside because it could not be read: look into it, or remove it",
-            aside.display()
-        ));
+        findings.problems.push(match disk::what_is_missing(&aside) {
+            Some(what) => {
+                format!(
+                    "something was lost: {what}; what is damaged was copied to {}: remove it when you have seen it",
+                    aside.display()
+                )
+            }
+            None => {
+                format!("{} was moved aside because it could not be read: look into it, or remove it", aside.display())
+            }
+        });
     }
     match disk::is_in_use(state_dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            "there is no store yet".clone_into(&mut findings.remark);
-            return findings;
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match disk::is_there(state_dir) {
+            (false, false) => {
+                "there is no store yet".clone_into(&mut findings.remark);
+                return findings;
+            }
+            (false, true) => {}
+            (true, _) => tracing::debug!("the store has no lock file"),
+        },
         Err(error) => {
             findings.problems.push(format!("cannot look into {}: {error}", state_dir.display()));
             return findings;
@@ -55,6 +66,13 @@ pub fn inspect(state_dir: &Path, gateway: &str, anomalies: &[AnomalyDefinition])
             return findings;
         }
         Ok(false) => {}
+    }
+    if disk::is_there(state_dir) == (false, true) {
+        findings.problems.push(format!(
+            "the store is gone from {}: events were published from it, and the daemon will begin an empty one",
+            state_dir.display()
+        ));
+        return findings;
     }
     if let Err(error) = rustix::fs::access(state_dir, rustix::fs::Access::WRITE_OK) {
         findings.problems.push(format!("{} cannot be written: {error}", state_dir.display()));
@@ -72,9 +90,20 @@ fn read(
     findings: &mut Findings,
 ) -> Result<(), String> {
     let copy = Copy::of(state_dir).map_err(|error| format!("cannot read the store: {error}"))?;
-    let Opened { mut store, trouble } = DiskStore::open(copy.folder()).map_err(|error| error.to_string())?;
-    if trouble.is_some() {
-        return Err("the store is damaged beyond use: the daemon will move it aside and begin an empty one".to_owned());
+    let Opened { mut store, loss, .. } = DiskStore::open(copy.folder()).map_err(|error| error.to_string())?;
+    match loss {
+        Some(loss) if loss.is_beyond_use => {
+            let what = loss.what;
+            return Err(format!(
+                "the store is damaged beyond use ({what}): the daemon will move it aside and begin another one"
+            ));
+        }
+        Some(loss) => findings.problems.push(format!(
+            "something is lost: {}; the daemon will go on with the rest, and alarms that it may have been about are \
+             uncertain until they are judged again",
+            loss.what
+        )),
+        None => {}
     }
     let found = record::recover(&mut store).map_err(|error| error.to_string())?;
     if found.damaged > 0 {

@@ -25,7 +25,11 @@ impl Keeper {
         let (keeper, mut queue) = Keeper::without_thread();
         std::thread::Builder::new().name("store".into()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
-                job(store.as_mut());
+                // What it was asked for fails, and who waits for it is told; the next job may go well.
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(store.as_mut())));
+                if done.is_err() {
+                    tracing::error!("a job of the store has failed badly");
+                }
             }
         })?;
         Ok(keeper)

@@ -7,7 +7,7 @@
 //! begun: its numbers are not those that were given out in the meantime.
 
 use super::disk::{DiskStore, OpenError};
-use super::{Batch, Pair, Store, StoreError};
+use super::{Batch, Pair, Store, StoreError, private};
 use std::path::{Path, PathBuf};
 
 /// The store in a folder, once it can be opened.
@@ -78,6 +78,12 @@ impl Store for LateStore {
         self.open()?.commit(batch)
     }
 
+    fn confirm(&mut self, next_seq: u64, is_durable: bool) {
+        if let Content::Open(store) = &mut self.store {
+            store.confirm(next_seq, is_durable);
+        }
+    }
+
     fn reads_at_once(&self) -> bool {
         match &self.store {
             Content::Unknown => true,
@@ -102,7 +108,14 @@ impl Copy {
     /// Copies the store in a state folder.
     pub(super) fn of(state_dir: &Path) -> std::io::Result<Copy> {
         let copy = Copy(std::env::temp_dir().join(format!("annunciator-{}", std::process::id())));
-        copy_below(&state_dir.join(super::disk::FOLDER), &copy.0.join(super::disk::FOLDER))?;
+        let (from, to) = (state_dir.join(super::disk::FOLDER), copy.0.join(super::disk::FOLDER));
+        private::create(&copy.0)?;
+        private::has_files_only(&from)?;
+        copy_below(&from, &to)?;
+        let confirmed = state_dir.join(super::disk::confirmed::NAME);
+        if confirmed.is_file() {
+            std::fs::copy(&confirmed, copy.0.join(super::disk::confirmed::NAME))?;
+        }
         Ok(copy)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
+//! | `l` | up to where damage of the logs was told to a person |
 //! | `m` | where sequence numbers, the outbox and the time line stand |
 //! | `a` handle | the lasting part of an alarm |
 //! | `s` handle | the part that changes with values; in a base many lie in one pair: see `base::pages` |
@@ -20,6 +21,7 @@
 //! The records mirror the engine's types on purpose: those may change with the program, these only with a new version.
 
 mod alarms;
+pub(super) mod codes;
 pub mod reactions;
 
 use super::{Batch, Short, Store, StoreError};
@@ -59,6 +61,8 @@ pub struct Position {
     pub anchor: Anchor,
     /// Up to where it was observed.
     pub observed_until: Moment,
+    /// Whether the next event has to say that others may be missing before it.
+    pub seq_gap: bool,
 }
 
 /// Everything that was stored.
@@ -74,6 +78,10 @@ pub struct Recovered {
     pub first_packet: u64,
     /// Records that could not be read.
     pub damaged: usize,
+    /// Keys of what belongs to no alarm: removed ones have left it behind in earlier releases.
+    pub useless: Vec<Short>,
+    /// Handles from this one on were never given to an alarm.
+    pub free_handle: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,6 +95,8 @@ struct PositionRecord {
     boot_id: String,
     uptime: i64,
     observed_until: i64,
+    #[serde(default, deserialize_with = "if_there")]
+    seq_gap: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -185,7 +195,14 @@ pub(super) fn opened(frame: &[u8]) -> Option<(u8, &[u8])> {
 pub(super) const LETTERS: u8 = b'o';
 /// The first byte of the keys of what changes with values.
 pub(super) const SOFT: u8 = b's';
-const POSITION: &[u8] = b"m";
+/// The first byte of the keys of the lasting parts of alarms.
+pub(super) const LASTING: u8 = b'a';
+/// The first byte of the keys of samples.
+const SAMPLES: u8 = b'w';
+/// Where the counters and the time line stand.
+pub(super) const POSITION: &[u8] = b"m";
+/// Up to where damage of the logs was told.
+pub(super) const LOST: &[u8] = b"l";
 /// The prefixes under which alarms may have been announced to Home Assistant.
 pub(crate) const DISCOVERY: &[u8] = b"g";
 /// The subscriptions that the broker's session may have.
@@ -197,7 +214,7 @@ pub(super) fn key(kind: u8, handle: u32) -> Short {
 }
 
 fn block_key(handle: u32, block: u64) -> Vec<u8> {
-    let mut key = key(b'w', handle).to_vec();
+    let mut key = key(SAMPLES, handle).to_vec();
     key.extend_from_slice(&block.to_be_bytes());
     key
 }
@@ -213,7 +230,7 @@ fn letter_key(number: u64) -> Short {
 
 /// Adds where everything stands.
 pub fn put_position(batch: &mut Batch, position: &Position) {
-    let Position { gateway, next_seq, next_letter, history, anchor, observed_until } = position;
+    let Position { gateway, next_seq, next_letter, history, anchor, observed_until, seq_gap } = position;
     let record = PositionRecord {
         gateway: gateway.clone(),
         next_seq: *next_seq,
@@ -224,8 +241,19 @@ pub fn put_position(batch: &mut Batch, position: &Position) {
         boot_id: anchor.boot_id.clone(),
         uptime: anchor.uptime.as_micros(),
         observed_until: observed_until.as_micros(),
+        seq_gap: *seq_gap,
     };
     batch.put(POSITION.to_vec(), frame(&record));
+}
+
+/// The value that says up to which log and byte in it damage was told.
+pub(super) fn put_lost_until(place: (u64, u64)) -> Vec<u8> {
+    frame(&place).to_vec()
+}
+
+/// What that value says; none: it is damaged, and the damage is told again.
+pub(super) fn lost_until(value: &[u8]) -> Option<(u64, u64)> {
+    unframe(value).ok()
 }
 
 /// Adds which messages were evaluated and may come again.
@@ -258,7 +286,7 @@ fn blocks<T>(first: u64, list: &[T], size: u64) -> impl Iterator<Item = (u64, &[
 /// Adds what has changed of alarms.
 pub fn put_changes(batch: &mut Batch, changes: &Changes) {
     for alarm in &changes.alarms {
-        batch.put(key(b'a', alarm.handle), frame(&AlarmRecord::from(alarm)));
+        batch.put(key(LASTING, alarm.handle), frame(&AlarmRecord::from(alarm)));
     }
     for soft in &changes.soft {
         batch.put(key(SOFT, soft.handle), frame(&SoftRecord::from(soft)));
@@ -281,7 +309,7 @@ fn put_window(batch: &mut Batch, window: &WindowMemory) {
 
 /// Removes an alarm that is not configured any more.
 pub fn delete_alarm(batch: &mut Batch, memory: &AlarmMemory) {
-    batch.delete(key(b'a', memory.handle));
+    batch.delete(key(LASTING, memory.handle));
     batch.delete(key(SOFT, memory.handle));
 }
 
@@ -368,25 +396,59 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
         Ok(())
     })?;
     let mut windows: BTreeMap<u32, Vec<SamplesRecord>> = BTreeMap::new();
-    for_each(store, b"w", |key, value| {
+    for_each(store, &[SAMPLES], |key, value| {
         if let (Some(handle), Some(record)) = (handle_of(key), readable(value, &mut damaged)?) {
             windows.entry(handle).or_default().push(record);
         }
         Ok(())
     })?;
-    for_each(store, b"a", |key, value| {
+    for_each(store, &[LASTING], |key, value| {
         if let (Some(handle), Some(record)) = (handle_of(key), readable::<AlarmRecord<'_>>(value, &mut damaged)?)
             && let Some(alarm) = record.into_memory(handle)
         {
             let soft = soft.remove(&handle).map(|record| record.into_memory(handle));
             let blocks = windows.remove(&handle).unwrap_or_default();
+            let held = soft.as_ref().map_or(0..0, |soft| soft.samples.clone());
+            let is_left = |block: &&SamplesRecord| {
+                block.first >= held.end || block.first + block.samples.len() as u64 <= held.start
+            };
+            let left = blocks.iter().filter(is_left).map(|block| block.first / SAMPLES_PER_BLOCK);
+            recovered.useless.extend(left.map(|block| Short::from(&*block_key(handle, block))));
+            recovered.free_handle = recovered.free_handle.max(handle.saturating_add(1));
             let samples = soft.as_ref().and_then(|soft| samples_of(soft, &blocks)).unwrap_or_default();
             recovered.alarms.push(Memory { alarm, soft, samples });
         }
         Ok(())
     })?;
+    // Nothing is done with what belongs to a damaged record: it may be mended by the next change of the alarm.
+    if damaged == 0 {
+        for (handle, blocks) in &windows {
+            recovered.useless.extend(blocks.iter().map(|block| {
+                let block = block.first / SAMPLES_PER_BLOCK;
+                Short::from(&*block_key(*handle, block))
+            }));
+        }
+        recovered.useless.extend(soft.keys().map(|handle| key(SOFT, *handle)));
+    }
+    let left = soft.keys().chain(windows.keys()).max().map_or(0, |handle| handle.saturating_add(1));
+    recovered.free_handle = recovered.free_handle.max(left);
     recovered.damaged = damaged;
     Ok(recovered)
+}
+
+/// The keys of all samples that are stored for these alarms.
+///
+/// # Errors
+/// Why the store cannot be read.
+pub fn samples_of_alarms(store: &mut dyn Store, handles: &[u32]) -> Result<Vec<Short>, StoreError> {
+    let mut keys = Vec::new();
+    for handle in handles {
+        for_each(store, &key(SAMPLES, *handle), |key, _| {
+            keys.push(Short::from(key));
+            Ok(())
+        })?;
+    }
+    Ok(keys)
 }
 
 /// The record, or none if it is damaged.
@@ -434,8 +496,7 @@ pub(super) fn handle_of(key: &[u8]) -> Option<u32> {
 
 impl From<PositionRecord> for Position {
     fn from(record: PositionRecord) -> Position {
-        let PositionRecord { gateway, next_seq, next_letter, history, at, wall, boot_id, uptime, observed_until } =
-            record;
+        let PositionRecord { gateway, next_seq, next_letter, history, at, wall, boot_id, uptime, .. } = record;
         let history = history.0..history.1;
         let anchor = Anchor {
             at: Moment::from_micros(at),
@@ -443,8 +504,8 @@ impl From<PositionRecord> for Position {
             boot_id,
             uptime: Span::from_micros(uptime),
         };
-        let observed_until = Moment::from_micros(observed_until);
-        Position { gateway, next_seq, next_letter, history, anchor, observed_until }
+        let observed_until = Moment::from_micros(record.observed_until);
+        Position { gateway, next_seq, next_letter, history, anchor, observed_until, seq_gap: record.seq_gap }
     }
 }
 
@@ -476,13 +537,4 @@ impl From<ValueRecord> for Value {
 pub(super) fn if_there<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(reader: D) -> Result<T, D::Error> {
     // The checksum was right, so the end is all that can be wrong.
     Ok(T::deserialize(reader).unwrap_or_default())
-}
-
-/// A word of a closed list as its place in it. The lists only ever grow at their ends.
-pub(super) fn place<T: PartialEq>(list: &[T], word: &T) -> u8 {
-    list.iter().position(|known| known == word).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
-}
-
-pub(super) fn at_place<T: Copy>(list: &[T], place: u8) -> Option<T> {
-    list.get(usize::from(place)).copied()
 }

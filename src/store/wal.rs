@@ -1,9 +1,12 @@
 //! The write-ahead log: batches as they were committed, one after the other, each synced.
 //!
 //! A file is a header and frames, each of which begins with a sector of the drive. A frame is its length, a checksum over
-//! the log's number, the frame's place and its bytes, the batch, and zeros up to the next sector. Reading stops at the
-//! first frame that is not whole: after a power cut the last one may be torn, and it belongs to a commit that nobody was
-//! told of.
+//! the log's number, the frame's place and its bytes, the batch, and zeros up to the next sector. The header says where the
+//! log before this one ended.
+//!
+//! A frame that is not whole is one of two things. Behind the last whole frame it is a torn tail: the power went while it
+//! was written, and nobody was told of that commit. Before a later whole frame of the same log it is damage: a frame is
+//! begun when the one before it is on disk. Damage is reported as a [`Piece::Lost`], and the later frames are read.
 //!
 //! Why each instant is safe: a frame counts when `fdatasync` has returned, and no sector before it is ever written again. A
 //! new log counts when its header and its folder are synced, before the first frame goes in. It may be made of a log that
@@ -13,10 +16,11 @@
 //! of the file a few more in the journal of the file system; so the log goes around the cache where the file system allows
 //! it, and into room that it has already. An alarm's change is a sector or two.
 
-use super::{Batch, Short, StoreError};
+use super::{Batch, Short, StoreError, private};
 use postcard::ser_flavors::Flavor;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -24,8 +28,10 @@ use std::path::{Path, PathBuf};
 const MAGIC: [u8; 8] = *b"ANNWAL\x00\x02";
 /// A log whose frames follow one another closely. It is read, and not gone on with.
 const MAGIC_WITHOUT_SECTORS: [u8; 8] = *b"ANNWAL\x00\x01";
-/// Magic and number.
+/// Magic and number: all that releases up to 0.1.0 wrote, and all that they read.
 const HEADER: usize = 16;
+/// The header with the end of the log before, and a checksum over all of it. It is in the first sector, too.
+const WHOLE_HEADER: usize = 28;
 /// What a drive writes as a whole, and the least that it takes around the cache. Drives with larger sectors refuse; their
 /// logs go through the cache.
 const SECTOR: usize = 512;
@@ -33,6 +39,9 @@ const SECTOR: usize = 512;
 const FRAME: usize = 8;
 /// Bytes that a frame may claim to have; more is damage.
 const MAX_FRAME: u32 = 1 << 30;
+/// Bytes that are summed up in one log at most while a later whole frame is looked for: hundreds of times the largest log,
+/// some seconds. Only bytes that were made to look like frames need so many.
+const SEARCHED_BYTES: u64 = 4 << 30;
 
 /// Memory that is kept for the next batch; more than this only for one that is unusually large.
 const KEPT_MEMORY: usize = 256 << 10;
@@ -70,18 +79,25 @@ pub(super) fn list(folder: &Path) -> std::io::Result<Vec<u64>> {
 impl Wal {
     /// Begins a log; in the room of an older one that is not needed any more, if there is one. When this returns it is
     /// there after a power cut.
-    pub(super) fn create(folder: &Path, number: u64, spare: Option<u64>) -> Result<Wal, StoreError> {
+    ///
+    /// `end_before` is the end of the log with the number before, 0 if there is none or it is not known.
+    pub(super) fn create(folder: &Path, number: u64, spare: Option<u64>, end_before: u64) -> Result<Wal, StoreError> {
         let path = path(folder, number);
         let attempt = || {
             if let Some(spare) = spare {
                 std::fs::rename(self::path(folder, spare), &path)?;
             }
-            let options = File::options().read(true).write(true).create(true).truncate(spare.is_none()).clone();
+            let options = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(spare.is_none())
+                .mode(private::FILE)
+                .clone();
             let file = LogFile::open(&options, &path)?;
             let mut sheet = Sheet::default();
-            sheet.clear(HEADER);
-            sheet.add(&MAGIC);
-            sheet.add(&number.to_le_bytes());
+            sheet.clear(WHOLE_HEADER);
+            sheet.add(&header(number, end_before));
             file.write(sheet.sectors(), 0)?;
             file.file.sync_all()?;
             File::open(folder)?.sync_all()?;
@@ -230,37 +246,152 @@ impl Flavor for Writer<'_> {
 /// Where a log that was read can be gone on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// There is not even a whole header.
+    /// There is not even a whole header, and nothing was ever committed to it.
     Nowhere,
     /// Behind its last whole frame.
     At(u64),
-    /// In the next log: it is of an older format.
-    Next,
+    /// In the next log: it is of an older format, or damaged. It ends here.
+    Next(u64),
 }
 
-/// Reads a log: its batches in order.
-pub(super) fn read(folder: &Path, number: u64, visit: &mut dyn FnMut(Batch)) -> Result<End, StoreError> {
+impl End {
+    /// The place behind the last whole frame.
+    pub(super) fn place(self) -> u64 {
+        match self {
+            End::Nowhere => 0,
+            End::At(place) | End::Next(place) => place,
+        }
+    }
+}
+
+/// One thing that a log says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// A batch that was committed.
+    Batch(Batch),
+    /// These bytes held batches that were committed, and cannot be read.
+    Lost(Range<u64>),
+}
+
+/// What reading a log has found besides its pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Where it can be gone on with.
+    pub(super) end: End,
+    /// Where the log before this one ended; none: it does not say.
+    pub(super) end_before: Option<u64>,
+}
+
+/// Reads a log: its pieces in order.
+pub(super) fn read(folder: &Path, number: u64, visit: &mut dyn FnMut(Piece)) -> Result<Read, StoreError> {
     let path = path(folder, number);
     let mut bytes = Vec::new();
     File::open(&path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .map_err(|error| failed("read", &path, error))?;
-    let Some((header, _)) = bytes.split_at_checked(HEADER) else { return Ok(End::Nowhere) };
-    let (magic, said) = header.split_at(MAGIC.len());
-    if said != number.to_le_bytes() || (magic != MAGIC && magic != MAGIC_WITHOUT_SECTORS) {
-        return Ok(End::Nowhere);
+    let (magic, rest) = bytes.split_at(bytes.len().min(MAGIC.len()));
+    let is_ours = rest.get(..8) == Some(&number.to_le_bytes());
+    if is_ours && magic == MAGIC_WITHOUT_SECTORS {
+        return Ok(read_closely(number, &bytes, visit));
     }
-    let has_sectors = magic == MAGIC;
-    let place_after = |bytes: usize| if has_sectors { sectors(bytes) } else { bytes };
-    let mut end = place_after(HEADER);
-    while let Some(body) = whole_frame(number, end, &bytes) {
-        // As slices: byte by byte, megabytes would take their time at each start.
-        let Ok(entries) = postcard::from_bytes::<Vec<(&[u8], Option<&[u8]>)>>(body) else { break };
-        let entries = entries.into_iter().map(|(key, value)| (key.into(), value.map(Short::from))).collect();
-        visit(Batch { entries });
-        end += place_after(FRAME + body.len());
+    let has_header = is_ours && magic == MAGIC;
+    let said = bytes.get(..WHOLE_HEADER).filter(|_| has_header);
+    let end_before = said.and_then(|said| said.get(HEADER..HEADER + 8)?.try_into().ok()).map(u64::from_le_bytes);
+    let end_before = end_before.filter(|end| *end > 0 && said == Some(&header(number, *end)));
+    let (mut end, mut has_frames, mut is_damaged) = (SECTOR, false, !has_header);
+    let mut budget = SEARCHED_BYTES;
+    loop {
+        while let Some((batch, length)) = batch_at(number, end, &bytes) {
+            has_frames = true;
+            visit(Piece::Batch(batch));
+            end += sectors(FRAME + length);
+        }
+        match later_frame(number, end + SECTOR, &bytes, &mut budget) {
+            Some(place) => {
+                is_damaged = true;
+                visit(Piece::Lost(end as u64..place as u64));
+                end = place;
+            }
+            None => break,
+        }
     }
-    Ok(if has_sectors { End::At(end as u64) } else { End::Next })
+    let is_empty = !has_header && !has_frames;
+    // A log is begun with its header, and goes into the room of another one, which has a header, too.
+    if is_empty && bytes.len() > SECTOR && bytes.iter().take(SECTOR).all(|byte| *byte == 0) {
+        visit(Piece::Lost(0..bytes.len() as u64));
+        return Ok(Read { end: End::Next(0), end_before });
+    }
+    if !has_header && has_frames {
+        tracing::warn!(path = %path.display(), "the header of a log is damaged; what the log says is read all the same");
+    }
+    let end = match end as u64 {
+        _ if is_empty => End::Nowhere,
+        end if is_damaged => End::Next(end),
+        end => End::At(end),
+    };
+    Ok(Read { end, end_before })
+}
+
+/// Reads a log of the older format, whose frames follow one another without sectors.
+fn read_closely(number: u64, bytes: &[u8], visit: &mut dyn FnMut(Piece)) -> Read {
+    let mut end = HEADER;
+    loop {
+        while let Some((batch, length)) = batch_at(number, end, bytes) {
+            visit(Piece::Batch(batch));
+            end += FRAME + length;
+        }
+        // The length of the damaged one leads to the next, if it is not what is damaged.
+        let mut place = end;
+        let later = loop {
+            let Some(length) = bytes.get(place..).and_then(|rest| rest.first_chunk::<4>()) else { break None };
+            place = place.saturating_add(FRAME).saturating_add(u32::from_le_bytes(*length) as usize);
+            if whole_frame(number, place, bytes).is_some() {
+                break Some(place);
+            }
+        };
+        let Some(later) = later else { break };
+        visit(Piece::Lost(end as u64..later as u64));
+        end = later;
+    }
+    Read { end: End::Next(end as u64), end_before: None }
+}
+
+/// The batch of the whole frame at this place, and how many bytes it has there.
+fn batch_at(number: u64, place: usize, bytes: &[u8]) -> Option<(Batch, usize)> {
+    let body = whole_frame(number, place, bytes)?;
+    // As slices: byte by byte, megabytes would take their time at each start.
+    let entries = postcard::from_bytes::<Vec<(&[u8], Option<&[u8]>)>>(body).ok()?;
+    let entries = entries.into_iter().map(|(key, value)| (key.into(), value.map(Short::from))).collect();
+    Some((Batch { entries }, body.len()))
+}
+
+/// The first whole frame from this place on. The budget bounds the bytes that are summed up for it.
+fn later_frame(number: u64, from: usize, bytes: &[u8], budget: &mut u64) -> Option<usize> {
+    (from..bytes.len()).step_by(SECTOR).find(|place| {
+        let Some(rest) = bytes.get(*place..) else { return false };
+        let Some(length) = rest.first_chunk::<4>() else { return false };
+        let end = FRAME.saturating_add(u32::from_le_bytes(*length) as usize);
+        // A batch has at least its number of entries, and the rest of its last sector is empty.
+        if end <= FRAME || end > rest.len() {
+            return false;
+        }
+        if rest.get(end..sectors(end)).is_none_or(|padding| padding.iter().any(|byte| *byte != 0)) {
+            return false;
+        }
+        *budget = budget.saturating_sub(end as u64);
+        *budget > 0 && batch_at(number, *place, bytes).is_some()
+    })
+}
+
+/// The header of a log.
+fn header(number: u64, end_before: u64) -> [u8; WHOLE_HEADER] {
+    let mut header = [0; WHOLE_HEADER];
+    let (said, sum) = header.split_at_mut(WHOLE_HEADER - 4);
+    for (place, bytes) in [MAGIC, number.to_le_bytes(), end_before.to_le_bytes()].into_iter().enumerate() {
+        said[8 * place..8 * (place + 1)].copy_from_slice(&bytes);
+    }
+    sum.copy_from_slice(&crc32fast::hash(said).to_le_bytes());
+    header
 }
 
 /// What the frame at this place holds, if it is whole.
@@ -293,8 +424,11 @@ mod tests {
 
     fn read_all(folder: &Path) -> (Vec<Batch>, End) {
         let mut batches = Vec::new();
-        let end = read(folder, 7, &mut |batch| batches.push(batch)).unwrap();
-        (batches, end)
+        let found = read(folder, 7, &mut |piece| match piece {
+            Piece::Batch(batch) => batches.push(batch),
+            Piece::Lost(span) => panic!("{span:?} are lost"),
+        });
+        (batches, found.unwrap().end)
     }
 
     /// A log of the older format: the same frames, one right behind the other.
@@ -311,7 +445,7 @@ mod tests {
     #[test]
     fn every_torn_tail_ends_before_the_frame_that_it_tears() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wal = Wal::create(folder.path(), 7, None).unwrap();
+        let mut wal = Wal::create(folder.path(), 7, None, 0).unwrap();
         // Where each frame ends, less the zeros behind it.
         let ends: Vec<u64> = (1..=4)
             .map(|n| {
@@ -344,23 +478,23 @@ mod tests {
     #[test]
     fn a_frame_of_another_log_or_place_is_damage() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wal = Wal::create(folder.path(), 7, None).unwrap();
+        let mut wal = Wal::create(folder.path(), 7, None, 0).unwrap();
         wal.append(&batch(1)).unwrap();
         let bytes = std::fs::read(path(folder.path(), 7)).unwrap();
         let twice = [&bytes[..], &bytes[SECTOR..]].concat();
         std::fs::write(path(folder.path(), 7), twice).unwrap();
         assert_eq!(read_all(folder.path()).0.len(), 1);
         std::fs::rename(path(folder.path(), 7), path(folder.path(), 8)).unwrap();
-        assert_eq!(read(folder.path(), 8, &mut |_| ()).unwrap(), End::Nowhere);
+        assert_eq!(read(folder.path(), 8, &mut |_| ()).unwrap().end, End::Nowhere);
     }
 
     #[test]
     fn a_log_in_the_room_of_an_older_one_has_nothing_of_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut older = Wal::create(folder.path(), 4, None).unwrap();
+        let mut older = Wal::create(folder.path(), 4, None, 0).unwrap();
         (1..=6).for_each(|n| older.append(&batch(n)).unwrap());
         let length = std::fs::metadata(path(folder.path(), 4)).unwrap().len();
-        let mut wal = Wal::create(folder.path(), 7, Some(4)).unwrap();
+        let mut wal = Wal::create(folder.path(), 7, Some(4), 0).unwrap();
         assert_eq!(list(folder.path()).unwrap(), [7]);
         assert_eq!(read_all(folder.path()), (vec![], End::At(SECTOR as u64)));
         for n in 1..=3 {
@@ -377,7 +511,100 @@ mod tests {
     fn a_log_of_the_older_format_is_read_and_not_gone_on_with() {
         let folder = tempfile::tempdir().unwrap();
         let batches = [batch(1), batch(2), batch(200)];
-        std::fs::write(path(folder.path(), 7), closely(7, &batches)).unwrap();
-        assert_eq!(read_all(folder.path()), (batches.to_vec(), End::Next));
+        let bytes = closely(7, &batches);
+        std::fs::write(path(folder.path(), 7), &bytes).unwrap();
+        assert_eq!(read_all(folder.path()), (batches.to_vec(), End::Next(bytes.len() as u64)));
+    }
+
+    /// The pieces of a log whose bytes are these.
+    fn pieces(folder: &Path, bytes: &[u8]) -> (Vec<Piece>, Read) {
+        std::fs::write(path(folder, 7), bytes).unwrap();
+        let mut pieces = Vec::new();
+        let found = read(folder, 7, &mut |piece| pieces.push(piece)).unwrap();
+        (pieces, found)
+    }
+
+    #[test]
+    fn damage_before_a_whole_frame_is_told_wherever_it_is_and_costs_that_frame_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wal = Wal::create(folder.path(), 7, None, 0).unwrap();
+        // One of them has several sectors.
+        let batches: Vec<Batch> = [1, 2, 250, 3, 4]
+            .map(|n| Batch {
+                entries: (0..n / 50 + 1).map(|key| ([n, key].into(), Some(vec![n; usize::from(n)].into()))).collect(),
+            })
+            .to_vec();
+        let begins: Vec<u64> = batches
+            .iter()
+            .map(|batch| {
+                let at = wal.len();
+                wal.append(batch).unwrap();
+                at
+            })
+            .collect();
+        let end = wal.len();
+        drop(wal);
+        let whole = std::fs::read(path(folder.path(), 7)).unwrap();
+        let frame_of = |place: u64| begins.iter().rposition(|begin| *begin <= place);
+        for place in 0..whole.len() {
+            for width in [1, 4_096] {
+                let mut bytes = whole.clone();
+                for byte in bytes.iter_mut().skip(place).take(width) {
+                    *byte ^= 0x10;
+                }
+                let last_place = (place + width).min(whole.len()) - 1;
+                let (pieces, found) = pieces(folder.path(), &bytes);
+                let spoilt = |n: &usize| {
+                    let body = postcard::to_allocvec(&batches[*n].entries).unwrap().len() + FRAME;
+                    let (from, to) = (begins[*n], begins[*n] + body as u64);
+                    (place as u64) < to && last_place as u64 >= from
+                };
+                let intact: Vec<&Batch> = (0..batches.len()).filter(|n| !spoilt(n)).map(|n| &batches[n]).collect();
+                let read: Vec<&Batch> = pieces
+                    .iter()
+                    .filter_map(|piece| match piece {
+                        Piece::Batch(batch) => Some(batch),
+                        Piece::Lost(_) => None,
+                    })
+                    .collect();
+                assert_eq!(read, intact, "{width} bytes at {place}");
+                let lost: Vec<&Range<u64>> = pieces
+                    .iter()
+                    .filter_map(|piece| match piece {
+                        Piece::Lost(lost) => Some(lost),
+                        Piece::Batch(_) => None,
+                    })
+                    .collect();
+                let first = (0..batches.len()).find(spoilt);
+                let follows = first.is_some_and(|first| (first..batches.len()).any(|n| !spoilt(&n)));
+                if follows {
+                    assert_eq!(lost.len(), 1, "{width} bytes at {place}");
+                    assert_eq!(Some(lost[0].start), first.map(|first| begins[first]));
+                    assert_eq!(found.end, End::Next(end));
+                } else {
+                    assert_eq!(
+                        lost,
+                        Vec::<&Range<u64>>::new(),
+                        "{width} bytes at {place} (frame {:?})",
+                        frame_of(place as u64)
+                    );
+                }
+            }
+        }
+        for lost in [vec![0; whole.len()], vec![0; SECTOR + 1]] {
+            let length = lost.len() as u64;
+            assert_eq!(pieces(folder.path(), &lost).0, [Piece::Lost(0..length)], "nothing is left of it");
+        }
+        assert_eq!(pieces(folder.path(), &[0; 40]), (vec![], Read { end: End::Nowhere, end_before: None }));
+    }
+
+    #[test]
+    fn a_log_says_where_the_one_before_it_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Wal::create(folder.path(), 7, None, 4_096).unwrap());
+        let bytes = std::fs::read(path(folder.path(), 7)).unwrap();
+        assert_eq!(pieces(folder.path(), &bytes).1, Read { end: End::At(512), end_before: Some(4_096) });
+        let old = [&bytes[..HEADER], &[0; SECTOR - HEADER]].concat();
+        assert_eq!(pieces(folder.path(), &old).1, Read { end: End::At(512), end_before: None }, "as 0.1.0 wrote it");
     }
 }

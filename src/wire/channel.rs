@@ -1,11 +1,11 @@
-//! Classification: what a message on a topic is for, decided once, for the daemon and for a replay alike.
+//! Classification: the purpose of a message by its topic, decided once, for the daemon and for a replay alike.
 //!
 //! [`Channel::of`] is the inverse of the functions that build topics ([`super::topics`], [`super::home_assistant`]).
 
 use super::home_assistant;
 use super::topics::Topics;
 
-/// What the messages on one topic are for.
+/// The purpose of the messages on one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel<'t> {
     /// Values and signs of life of things, as far as a source's filter fits.
@@ -16,9 +16,9 @@ pub enum Channel<'t> {
     Probe,
     /// Commands of operators.
     Command {
-        /// The last level of the topic, which nobody has looked at yet.
+        /// The last level of the topic, unchecked.
         verb: &'t str,
-        /// Whether it is for this one of several instances, whichever alarm it names.
+        /// True if it is for this one of several instances, whichever alarm it names.
         is_addressed: bool,
     },
     /// Home Assistant says whether it is there. Sources may read it, too.

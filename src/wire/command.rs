@@ -253,8 +253,7 @@ pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Re
         return Err(unnamed(format!("a command has at most {most} bytes, this one has {}", payload.len())));
     }
     let read: Result<Value, _> = serde_json::from_slice(payload);
-    let name = read.as_ref().map(name_of).map_err(ToString::to_string);
-    let name = name.unwrap_or_else(|_| Ok(Value::Null)).map_err(unnamed)?;
+    let name = read.as_ref().map_or(Ok(Value::Null), name_of).map_err(unnamed)?;
     let refuse = |error: String| Refusal::new(name.clone(), &error);
     if retained {
         return Err(refuse("a command must not be retained: it would be carried out again at each connect".into()));
@@ -290,6 +289,20 @@ pub fn refuse(payload: &[u8], error: &str) -> Refusal {
     let read: Value =
         if payload.len() <= MAX_COMMAND { serde_json::from_slice(payload).unwrap_or_default() } else { Value::Null };
     Refusal::new(name_of(&read).unwrap_or_default(), error)
+}
+
+/// Reads a command, and decides whether it may be carried out now. `max_age` bounds the age of one that says its time.
+///
+/// # Errors
+/// What is to be answered.
+pub fn admit(
+    verb: &str,
+    payload: &[u8],
+    retained: bool,
+    now: Stamp,
+    (max_age, max_shelve): (Span, Span),
+) -> Result<Request, Refusal> {
+    check_age(payload, now, max_age).and_then(|()| parse(verb, payload, retained, max_shelve))
 }
 
 /// Looks at when a command says that it was given (`time`), if it does. The broker keeps commands while the daemon is

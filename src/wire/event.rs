@@ -9,6 +9,8 @@ use serde::Serialize;
 pub(crate) struct Payload<'a> {
     id: String,
     seq: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    seq_gap: bool,
     gateway: &'a str,
     #[serde(flatten)]
     named: Named<'a>,
@@ -49,6 +51,7 @@ pub(crate) fn payload<'a>(event: &'a Event, gateway: &'a str) -> Payload<'a> {
     Payload {
         id: format!("{gateway}-{}", event.seq),
         seq: event.seq,
+        seq_gap: event.seq_gap,
         gateway,
         named: Named::from(facts.as_ref()),
         from: event.from.as_str(),

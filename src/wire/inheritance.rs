@@ -112,6 +112,7 @@ impl Alarm {
             by: None,
             comment: None,
             quiet: false,
+            seq_gap: false,
         };
         Some((event, &self.gateway))
     }
@@ -170,7 +171,24 @@ impl Alarm {
                 let (by, comment) = (text(shelved.by.as_ref()), text(shelved.comment.as_ref()));
                 Some(Shelving { at, until, ends, by, comment })
             }),
+            is_uncertain: false,
         })
+    }
+
+    /// The number of its latest event, if this gateway has published it.
+    pub(crate) fn seq_of(&self, gateway: &str) -> Option<u64> {
+        self.seq.filter(|_| self.gateway == gateway)
+    }
+
+    /// The same as [`Alarm::memory`] of what this gateway has published itself, before its store lost it: the number of the
+    /// event is its own, and nothing else than the next value says whether it is so still.
+    pub(crate) fn own_memory(&self, gateway: &str, handle: u32, model: &Model, now: Now) -> Option<AlarmMemory> {
+        let mut memory = self.memory(handle, model, now)?;
+        if let Some(last) = &mut memory.last {
+            last.seq = self.seq_of(gateway).unwrap_or(0);
+        }
+        memory.is_uncertain = true;
+        Some(memory)
     }
 }
 

@@ -53,8 +53,8 @@ pub fn render(report: &Report, reaction: &str, gateway: &str, now: Now) -> Vec<u
     })
 }
 
-/// The report of a delivery whose reaction has left the configuration.
-pub fn orphan(delivery: &str, reaction: &str, gateway: &str, now: Now) -> Vec<u8> {
+/// The report of a delivery that is not made, for a reason that the store has found.
+pub fn orphan(delivery: &str, reaction: &str, reason: &str, gateway: &str, now: Now) -> Vec<u8> {
     #[derive(Serialize)]
     struct Orphan<'a> {
         delivery: &'a str,
@@ -64,14 +64,7 @@ pub fn orphan(delivery: &str, reaction: &str, gateway: &str, now: Now) -> Vec<u8
         at: Rfc3339,
         reason: &'a str,
     }
-    to_bytes(&Orphan {
-        delivery,
-        gateway,
-        reaction,
-        outcome: "dropped",
-        at: Rfc3339(now.wall),
-        reason: "the reaction is not configured any more",
-    })
+    to_bytes(&Orphan { delivery, gateway, reaction, outcome: "dropped", at: Rfc3339(now.wall), reason })
 }
 
 /// What there is to say of one reaction to one alarm.

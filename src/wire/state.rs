@@ -18,6 +18,8 @@ pub(crate) struct Payload<'a> {
     description: &'a str,
     state: &'a str,
     active: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    uncertain: bool,
     occurrence: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Rfc3339>,
@@ -71,6 +73,7 @@ pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> 
         description: &view.definition().description,
         state: view.state().as_str(),
         active: view.state().is_active(),
+        uncertain: view.is_uncertain(),
         occurrence: view.occurrence(),
         since: view.since().map(Rfc3339),
         // One that was taken over from another instance has none under our name.

@@ -55,6 +55,7 @@ fn event(seq: u64, alarm: Arc<AlarmFacts>) -> Entry {
         by: None,
         comment: None,
         quiet: false,
+        seq_gap: false,
     })
 }
 

@@ -165,3 +165,46 @@ fn check_says_how_the_stored_state_is_and_disturbs_nobody() {
     assert!(status.json()["problems"][0].as_str().unwrap().contains("moved to"), "{:?}", status.json());
     check(&daemon, 1, "was moved aside");
 }
+
+/// Started by hand, with the mode for new files that users have.
+#[test]
+fn nobody_else_may_read_the_state_and_a_pipe_in_it_is_an_error_in_words() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::prepare(&config(broker.port, HI));
+    let mut by_hand = std::process::Command::new("sh");
+    by_hand.args(["-c", "umask 022; exec \"$@\"", "sh", PROGRAM]);
+    daemon.launch_by(by_hand);
+    watcher.status("online");
+    watcher.value("press-1", "pressure", "16");
+    watcher.event("press-1/pressure/hi");
+    let mut open = vec![daemon.state_dir()];
+    let mut seen = 0;
+    while let Some(path) = open.pop() {
+        let about = std::fs::metadata(&path).unwrap();
+        let mode = about.permissions().mode() & 0o777;
+        assert_eq!(mode, if about.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+        seen += 1;
+        if about.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(seen >= 5, "the folder, the store, a log, the lock, and what was confirmed");
+    assert_eq!(daemon.stop(), 0);
+    let pipe = daemon.state_dir().join("store/wal-00000000000000000002");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let mut command = std::process::Command::new(PROGRAM);
+    let output = command.args(["check", "--state", "--config"]).arg(daemon.config_file()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("neither a file nor a folder"), "{said}");
+    daemon.launch();
+    let status = watcher.status("online");
+    assert_eq!(
+        (&status["durable"], &status["active"]),
+        (&json!(true), &json!(1)),
+        "it is none of the store's: {status}"
+    );
+    assert!(daemon.log().contains("is not the store's"), "{}", daemon.log());
+}

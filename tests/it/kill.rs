@@ -1,7 +1,10 @@
 //! SIGKILL at any instant: the broker has seen exactly what an uninterrupted run would have published.
 
 use crate::support::traffic::{self, ALARMS, Random};
-use crate::support::{Broker, Daemon, Protocol, Watcher, config, for_both_versions, until};
+use crate::support::{Broker, Daemon, Protocol, Watcher, check_state, config, for_both_versions, until};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 for_both_versions! {
     kills_lose_nothing_and_repeat_nothing_that_matters,
@@ -54,6 +57,67 @@ fn kills_lose_nothing_and_repeat_nothing_that_matters(mqtt: Protocol) {
         want.len(),
         account.repeated
     );
+}
+
+/// Kills during start-up in the ordinary suite; `ANNUNCIATOR_START_KILLS` asks for more.
+const START_KILLS: usize = 50;
+/// A start is over after this time; a kill strikes at any moment of it.
+const START: Duration = Duration::from_millis(120);
+
+/// What a start does is done by the next one, however far it came: the store is read, changes of the configuration are
+/// decided, everything is published.
+#[test]
+fn kills_during_start_up_lose_nothing() {
+    let kills = std::env::var("ANNUNCIATOR_START_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(START_KILLS);
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let alarm = |limit: usize| {
+        format!(
+            "[[alarm]]\nthing = \"press-*\"\nlevel = \"stays\"\n{PRESSURE}\
+             [[alarm]]\nthing = \"press-*\"\nlevel = \"changes\"\n{}",
+            PRESSURE.replace("15", &limit.to_string())
+        )
+    };
+    let mut daemon = Daemon::with(&config(broker.port, &alarm(15)));
+    watcher.status("online");
+    for thing in 0..20 {
+        watcher.value(&format!("press-{thing}"), "pressure", "1000");
+    }
+    watcher.next("the last activation", |seen| seen.topic.ends_with("/events/press-19/pressure/changes"));
+    daemon.kill();
+    let mut random = Random(7);
+    for kill in 0..kills {
+        // A changed trigger ends an occurrence and begins the next one: events that a start decides.
+        daemon.configure(&config(broker.port, &alarm(15 + kill % 2)));
+        daemon.launch();
+        let dies_at = Instant::now() + START * u32::try_from(random.below(100)).unwrap() / 100;
+        until("the moment of the kill", || (Instant::now() >= dies_at).then_some(()));
+        daemon.kill();
+    }
+    daemon.launch();
+    watcher.status("online");
+    watcher.value("press-last", "pressure", "1000");
+    watcher.next("the last event", |seen| seen.topic.ends_with("/events/press-last/pressure/changes"));
+    watcher.settle();
+    let mut known: BTreeMap<u64, Value> = BTreeMap::new();
+    for event in watcher.events() {
+        let seq = event["seq"].as_u64().unwrap();
+        let first = known.entry(seq).or_insert_with(|| event.clone());
+        assert_eq!(*first, event, "number {seq} was given out twice");
+        assert_eq!(event["seq_gap"], Value::Null, "nothing was lost: {event}");
+    }
+    let last = *known.last_key_value().unwrap().0;
+    assert_eq!(known.len() as u64, last, "no number is missing");
+    let stays = known.values().filter(|event| event["level"] == "stays" && event["thing"] != "press-last");
+    assert_eq!(stays.count(), 20, "what did not change was activated once");
+    traffic::retained_states_are_those_of(&known.into_values().collect::<Vec<_>>(), broker.port);
+    assert!(check_state_of(&mut daemon).contains("the last event is"));
+    println!("{kills} kills during start-up, {last} events: 0 lost, none twice");
+}
+
+fn check_state_of(daemon: &mut Daemon) -> String {
+    assert_eq!(daemon.stop(), 0);
+    check_state(daemon)
 }
 
 const PRESSURE: &str = "property = \"pressure\"\ntype = \"standard\"\noperator = \">\"\nlimit = 15\n";

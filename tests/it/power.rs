@@ -97,7 +97,7 @@ fn record(library: &Path, folder: &Path) -> Vec<cut::Step> {
 
 /// Opens the store on what a cut has left: it holds what had returned, perhaps one commit more; one in four goes on.
 fn survives(folder: &Path, returned: u64, what: &str) -> u64 {
-    let Opened { mut store, trouble } = DiskStore::open(folder).unwrap();
+    let Opened { mut store, trouble, .. } = DiskStore::open(folder).unwrap();
     assert_eq!(trouble, None, "{what}");
     let map = content(&mut store);
     let last = last_commit(&map);

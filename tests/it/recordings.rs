@@ -69,6 +69,8 @@ fn the_daemon_classifies_messages_as_a_replay_does() {
         watcher.drain();
         (watcher.event_count() >= want.len()).then_some(())
     });
+    // Nothing else has come of it.
+    watcher.settle();
     let essence = |event: &Value| ["seq", "alarm", "from", "to", "occurrence", "value"].map(|key| event[key].clone());
     let got: Vec<_> = watcher.events().iter().map(essence).collect();
     assert_eq!(got, want.iter().map(essence).collect::<Vec<_>>());

@@ -63,7 +63,7 @@ struct Taken {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.remote.load_all()?;
+    let config = args.remote.load_what_is_right()?;
     let name = if is_stdin(&args.file) { "standard input".to_owned() } else { args.file.display().to_string() };
     let mut input = open(&args.file).with_context(|| format!("cannot read {name}"))?;
     let mut client = args.remote.connect(&config)?;
@@ -105,6 +105,14 @@ fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
 fn read(args: &Args, config: &Config, input: &mut dyn BufRead) -> Result<Past, Failure> {
     let begin = input.fill_buf()?.trim_ascii_start();
     if begin.starts_with(b"{") {
+        // It goes by the sources, so these have to be right.
+        let whole;
+        let config = if config.sources.is_empty() {
+            whole = args.remote.load_all()?;
+            &whole
+        } else {
+            config
+        };
         return Ok(recording::read(args, config, input)?);
     }
     let model = config.anomalies.iter().find(|model| *model.name == *args.model);

@@ -225,6 +225,7 @@ fn sample_event(definition: &AlarmDefinition, from: State, to: State, cause: Cau
         by: by_command.then(|| Arc::from("kim")),
         comment: by_command.then(|| Arc::from("on it")),
         quiet: false,
+        seq_gap: false,
     }
 }
 

@@ -49,6 +49,7 @@ fn event(seq: u64, alarm: &Arc<AlarmFacts>) -> Event {
         by: None,
         comment: None,
         quiet: false,
+        seq_gap: false,
     }
 }
 

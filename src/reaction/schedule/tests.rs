@@ -83,6 +83,7 @@ impl Bench {
             by: None,
             comment: None,
             quiet: false,
+            seq_gap: false,
         };
         let occasion = Arc::new(Occasion::of(&event, None, "g", None));
         let mut orders = Vec::new();

@@ -6,6 +6,7 @@
 use super::Changes;
 use crate::store::base::Base;
 use crate::store::layers::newer_first;
+use crate::store::private;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +74,11 @@ impl Work {
         base.seal_at(self.seal)?;
         // If the mark comes back after a power cut, the base is made anew without need.
         std::fs::remove_file(&mark).map_err(|error| error.to_string())?;
-        Ok(Some(base).filter(|_| self.stays_open))
+        if self.stays_open {
+            return Ok(Some(base));
+        }
+        base.close();
+        Ok(None)
     }
 }
 
@@ -85,7 +90,13 @@ pub(super) fn look(folder: &Path) -> (Vec<(Side, u64)>, String) {
         if !path.exists() || side.mark(folder).exists() {
             continue;
         }
-        match Base::open(&path).and_then(|base| base.verify().map(|()| base.seal())) {
+        let opened = private::has_files_only(&path).map_err(|error| error.to_string()).and_then(|()| Base::open(&path));
+        let looked = opened.and_then(|base| {
+            let looked = base.verify().map(|()| base.seal());
+            base.close();
+            looked
+        });
+        match looked {
             Ok(Some(seal)) => bases.push((side, seal)),
             // It was being made for the first time.
             Ok(None) => {}

@@ -162,7 +162,7 @@ fn life(seed: u64, cuts: usize) -> usize {
             Cut::Base(kind) => {
                 // The base whose turn it is: begin to write it, and let the cut do its worst.
                 let target = store.newest.map_or(Side::A, |(side, _)| side.other()).folder(&folder);
-                store.wal = wal::Wal::create(&folder, store.wal.number() + 1, None).unwrap();
+                store.wal = wal::Wal::create(&folder, store.wal.number() + 1, None, store.wal.len()).unwrap();
                 drop(store);
                 damage(&target, kind, &mut random);
             }
@@ -312,9 +312,10 @@ fn only_if_both_bases_are_gone_is_something_lost_and_then_it_is_said() {
         for side in [Side::A, Side::B] {
             std::fs::write(side.folder(&dir.path().join(FOLDER)).join("conf"), b"this is no database").unwrap();
         }
-        let Opened { mut store, trouble } = DiskStore::open(dir.path()).unwrap();
+        let Opened { mut store, trouble, loss } = DiskStore::open(dir.path()).unwrap();
         assert!(trouble.unwrap().contains("moved to"));
-        assert!(all(&mut store).is_empty());
+        assert!(loss.unwrap().is_beyond_use);
+        assert_eq!(all(&mut store), Map::from([(b"a".to_vec(), b"x".to_vec())]), "what the last logs say is there");
         drop(store);
         let kept = std::fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count() - 1;
         assert_eq!(kept, round.min(QUARANTINES));
@@ -455,4 +456,199 @@ fn a_base_that_was_being_written_is_made_anew_even_if_it_can_be_opened() {
     }
     assert!(!side.mark(&folder).exists());
     assert!(all(&mut store) == want);
+}
+
+/// What may become of a file while nobody looks.
+#[derive(Debug, Clone, Copy)]
+enum Spoilt {
+    Bit,
+    Page,
+    Cut,
+    Zeroed,
+    Deleted,
+}
+
+fn spoil(path: &Path, how: Spoilt, random: &mut Random) {
+    let mut bytes = std::fs::read(path).unwrap();
+    // Where something is: most of a file that was made in advance is empty.
+    let length = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1).min(bytes.len().max(1));
+    let place = random.below(length);
+    match how {
+        Spoilt::Bit => bytes.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << random.below(8)),
+        Spoilt::Page => bytes.iter_mut().skip(place / 4_096 * 4_096).take(4_096).for_each(|byte| *byte = !*byte),
+        Spoilt::Cut => bytes.truncate(place),
+        Spoilt::Zeroed => bytes.fill(0),
+        Spoilt::Deleted => return std::fs::remove_file(path).unwrap(),
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<PathBuf> =
+        entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+    all.sort();
+    all
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Cases of damage to one store in the ordinary suite; `ANNUNCIATOR_DAMAGES` asks for more.
+const DAMAGES: usize = 40;
+
+/// Stores of every size, each with an event in every commit, and one file of it damaged: either everything is there, or it
+/// is said that something is not, and then no number can be given out again.
+#[test]
+fn damage_of_any_file_is_told_unless_nothing_is_lost() {
+    let damages = std::env::var("ANNUNCIATOR_DAMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(DAMAGES);
+    let (mut told, mut healed, mut beyond) = (0, 0, 0);
+    for seals in 0..4_u64 {
+        let home = tempfile::tempdir().unwrap();
+        let mut random = Random(seals + 1);
+        let (mut want, mut next) = (Map::new(), 0_u64);
+        let mut store = DiskStore::open(home.path()).unwrap().store;
+        for round in 0..=seals {
+            for _ in 0..30 {
+                next += 1;
+                let mut batch = Batch::default();
+                batch.put(record::POSITION.to_vec(), next.to_be_bytes().to_vec());
+                let handle = u32::try_from(random.below(20)).unwrap();
+                batch.put(
+                    record::key(record::LASTING, handle),
+                    vec![u8::try_from(random.below(256)).unwrap(); random.below(300)],
+                );
+                batch.put(
+                    record::key(record::SOFT, handle),
+                    vec![u8::try_from(random.below(256)).unwrap(); random.below(900)],
+                );
+                apply(&mut want, &batch);
+                store.commit(batch).unwrap();
+                store.confirm(next, true);
+            }
+            if round < seals {
+                store.rotate().unwrap();
+                store.finish_sealing(true);
+            }
+        }
+        drop(store);
+        let all_files = files(home.path());
+        for number in 0..damages {
+            let copied = tempfile::tempdir().unwrap();
+            copy(home.path(), copied.path());
+            let path = &all_files[number % all_files.len()];
+            let kinds = [Spoilt::Bit, Spoilt::Bit, Spoilt::Page, Spoilt::Cut, Spoilt::Zeroed, Spoilt::Deleted];
+            let how = kinds[number / all_files.len() % kinds.len()];
+            let name = path.strip_prefix(home.path()).unwrap();
+            spoil(&copied.path().join(name), how, &mut random);
+            let Opened { mut store, trouble, loss } = DiskStore::open(copied.path()).unwrap();
+            let what = format!("{seals} seals, {how:?} of {}: {trouble:?}", name.display());
+            let mut found = all(&mut store);
+            let number =
+                |map: &Map| map.get(record::POSITION).map(|value| u64::from_be_bytes(value[..].try_into().unwrap()));
+            let Some(loss) = loss else {
+                assert!(found == want, "{what}: it is silently wrong");
+                healed += 1;
+                continue;
+            };
+            assert!(
+                loss.is_open || number(&found) == Some(next),
+                "{what}: {:?} is not the last number, {next} was",
+                number(&found)
+            );
+            for (key, value) in &found {
+                let is_later = record::handle_of(key)
+                    .is_some_and(|handle| key[0] == record::LASTING && loss.rewritten.contains(&handle));
+                assert!(!is_later || want.get(key) == Some(value), "{what}: it was said to be as published");
+            }
+            told += 1;
+            beyond += usize::from(loss.is_beyond_use);
+            // The daemon's first write says that it was told; from then on it is a store like any other.
+            let mut batch = Batch::default();
+            batch.entries.extend(loss.told.map(|(key, value)| (key.into(), Some(value.into()))));
+            batch.put(record::key(record::LASTING, 1), b"new".to_vec());
+            apply(&mut found, &batch);
+            store.commit(batch).unwrap();
+            store.confirm(next + 1, true);
+            drop(store);
+            let Opened { mut store, trouble, .. } = DiskStore::open(copied.path()).unwrap();
+            assert_eq!(trouble, None, "{what}: it is told again");
+            assert!(all(&mut store) == found, "{what}: it has changed since");
+        }
+    }
+    println!("{told} losses told, {beyond} of them beyond use; {healed} times nothing was lost");
+    assert!(told > damages / 4 && healed > damages / 4);
+}
+
+#[test]
+fn what_the_disk_refused_is_known_to_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    store.commit(Batch::default()).unwrap();
+    store.confirm(7, true);
+    store.confirm(9, false);
+    drop(store);
+    let Opened { store, loss, .. } = DiskStore::open(dir.path()).unwrap();
+    let loss = loss.unwrap();
+    assert!(loss.is_open && loss.next_seq == 9 && loss.told.is_none(), "{loss:?}");
+    drop(store);
+    let Opened { mut store, loss, .. } = DiskStore::open(dir.path()).unwrap();
+    assert!(loss.is_some(), "nobody has written since");
+    store.commit(Batch::default()).unwrap();
+    store.confirm(9, true);
+    drop(store);
+    assert_eq!(DiskStore::open(dir.path()).unwrap().loss, None);
+}
+
+#[test]
+fn a_pipe_in_the_store_is_moved_and_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::open(dir.path()).unwrap().store;
+    let mut batch = Batch::default();
+    batch.put(b"a".to_vec(), b"x".to_vec());
+    store.commit(batch).unwrap();
+    drop(store);
+    let pipe = dir.path().join(FOLDER).join(format!("wal-{:020}", 2));
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let Opened { mut store, trouble, .. } = DiskStore::open(dir.path()).unwrap();
+    assert_eq!((trouble, all(&mut store).len()), (None, 1));
+    assert_eq!(moved_aside(dir.path()).len(), 1);
+}
+
+#[test]
+fn nobody_else_may_read_a_store_whoever_made_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let state_dir = dir.path().join("state");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut store = DiskStore::open(&state_dir).unwrap().store;
+    store.rotate().unwrap();
+    drop(store);
+    // As an earlier release has left it.
+    for path in files(&state_dir) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    for folder in [&state_dir, &state_dir.join(FOLDER)] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    drop(DiskStore::open(&state_dir).unwrap());
+    assert_eq!((mode(&state_dir), mode(&state_dir.join(FOLDER))), (0o700, 0o700));
+    // What sled makes new is as the program's umask has it; nobody else gets that far.
+    let ours = files(&state_dir).into_iter().filter(|path| !path.to_string_lossy().contains("/snap."));
+    assert_eq!(ours.filter(|file| mode(file) != 0o600).collect::<Vec<_>>(), Vec::<PathBuf>::new());
+    assert_eq!(mode(&state_dir.join(FOLDER).join("a")), 0o700);
+    std::fs::write(state_dir.join("somebody else's"), "").unwrap();
+    std::fs::set_permissions(&state_dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(DiskStore::open(&state_dir).unwrap());
+    assert_eq!(mode(&state_dir), 0o755, "others may work in it");
 }

@@ -13,7 +13,7 @@ use crate::store::record;
 use crate::store::{Batch, Short, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Entries of a volume: some three kilobytes, which a database keeps and reads as easily as fifty bytes.
@@ -296,6 +296,35 @@ impl Backwards {
         }
         Ok(None)
     }
+}
+
+/// The numbers of the names that entries have; none: something cannot be read, and nobody knows.
+pub(super) fn used_names(store: &mut dyn Store) -> Result<Option<BTreeSet<u32>>, StoreError> {
+    let (mut used, mut is_known) = (BTreeSet::new(), true);
+    let mut full = 0;
+    record::for_each(store, &[CONTENTS], |key, value| {
+        match record::unframe::<ContentsRecord>(value) {
+            Ok(ContentsRecord { names }) => used.extend(names.into_iter().map(|(name, _)| name)),
+            Err(_) => is_known = false,
+        }
+        full = number_of(key).map_or(full, |first| first.saturating_add(ENTRIES_OF_SHELF));
+        Ok(())
+    })?;
+    // The last shelf is said to be full when it is; entries behind it are read.
+    let mut use_of = |value: &[u8]| match name_in(value) {
+        Some(name) => {
+            used.insert(name);
+        }
+        None => is_known = false,
+    };
+    for (_, value) in entries_from(store, full.saturating_sub(ENTRIES_OF_SHELF), usize::MAX)? {
+        use_of(&value);
+    }
+    record::for_each(store, &[ENTRIES], |_, value| {
+        use_of(value);
+        Ok(())
+    })?;
+    Ok(is_known.then_some(used))
 }
 
 /// The volumes of a shelf that have a wanted name: all, while the shelf is not full or what it says cannot be read.

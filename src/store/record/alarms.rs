@@ -2,7 +2,8 @@
 //!
 //! They mirror the engine's memory on purpose: that may change with the program, these only with a new version.
 
-use super::{ValueRecord, at_place, place};
+use super::ValueRecord;
+use super::codes::Code as _;
 use crate::engine::{
     Acknowledgement, AlarmMemory, Cause, LastChange, Shelving, SoftMemory, Standing, State, Timer, WindowSample,
 };
@@ -27,6 +28,8 @@ pub(super) struct AlarmRecord<'a> {
     acknowledged: Option<(i64, String, Option<String>)>,
     last: Option<LastRecord>,
     shelved: Option<ShelvingRecord>,
+    #[serde(default, deserialize_with = "super::if_there")]
+    is_uncertain: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,12 +92,12 @@ impl<'a> From<&'a AlarmMemory> for AlarmRecord<'a> {
             thing: &facts.thing,
             property: &facts.property,
             level: &facts.level,
-            alarm_type: place(&AlarmType::ALL, &facts.alarm_type),
-            severity: place(&Severity::ALL, &facts.severity),
+            alarm_type: facts.alarm_type.code(),
+            severity: facts.severity.code(),
             title: &facts.title,
             trigger_fingerprint: memory.trigger_fingerprint,
             definition_fingerprint: memory.definition_fingerprint,
-            state: place(&State::ALL, &memory.state),
+            state: memory.state.code(),
             occurrence: memory.occurrence,
             activated_since: memory.activated_since.map(Stamp::as_micros),
             acknowledged: memory.acknowledged.as_ref().map(|Acknowledgement { at, by, comment }| {
@@ -103,7 +106,7 @@ impl<'a> From<&'a AlarmMemory> for AlarmRecord<'a> {
             last: memory.last.as_ref().map(|last| LastRecord {
                 seq: last.seq,
                 at: last.at.as_micros(),
-                cause: place(&Cause::ALL, &last.cause),
+                cause: last.cause.code(),
                 value: last.value.as_ref().map(ValueRecord::from),
                 average: last.average,
             }),
@@ -114,6 +117,7 @@ impl<'a> From<&'a AlarmMemory> for AlarmRecord<'a> {
                 by: by.as_deref().map(str::to_owned),
                 comment: comment.as_deref().map(str::to_owned),
             }),
+            is_uncertain: memory.is_uncertain,
         }
     }
 }
@@ -125,15 +129,15 @@ impl AlarmRecord<'_> {
             thing: self.thing.into(),
             property: self.property.into(),
             level: self.level.into(),
-            alarm_type: at_place(&AlarmType::ALL, self.alarm_type)?,
-            severity: at_place(&Severity::ALL, self.severity)?,
+            alarm_type: AlarmType::of(self.alarm_type)?,
+            severity: Severity::of(self.severity)?,
             title: self.title.into(),
         };
         let last = self.last.and_then(|last| {
             Some(LastChange {
                 seq: last.seq,
                 at: Stamp::from_micros(last.at),
-                cause: at_place(&Cause::ALL, last.cause)?,
+                cause: Cause::of(last.cause)?,
                 value: last.value.map(Value::from),
                 average: last.average,
             })
@@ -143,7 +147,7 @@ impl AlarmRecord<'_> {
             facts,
             trigger_fingerprint: self.trigger_fingerprint,
             definition_fingerprint: self.definition_fingerprint,
-            state: at_place(&State::ALL, self.state)?,
+            state: State::of(self.state)?,
             occurrence: self.occurrence,
             activated_since: self.activated_since.map(Stamp::from_micros),
             acknowledged: self.acknowledged.map(|(at, by, comment)| Acknowledgement {
@@ -159,6 +163,7 @@ impl AlarmRecord<'_> {
                 by: by.map(Arc::from),
                 comment: comment.map(Arc::from),
             }),
+            is_uncertain: self.is_uncertain,
         })
     }
 }
@@ -173,9 +178,9 @@ impl From<&SoftMemory> for SoftRecord {
             timer: memory.timer.map(|timer| (timer.deadline.as_micros(), timer.order)),
             mean: memory.mean,
             samples: (memory.samples.start, memory.samples.end),
-            anomaly: memory.anomaly.map(|Standing { since, severity, is_quiet }| {
-                (since.as_micros(), place(&Severity::ALL, &severity), is_quiet)
-            }),
+            anomaly: memory
+                .anomaly
+                .map(|Standing { since, severity, is_quiet }| (since.as_micros(), severity.code(), is_quiet)),
         }
     }
 }
@@ -192,7 +197,7 @@ impl SoftRecord {
             mean: self.mean,
             samples: self.samples.0..self.samples.1,
             anomaly: self.anomaly.and_then(|(since, severity, is_quiet)| {
-                let severity = at_place(&Severity::ALL, severity)?;
+                let severity = Severity::of(severity)?;
                 Some(Standing { since: Stamp::from_micros(since), severity, is_quiet })
             }),
         }

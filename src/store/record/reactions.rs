@@ -2,7 +2,8 @@
 //!
 //! Reactions are named, not numbered, because their order in the file may change between two runs.
 
-use super::{at_place, for_each, frame, numbered_key, place, readable};
+use super::codes::Code as _;
+use super::{for_each, frame, numbered_key, readable};
 use crate::model::{AlarmId, Severity};
 use crate::reaction::delivery::{Delivery, Kind, Occasion};
 use crate::reaction::schedule::{Course, CourseId};
@@ -56,12 +57,29 @@ pub struct RecoveredReactions {
     pub deliveries: Vec<(u64, Delivery)>,
     /// Courses of alarms that are active.
     pub courses: Vec<(CourseId, Course)>,
-    /// Deliveries whose reaction is not configured any more: number, reaction and id.
-    pub orphans: Vec<(u64, String, String)>,
+    /// Deliveries that are not made: number, reaction, id and the reason.
+    pub orphans: Vec<(u64, String, String, &'static str)>,
     /// Records that could not be read.
     pub damaged: usize,
     /// Keys of records that are of no use any more.
     pub useless: Vec<Vec<u8>>,
+}
+
+/// Why a delivery is not made.
+const NOT_CONFIGURED: &str = "the reaction is not configured any more";
+const EVENT_IS_LOST: &str = "the store is damaged, and the event that it belongs to is lost";
+
+impl RecoveredReactions {
+    /// The store has lost something: deliveries and courses go of which the event is not known, by alarm and event id.
+    pub fn keep_known(&mut self, reactions: &Reactions, is_known: &dyn Fn(&AlarmId, &str) -> bool) {
+        let name = |ix: ReactionIx| reactions.get(ix).map_or_else(String::new, |reaction| reaction.name.clone());
+        let is_lost = |(_, delivery): &mut (u64, Delivery)| !is_known(&delivery.alarm, &delivery.occasion.event_id);
+        let lost = self.deliveries.extract_if(.., is_lost);
+        self.orphans.extend(lost.map(|(number, lost)| (number, name(lost.reaction), lost.id, EVENT_IS_LOST)));
+        let is_lost = |((alarm, _), course): &mut (CourseId, Course)| !is_known(alarm, &course.occasion.event_id);
+        let lost = self.courses.extract_if(.., is_lost);
+        self.useless.extend(lost.map(|((alarm, ix), _)| course_key(&alarm, &name(ix))));
+    }
 }
 
 fn kind_number(kind: Kind) -> u8 {
@@ -99,7 +117,7 @@ pub fn put_delivery(batch: &mut Batch, number: u64, delivery: Option<&Delivery>,
         id: delivery.id.clone(),
         reaction: reaction.name.clone(),
         alarm: parts(&delivery.alarm),
-        severity: place(&Severity::ALL, &delivery.severity),
+        severity: delivery.severity.code(),
         kind: kind_number(delivery.kind),
         repeat,
         occasion: OccasionRecord::from(&*delivery.occasion),
@@ -121,7 +139,7 @@ pub fn put_course(batch: &mut Batch, (alarm, ix): &CourseId, course: Option<&Cou
         reaction: reaction.name.clone(),
         alarm: parts(alarm),
         occasion: OccasionRecord::from(&*course.occasion),
-        severity: place(&Severity::ALL, &course.severity),
+        severity: course.severity.code(),
         first_at: course.first_at.as_micros(),
         next: course.next,
         delivered: course.delivered,
@@ -146,7 +164,7 @@ pub fn recover_reactions(store: &mut dyn Store, reactions: &Reactions) -> Result
         let record: Option<DeliveryRecord> = readable(value, &mut recovered.damaged)?;
         let (Some(number), Some(record)) = (number, record) else { return Ok(()) };
         match reactions.find(&record.reaction) {
-            None => recovered.orphans.push((number, record.reaction, record.id)),
+            None => recovered.orphans.push((number, record.reaction, record.id, NOT_CONFIGURED)),
             Some(ix) => recovered.deliveries.extend(record.into_delivery(ix).map(|delivery| (number, delivery))),
         }
         Ok(())
@@ -203,7 +221,7 @@ impl DeliveryRecord {
             id: self.id,
             reaction,
             alarm: AlarmId::new(thing, property, level),
-            severity: at_place(&Severity::ALL, self.severity)?,
+            severity: Severity::of(self.severity)?,
             kind: kind_of(self.kind, self.repeat)?,
             occasion: Arc::new(self.occasion.into()),
             due: Moment::from_micros(self.due),
@@ -221,7 +239,7 @@ impl CourseRecord {
         let course = Course {
             occasion: Arc::new(self.occasion.into()),
             thing: thing.as_str().into(),
-            severity: at_place(&Severity::ALL, self.severity)?,
+            severity: Severity::of(self.severity)?,
             first_at: Moment::from_micros(self.first_at),
             next: self.next,
             delivered: self.delivered,
@@ -298,7 +316,7 @@ mod tests {
         let moved =
             |reaction: usize, to: usize, kind| Delivery { reaction: ReactionIx::new(to), ..delivery(reaction, kind) };
         assert_eq!(recovered.deliveries, [(0, moved(0, 1, Kind::First)), (1, moved(1, 0, Kind::Repeat(7)))]);
-        assert_eq!(recovered.orphans, [(2, "gone".to_owned(), "gw-42-2".to_owned())]);
+        assert_eq!(recovered.orphans, [(2, "gone".to_owned(), "gw-42-2".to_owned(), NOT_CONFIGURED)]);
         assert_eq!(recovered.courses, [((alarm.clone(), ReactionIx::new(0)), course)]);
         assert_eq!(recovered.useless, [course_key(&alarm, "gone")]);
         let mut batch = Batch::default();

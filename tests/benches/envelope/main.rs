@@ -24,7 +24,9 @@ mod line;
 mod load;
 mod memory;
 mod meters;
+mod named;
 mod node_red;
+mod questions;
 mod size;
 mod slow_disk;
 mod stage;
@@ -67,7 +69,7 @@ impl Effort {
 type Measurement = fn(Effort) -> Result<Vec<Row>>;
 
 /// What is measured, and the rows that come of it.
-const MEASUREMENTS: [(&[&str], Measurement); 14] = [
+const MEASUREMENTS: [(&[&str], Measurement); 16] = [
     (&["B1"], costs::typical),
     (&["B2"], costs::worst),
     (&["B3"], costs::highest_rate),
@@ -81,6 +83,8 @@ const MEASUREMENTS: [(&[&str], Measurement); 14] = [
     (&["B12"], size::rows),
     (&["B13"], memory::flood),
     (&["B14"], costs::growth),
+    (&["B17"], named::rows),
+    (&["B18"], questions::rows),
     (&["B19"], slow_disk::rows),
 ];
 

@@ -230,7 +230,7 @@ struct Heard {
     stretch: Option<Stretch>,
     /// From the time at which a value was to be sent to its event, or to the value itself.
     delays: Vec<Duration>,
-    /// Events of the thing that is called `last`, or answers of whatever is measured in the daemon's place.
+    /// Events of the thing that is called `last`, answers to commands, or of whatever is measured in the daemon's place.
     marks: u64,
     answer: u64,
     events: u64,
@@ -339,7 +339,7 @@ impl Heard {
         } else if topic == "bare/answer" {
             self.marks += 1;
             self.answer = std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-        } else if topic.contains("/events/last/") {
+        } else if topic.contains("/events/last/") || topic.ends_with("/replies") {
             self.marks += 1;
         } else if let Some(stretch) = self.stretch
             && let Some(due) = value_in(payload).and_then(load::number_of).and_then(|number| stretch.time_of(number))

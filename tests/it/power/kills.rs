@@ -100,7 +100,7 @@ fn kills_while_the_databases_are_written_lose_nothing() {
         writer.kill().unwrap();
         writer.wait().unwrap();
         returned = std::iter::from_fn(&mut next).last().unwrap_or(returned);
-        let Opened { mut store, trouble } = DiskStore::open(home.path()).unwrap();
+        let Opened { mut store, trouble, .. } = DiskStore::open(home.path()).unwrap();
         assert_eq!(trouble, None, "kill {kill}");
         let last = last_commit(&mut store);
         assert!((returned..=returned + 1).contains(&last), "kill {kill}: {returned} had returned, the last is {last}");
