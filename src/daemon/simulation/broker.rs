@@ -275,9 +275,9 @@ impl Broker {
         });
     }
 
-    /// The broker does nothing until then. What has left it before is on the line.
+    /// The broker does nothing until then, at least. What has left it before is on the line.
     pub(super) fn is_busy(&mut self, now: i64, until: i64) {
-        let until = until.max(self.busy_until);
+        let until = self.busy_until.max(until);
         self.busy_until = until;
         self.ideal.hold(until);
         let latency = self.line.latency;
