@@ -132,7 +132,7 @@ impl Config {
     /// have to mend what somebody else was writing. There are no sources, alarms and reactions in what is returned.
     ///
     /// # Errors
-    /// What is wrong in these sections.
+    /// Mistakes in these sections.
     pub fn load_connection(path: &Path) -> Result<Config, Problems> {
         let mut problems = Problems::default();
         let Some(text) = read(path, &mut problems) else { return Err(problems) };
@@ -263,7 +263,7 @@ impl Config {
     }
 }
 
-/// Who this daemon is, and the table that says so.
+/// The identity of this daemon, and the table that it is read from.
 struct Identity<'d, 't> {
     table: Table<'d, 't>,
     gateway: Gateway,

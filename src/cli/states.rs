@@ -16,7 +16,7 @@ pub(super) struct AlarmState {
     pub(super) state: String,
     #[serde(default)]
     pub(super) active: bool,
-    /// Whether the gateway's store has lost something that the alarm may have been about.
+    /// True if the gateway's store has lost something that the alarm may have been about.
     #[serde(default)]
     uncertain: bool,
     pub(super) seq: Option<u64>,

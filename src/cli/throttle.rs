@@ -1,8 +1,9 @@
 //! Bounds of the log: a line has so many bytes, a second so many lines.
 //!
-//! What is logged repeats what others have sent, and so may its rate. A log that fills the disk, or keeps the daemon from its
-//! work, helps nobody: lines beyond a bound are counted and left out, and the next one that is written is preceded by their
-//! number. Warnings and errors are counted apart from the rest, so that a flood of news leaves room for bad ones.
+//! Log lines repeat texts that others have sent, at the rate at which they send. A log that fills the disk, or keeps
+//! the daemon from its work, helps nobody: lines beyond a bound are counted and left out, and the next one that is
+//! written is preceded by their number. Warnings and errors are counted apart from the rest, so that a flood of news
+//! leaves room for bad ones.
 
 use super::journal::{as_warning, is_behind_standard_error};
 use crate::clock;
@@ -44,7 +45,7 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// Whether one more line may be written; and how many were left out before it.
+    /// True if one more line may be written; and the number of lines that were left out before it.
     fn take(&mut self, now: Stamp) -> Option<u64> {
         let passed = (now - self.filled).as_micros();
         // A clock that was set back fills nothing, and one that was set ahead no more than there is room for.

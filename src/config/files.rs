@@ -1,4 +1,4 @@
-//! What the files that a configuration names have to hold: certificates, keys, secrets.
+//! Files that a configuration names, and the contents that they need: certificates, keys, secrets.
 //!
 //! They are looked at by `check`, so that a person hears of an empty or garbled one before the daemon needs it. They may
 //! be renewed at any time and are read again whenever they are used, so none of this keeps the daemon from starting. What
