@@ -4,6 +4,9 @@
 //! configuration's fault and is tried again; what a recipient or the message is refused for, for good, is not. The
 //! library's time limit covers the connection only, so the whole dialogue has one of its own here.
 
+mod connections;
+
+use self::connections::Connections;
 use super::delivery::{Delivery, Outcome};
 use super::render::{Renderer, Variables};
 use super::{Email, Security, Smtp};
@@ -18,13 +21,9 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, Certific
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A connection that has served is kept this long for the next mail. Servers close idle ones after some minutes.
-const IDLE: Duration = Duration::from_secs(5);
 /// Characters of a subject. Longer ones are refused by some servers, and read by nobody.
 const LONGEST_SUBJECT: usize = 200;
 /// How long a parting word may take.
@@ -35,16 +34,13 @@ const LEAVING: u16 = 421;
 /// Sends mails through one server.
 pub(super) struct Post {
     smtp: std::sync::Arc<Smtp>,
-    /// Connections that wait for the next mail, each with its number.
-    idle: Rc<RefCell<VecDeque<(u64, AsyncSmtpConnection)>>>,
-    /// The number of the next one.
-    next: Cell<u64>,
+    idle: Connections<AsyncSmtpConnection>,
     tls: RefCell<Option<TlsParameters>>,
 }
 
 impl Post {
     pub(super) fn new(smtp: std::sync::Arc<Smtp>) -> Post {
-        Post { smtp, idle: Rc::default(), next: Cell::default(), tls: RefCell::default() }
+        Post { smtp, idle: Connections::new(), tls: RefCell::default() }
     }
 
     /// Sends one mail to those recipients that do not have it.
@@ -117,10 +113,7 @@ impl Post {
 
     /// A connection that is ready for a mail.
     async fn connection(&self) -> Result<AsyncSmtpConnection, String> {
-        loop {
-            // The newest: its server is the least likely to have had enough of it.
-            let kept = self.idle.borrow_mut().pop_back();
-            let Some((_, mut kept)) = kept else { break };
+        while let Some(mut kept) = self.idle.take() {
             if kept.test_connected().await {
                 return Ok(kept);
             }
@@ -172,32 +165,19 @@ impl Post {
         Ok(parameters)
     }
 
-    /// Keeps a connection for the next mail, or takes leave. Must be called inside a `LocalSet`.
-    fn keep(&self, mut connection: AsyncSmtpConnection, is_fine: bool) {
-        if !is_fine || connection.has_broken() {
-            tokio::task::spawn_local(async move {
-                // Whether it hears us does not matter any more.
-                let _ = tokio::time::timeout(PARTING, connection.abort()).await;
-            });
-            return;
+    /// Keeps a connection for the next mail, or closes it. Must be called inside a `LocalSet`.
+    fn keep(&self, connection: AsyncSmtpConnection, is_fine: bool) {
+        if is_fine && !connection.has_broken() {
+            self.idle.put_back(connection, close);
+        } else {
+            tokio::task::spawn_local(close(connection));
         }
-        let number = self.next.get();
-        self.next.set(number + 1);
-        self.idle.borrow_mut().push_back((number, connection));
-        let idle = self.idle.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(IDLE).await;
-            // It may have served again meanwhile, and wait under another number now.
-            let left = {
-                let mut idle = idle.borrow_mut();
-                let place = idle.iter().position(|(waiting, _)| *waiting == number);
-                place.and_then(|place| idle.remove(place))
-            };
-            if let Some((_, mut connection)) = left {
-                let _ = tokio::time::timeout(PARTING, connection.abort()).await;
-            }
-        });
     }
+}
+
+/// Says QUIT, and does not wait long for the answer.
+async fn close(mut connection: AsyncSmtpConnection) {
+    let _ = tokio::time::timeout(PARTING, connection.abort()).await;
 }
 
 /// What one recipient was refused for.
