@@ -52,7 +52,7 @@ pub(super) fn check_tls(files: &Tls, place: impl Fn(&str) -> Place, problems: &m
     }
 }
 
-/// Looks at a secret.
+/// Looks at a secret. A token stands in a header and is a line of ASCII.
 pub(super) fn check_secret(name: &str, secret: &Secret, place: Place, problems: &mut Problems) {
     let is_within_reach = match secret {
         Secret::File(path) => is_open_to_us(path),
@@ -60,7 +60,8 @@ pub(super) fn check_secret(name: &str, secret: &Secret, place: Place, problems: 
         Secret::Credential(name) => std::env::var_os("CREDENTIALS_DIRECTORY")
             .is_some_and(|folder| is_open_to_us(&Path::new(&folder).join(name))),
     };
-    if is_within_reach && let Err(reason) = secret.read() {
+    let read = || if name == "token" { secret.read_for_header() } else { secret.read() };
+    if is_within_reach && let Err(reason) = read() {
         let help = "one line of text, which is the secret";
         problems.add(Problem::unusable(place, format!("{name}: {reason}"), help).without_source());
     }

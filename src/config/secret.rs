@@ -45,6 +45,18 @@ impl Secret {
         // Everybody can sign with an empty key, and an empty password is the first one that is guessed.
         if secret.trim().is_empty() { Err(format!("cannot read the secret: {self} is empty")) } else { Ok(secret) }
     }
+
+    /// Reads one that stands in an HTTP header: a line of printable ASCII, which every server takes.
+    ///
+    /// # Errors
+    /// Why it cannot be read or sent, without a word of its content.
+    pub fn read_for_header(&self) -> Result<String, String> {
+        let secret = self.read()?;
+        match secret.chars().position(|c| !matches!(c, ' '..='~')) {
+            Some(place) => Err(format!("{self} has no single line of ASCII: character {} is another", place + 1)),
+            None => Ok(secret),
+        }
+    }
 }
 
 /// The text in a file, without the newline at its end.

@@ -308,10 +308,9 @@ fn compose(
     }
     if let Some(token) = &webhook.token {
         // A secret that cannot be read may be there the next time.
-        let token = token.read().map_err(Outcome::unreachable)?;
-        let mut value: HeaderValue = format!("Bearer {token}")
-            .parse()
-            .map_err(|_| Outcome::unreachable("the token cannot stand in a header"))?;
+        let token = token.read_for_header().map_err(Outcome::unreachable)?;
+        let value = format!("Bearer {token}").parse::<HeaderValue>();
+        let mut value = value.map_err(|error| Outcome::unreachable(format!("token: {error}")))?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }

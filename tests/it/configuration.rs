@@ -347,7 +347,13 @@ fn the_exit_status_says_what_happened() {
 
 #[test]
 fn files_and_secrets_that_cannot_be_used_are_errors_of_check_and_no_more() {
-    let folder = folder(&[("empty.pem", b""), ("garbage.pem", b"\x7fELF"), ("empty", b"\n"), ("binary", b"\xff\xfe")]);
+    let folder = folder(&[
+        ("empty.pem", b""),
+        ("garbage.pem", b"\x7fELF"),
+        ("empty", b"\n"),
+        ("binary", b"\xff\xfe"),
+        ("lines", b"abc\ndef\n"),
+    ]);
     crate::tls::certificates(folder.path());
     let mqtt = |ca: &str, cert: &str, key: &str| {
         format!("[mqtt]\nurl = \"mqtts://b\"\nca_file = \"{ca}\"\ncert_file = \"{cert}\"\nkey_file = \"{key}\"\n")
@@ -378,6 +384,12 @@ fn files_and_secrets_that_cannot_be_used_are_errors_of_check_and_no_more() {
                 .to_owned(),
             5,
             "environment variable EMPTY is empty",
+        ),
+        (
+            "[[reaction]]\nname = \"r\"\ntype = \"webhook\"\nurl = \"https://h/\"\ntoken = { file = \"lines\" }\n"
+                .to_owned(),
+            5,
+            "file lines has no single line of ASCII: character 4 is another",
         ),
     ] {
         std::fs::create_dir_all(folder.path().join("conf.d")).unwrap();
