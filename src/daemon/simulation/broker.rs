@@ -60,6 +60,7 @@ pub(super) struct Published {
 #[derive(Debug)]
 struct Queued {
     message: Message,
+    published: i64,
     retained: bool,
     unhindered: Option<i64>,
     unhindered_again: i64,
@@ -265,6 +266,7 @@ impl Broker {
         let unhindered = self.is_connected.then(|| self.ideal.next(now));
         self.session.get_or_insert_default().push_back(Queued {
             message,
+            published: now,
             retained,
             unhindered,
             unhindered_again: unhindered.unwrap_or(i64::MAX),
@@ -367,7 +369,7 @@ impl Broker {
                 let (_, down) = self.down.pop_front().unwrap();
                 has_worked = true;
                 match down {
-                    Down::Message { packet_id, repeated } => self.arrive(wire, packet_id, repeated, now),
+                    Down::Message { packet_id, repeated } => self.arrive(wire, packet_id, repeated, now, outages),
                     Down::Confirmation(token, acknowledged) => wire.confirm((token, acknowledged)),
                 }
             }
@@ -423,13 +425,13 @@ impl Broker {
     }
 
     /// A message reaches the daemon.
-    fn arrive(&mut self, wire: &Wire, packet_id: u16, repeated: bool, now: i64) {
+    fn arrive(&mut self, wire: &Wire, packet_id: u16, repeated: bool, now: i64, outages: &mut Outages) {
         self.trusts_confirmations |= !self.brings_probes_back();
         let trusts_confirmations = self.trusts_confirmations;
         let place = self.session.as_ref().unwrap().iter().position(|queued| queued.packet_id == Some(packet_id));
         let queued = &mut self.session.as_mut().unwrap()[place.expect("what is on its way is in the session")];
         queued.arrived = Some(now);
-        let (message, retained) = (queued.message.clone(), queued.retained);
+        let (message, published, retained) = (queued.message.clone(), queued.published, queued.retained);
         // What has come could come.
         let (mut unhindered, mut unhindered_again) =
             (queued.unhindered.unwrap_or(now).min(now), queued.unhindered_again.min(now));
@@ -441,6 +443,9 @@ impl Broker {
             let is_own = !retained && self.own_probes.contains(&message.payload);
             self.heard_itself |= !repeated && is_own;
             self.trusts_confirmations &= !is_own;
+            if is_own && !repeated {
+                outages.probe_returned(published, now);
+            }
         } else if message.topic == UNWATCHED {
             record::count("a message that cannot be used arrives");
         } else if let Some(number) = queued.number {

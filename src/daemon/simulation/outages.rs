@@ -24,6 +24,8 @@ pub(super) struct Outages {
     withheld_probes: Vec<Interval>,
     /// Times in which proof had to wait.
     waits: Vec<Interval>,
+    /// The ways of the daemon's probes: published at the broker, back at the daemon.
+    probes: Vec<Interval>,
     /// Times in which the disk was at work.
     pub(super) writes: Vec<Interval>,
     pub(super) crashes: Vec<i64>,
@@ -36,6 +38,8 @@ pub(super) struct Evidence {
     gaps: Vec<Interval>,
     /// The same, with those that the daemon may take for one.
     possible_gaps: Vec<Interval>,
+    /// The same, with the time after withheld acknowledgements until a probe has proved that nothing waits any more.
+    proven_gaps: Vec<Interval>,
     /// The same, with those in which proof had to wait.
     disturbances: Vec<Interval>,
     /// Times in which the daemon could not write: nothing ran, or the disk was busy.
@@ -104,6 +108,19 @@ impl Outages {
         }
     }
 
+    /// A probe that reached the broker at a moment is back.
+    pub(super) fn probe_returned(&mut self, published: i64, now: i64) {
+        self.probes.push((published, now));
+    }
+
+    /// The latest moment at which a gap ends that withheld acknowledgements began: the daemon waits for a probe that was
+    /// sent afterwards, and if it came into a standstill for one more; or for the next connection.
+    fn proven_by(&self, acknowledged: i64) -> i64 {
+        let returned = self.probes.iter().filter(|(published, _)| *published >= acknowledged).map(|(_, back)| *back);
+        let lost = self.down.iter().filter(|(since, _)| *since >= acknowledged).map(|(_, end)| *end).min();
+        returned.take(2).max().unwrap_or(i64::MAX).min(lost.unwrap_or(i64::MAX))
+    }
+
     /// How often there was no connection.
     pub(super) fn losses(&self) -> usize {
         self.down.len().saturating_sub(self.crashes.len())
@@ -130,8 +147,13 @@ impl Outages {
         };
         let busy = merged([self.stalls.clone(), self.writes.clone()].concat());
         let possible_gaps = merged([of(-UNSURE), self.withheld_probes.clone()].concat());
+        let proven = possible_gaps.iter().map(|(from, to)| {
+            let is_hold_up = self.withheld.iter().chain(&self.withheld_probes).any(|(_, end)| end == to);
+            (*from, if is_hold_up { self.proven_by(*to) } else { *to })
+        });
+        let proven_gaps = merged(proven.collect());
         let disturbances = merged([possible_gaps.clone(), self.waits.clone()].concat());
-        Evidence { gaps: of(UNSURE), possible_gaps, disturbances, busy, crashes: self.crashes.clone() }
+        Evidence { gaps: of(UNSURE), possible_gaps, proven_gaps, disturbances, busy, crashes: self.crashes.clone() }
     }
 }
 
@@ -163,13 +185,14 @@ impl Evidence {
 
     /// The end of the gap in which a moment lies, or the moment.
     pub(super) fn end_of_gap(&self, at: i64) -> i64 {
-        self.end_of_gaps(at, at)
+        let holds = |(start, end): &&Interval| *start <= at && *end > at;
+        self.possible_gaps.iter().rfind(holds).map_or(at, |(_, end)| *end)
     }
 
-    /// The end of the last gap that touches a time, or the time's beginning.
+    /// The end of the last gap that touches a time, with the wait for its proof, or the time's beginning.
     pub(super) fn end_of_gaps(&self, from: i64, to: i64) -> i64 {
         let touches = |(start, end): &&Interval| *start <= to && *end > from;
-        self.possible_gaps.iter().rfind(touches).map_or(from, |(_, end)| *end)
+        self.proven_gaps.iter().rfind(touches).map_or(from, |(_, end)| *end)
     }
 
     /// Whether there was a crash in this time.
