@@ -27,6 +27,11 @@ const MAX_TOPIC_BYTES: usize = 1_024;
 /// Bytes of the topics that are remembered, together: a hundred thousand of usual length are some megabytes.
 const MAX_TOPICS_BYTES: usize = 16 << 20;
 
+/// The same of topics that sources read and no alarm watches, which are remembered apart: whoever publishes under ever new
+/// names makes the daemon forget these and no others.
+const MAX_UNWATCHED: usize = 1 << 15;
+const MAX_UNWATCHED_BYTES: usize = 4 << 20;
+
 /// Faults of one message that are told one by one; of further ones only the number is.
 const MAX_FAULTS: usize = 100;
 /// Bytes of a topic, a name or a reason in a fault.
@@ -95,14 +100,38 @@ pub enum Remember {
     No,
 }
 
+/// What was found out about topics, within bounds. A topic too many makes room by forgetting all of them.
+#[derive(Debug)]
+struct Routes {
+    of_topics: HashMap<Box<str>, Few<Route>>,
+    /// Bytes of their topics.
+    bytes: usize,
+    max: usize,
+    max_bytes: usize,
+}
+
+impl Routes {
+    fn new(max: usize, max_bytes: usize) -> Routes {
+        Routes { of_topics: HashMap::new(), bytes: 0, max, max_bytes }
+    }
+
+    fn remember(&mut self, topic: &str, routes: Vec<Route>) {
+        if self.of_topics.len() >= self.max || self.bytes + topic.len() > self.max_bytes {
+            self.of_topics.clear();
+            self.bytes = 0;
+        }
+        self.bytes += topic.len();
+        self.of_topics.insert(topic.into(), routes.into());
+    }
+}
+
 /// Knows the sources, and the way of each topic to the alarms.
 #[derive(Debug)]
 pub struct Intake {
     sources: Arc<[Source]>,
     max_payload: usize,
-    routes: HashMap<Box<str>, Few<Route>>,
-    /// Bytes of their topics.
-    routes_bytes: usize,
+    watched: Routes,
+    unwatched: Routes,
     /// Scratch for messages with several values.
     values: Vec<(PropertyIx, Value)>,
     /// Takes down what models need.
@@ -115,8 +144,8 @@ impl Intake {
         Intake {
             sources,
             max_payload,
-            routes: HashMap::new(),
-            routes_bytes: 0,
+            watched: Routes::new(MAX_TOPICS, MAX_TOPICS_BYTES),
+            unwatched: Routes::new(MAX_UNWATCHED, MAX_UNWATCHED_BYTES),
             values: Vec::new(),
             recorder: Recorder::default(),
         }
@@ -153,7 +182,8 @@ impl Intake {
         step: &mut Step,
         faults: &mut Vec<Fault>,
     ) -> bool {
-        let Some(routes) = self.routes.get(message.topic) else { return false };
+        let known = self.watched.of_topics.get(message.topic);
+        let Some(routes) = known.or_else(|| self.unwatched.of_topics.get(message.topic)) else { return false };
         // Whatever the message is, time has passed until it came.
         engine.handle(Input::Tick, now, step);
         if message.payload.is_empty() {
@@ -207,8 +237,15 @@ impl Intake {
                     all_usable = false;
                     continue;
                 }
-                let thing = thing_id.and_then(|id| engine.hear(id, now, step));
                 let property = source.property.as_deref().or(names.property);
+                let thing = thing_id.and_then(|id| engine.hear(id, now, step));
+                let is_too_long = property.filter(|name| is_overlong(name, thing, engine));
+                if is_too_long.is_some() {
+                    faults.push(Fault::new(message.topic, format_args!("{}", overlong(engine))));
+                    all_usable = false;
+                }
+                // Each refusal is counted.
+                all_usable &= !step.doubts.iter().any(|doubt| matches!(doubt, Doubt::ThingRefused { .. }));
                 let target = match (thing, kind) {
                     (None, _) => Target::Nobody(kind),
                     (Some(thing), Kind::Life) => Target::Life(self.alive_properties(source, thing, engine)),
@@ -236,19 +273,24 @@ impl Intake {
             }
         }
         self.values = values;
-        // What leads nowhere is found out each time: whoever publishes under ever new names would fill the memory.
-        let leads_somewhere =
-            routes.iter().any(|route| !matches!(route.target, Target::Nobody(_)) || route.recording.is_some());
-        let is_remembered = remember == Remember::Yes && leads_somewhere && message.topic.len() <= MAX_TOPIC_BYTES;
+        // A topic that no source reads is found out each time: it costs no more than to find it in a list.
+        let is_remembered = remember == Remember::Yes && !routes.is_empty() && message.topic.len() <= MAX_TOPIC_BYTES;
         if all_usable && is_remembered {
-            if self.routes.len() >= MAX_TOPICS || self.routes_bytes >= MAX_TOPICS_BYTES {
-                self.routes.clear();
-                self.routes_bytes = 0;
-            }
-            self.routes_bytes += message.topic.len();
-            self.routes.insert(message.topic.into(), routes.into());
+            let is_watched =
+                routes.iter().any(|route| !matches!(route.target, Target::Nobody(_)) || route.recording.is_some());
+            let list = if is_watched { &mut self.watched } else { &mut self.unwatched };
+            list.remember(message.topic, routes);
         }
     }
+}
+
+/// True for the name of a property that is too long to be taken, unless the configuration names it.
+fn is_overlong(name: &str, thing: Option<ThingIx>, engine: &Engine) -> bool {
+    name.len() > engine.model().max_id_bytes && thing.is_none_or(|thing| engine.property(thing, name).is_none())
+}
+
+fn overlong(engine: &Engine) -> String {
+    format!("the property's name is longer than {} bytes (max_id_bytes)", engine.model().max_id_bytes)
 }
 
 impl Intake {
@@ -332,8 +374,12 @@ impl Delivery<'_> {
             }
             Target::Object(thing) => {
                 values.clear();
+                let mut overlong_names = 0;
                 let mut keep = |name: &str, value: ValueRef<'_>| {
-                    let Some(property) = engine.property(*thing, name) else { return };
+                    let Some(property) = engine.property(*thing, name) else {
+                        overlong_names += usize::from(name.len() > engine.model().max_id_bytes);
+                        return;
+                    };
                     match values.iter_mut().find(|(known, _)| *known == property) {
                         Some(twice) => twice.1 = value.to_value(),
                         None => values.push((property, value.to_value())),
@@ -348,6 +394,10 @@ impl Delivery<'_> {
                         faults.push(Fault::new(topic, format_args!("{name}: {flaw}")));
                     }
                 })?;
+                if overlong_names > 0 {
+                    let what = overlong(engine);
+                    faults.push(Fault::new(topic, format_args!("{overlong_names} of its members: {what}")));
+                }
                 if flawed > MAX_FAULTS {
                     let more = flawed - MAX_FAULTS;
                     faults.push(Fault::new(topic, format_args!("{more} more of its members are no values")));
@@ -459,5 +509,94 @@ fn explain_doubts(topic: &str, engine: &Engine, step: &mut Step, faults: &mut Ve
     let more = doubts.count();
     if more > 0 {
         faults.push(Fault::new(topic, format_args!("{more} more of its values cannot be used")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::time::{Moment, Stamp};
+    use std::path::Path;
+
+    struct Bench {
+        intake: Intake,
+        engine: Engine,
+        faults: Vec<Fault>,
+    }
+
+    impl Bench {
+        fn new(gateway: &str) -> Bench {
+            let text = format!(
+                "[gateway]\n{gateway}\n[[source]]\ntopic = \"t/{{thing}}/{{property}}\"\n[[source]]\ntopic = \"o/{{thing}}\"\n\
+                 [[alarm]]\nthing = \"*\"\nproperty = \"p\"\nlevel = \"hi\"\ntype = \"standard\"\noperator = \">\"\nlimit = 1\n"
+            );
+            let config = Config::parse(Path::new("x"), &text).unwrap_or_else(|error| panic!("{}", error.to_text())).0;
+            let intake = Intake::new(config.sources.clone(), config.gateway.max_payload);
+            Bench { intake, engine: Engine::new(config.model), faults: Vec::new() }
+        }
+
+        fn take(&mut self, topic: &str, payload: &str) {
+            let message = Message { topic, payload: payload.as_bytes(), retained: false };
+            let now = Now { at: Moment::BEGINNING, wall: Stamp::default() };
+            let mut step = Step::default();
+            self.intake.take(message, &mut self.engine, now, &mut step, &mut self.faults);
+        }
+    }
+
+    #[test]
+    fn a_topic_that_no_alarm_watches_is_remembered_and_costs_no_topic_that_one_watches() {
+        let mut bench = Bench::new("");
+        bench.take("t/press/p", "1");
+        bench.take("t/press/unwatched", "1");
+        bench.take("elsewhere", "1");
+        assert_eq!((bench.intake.watched.of_topics.len(), bench.intake.unwatched.of_topics.len()), (1, 1));
+        let long = "x".repeat(MAX_TOPIC_BYTES - 20);
+        for number in 0..2 * MAX_UNWATCHED_BYTES / MAX_TOPIC_BYTES {
+            bench.take(&format!("t/press/{number}-{long}"), "1");
+            let Routes { of_topics, bytes, .. } = &bench.intake.unwatched;
+            assert!(!of_topics.is_empty() && *bytes <= MAX_UNWATCHED_BYTES);
+        }
+        let Routes { of_topics, bytes, .. } = &bench.intake.unwatched;
+        assert_eq!(*bytes, of_topics.keys().map(|topic| topic.len()).sum::<usize>());
+        bench.take(&format!("t/press/{}", "y".repeat(MAX_TOPIC_BYTES)), "1");
+        assert!(bench.intake.unwatched.of_topics.keys().all(|topic| topic.len() <= MAX_TOPIC_BYTES));
+        assert!(bench.intake.watched.of_topics.contains_key("t/press/p"));
+        // One that is remembered is looked at all the same.
+        bench.faults.clear();
+        bench.take("t/press/known", "1");
+        bench.take("t/press/known", "null");
+        assert_eq!(bench.faults.len(), 1, "{:?}", bench.faults);
+    }
+
+    #[test]
+    fn a_list_of_topics_has_a_bound_in_number() {
+        let mut routes = Routes::new(3, 100);
+        for topic in ["a", "b", "c", "d"] {
+            routes.remember(topic, Vec::new());
+        }
+        assert_eq!((routes.of_topics.len(), routes.bytes), (1, 1));
+    }
+
+    #[test]
+    fn each_property_whose_name_is_too_long_is_a_fault() {
+        let mut bench = Bench::new("max_id_bytes = 8");
+        for _ in 0..2 {
+            bench.take("t/press/much-too-long", "1");
+            bench.take("o/press", r#"{"much-too-long": 1, "p": 2, "also-too-long": 3}"#);
+        }
+        bench.take("o/press", r#"{"p": 2}"#);
+        let reasons: Vec<&str> = bench.faults.iter().map(|fault| &*fault.reason).collect();
+        let one = "the property's name is longer than 8 bytes (max_id_bytes)";
+        assert_eq!(reasons, [one, &format!("2 of its members: {one}"), one, &format!("2 of its members: {one}")]);
+    }
+
+    #[test]
+    fn each_thing_too_many_is_refused_anew() {
+        let mut bench = Bench::new("max_things = 1");
+        for thing in ["a", "b", "b", "c"] {
+            bench.take(&format!("t/{thing}/p"), "1");
+        }
+        assert_eq!(bench.faults.len(), 3, "{:?}", bench.faults);
     }
 }

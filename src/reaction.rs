@@ -194,6 +194,31 @@ pub struct Terms {
     pub feeds_sources: bool,
 }
 
+/// The types of reactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionType {
+    /// An e-mail.
+    Email,
+    /// An HTTP request.
+    Webhook,
+    /// An MQTT message.
+    Mqtt,
+}
+
+impl ActionType {
+    /// All of them.
+    pub const ALL: [ActionType; 3] = [ActionType::Email, ActionType::Webhook, ActionType::Mqtt];
+
+    /// As the configuration spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ActionType::Email => "email",
+            ActionType::Webhook => "webhook",
+            ActionType::Mqtt => "mqtt",
+        }
+    }
+}
+
 /// What is sent, and where to.
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -206,12 +231,12 @@ pub enum Action {
 }
 
 impl Action {
-    /// As the configuration spells it.
+    /// Its type as the configuration spells it.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Action::Email(_) => "email",
-            Action::Webhook(_) => "webhook",
-            Action::Mqtt(_) => "mqtt",
+            Action::Email(_) => ActionType::Email.as_str(),
+            Action::Webhook(_) => ActionType::Webhook.as_str(),
+            Action::Mqtt(_) => ActionType::Mqtt.as_str(),
         }
     }
 

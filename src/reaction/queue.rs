@@ -25,6 +25,12 @@ use std::sync::Arc;
 /// The longest time for which another side may ask us to stay away. More is a mistake there.
 const LONGEST_RETRY_AFTER: Span = Span::from_secs(3_600);
 
+/// Bytes of all deliveries that wait: some tens of thousands of usual length. It is a small part of what the daemon may take
+/// (`MemoryMax` of its unit), because the store holds what was changed of them, too.
+const MAX_BYTES: usize = 64 << 20;
+/// Bytes that a delivery takes besides its texts: its places in the lists here and in the store.
+const BYTES_EACH: usize = 1_024;
+
 /// Messages that a reaction may publish into the daemon's own sources within [`FEEDS_WITHIN`], unless it says another
 /// rate. An alarm that activates itself does so a thousand times a second; what people mean by it happens now and then.
 pub(crate) const FEEDS: usize = 60;
@@ -52,6 +58,8 @@ struct Lane {
     dues: BTreeSet<(Moment, u64)>,
     in_flight: usize,
     waiting: usize,
+    /// Bytes of those that wait.
+    bytes: usize,
     /// When the latest deliveries began, for the rate.
     began: VecDeque<Moment>,
     trouble: Option<String>,
@@ -75,6 +83,8 @@ pub struct Queue {
     /// By a delivery, those that it tells of, too, and those that make no sense without it.
     followers: BTreeMap<u64, BTreeSet<u64>>,
     next: u64,
+    /// Bytes of all deliveries.
+    bytes: usize,
     /// Numbers that are not on disk as they are, or that are and should not be.
     unsaved: BTreeSet<u64>,
     reports: Vec<Report>,
@@ -113,8 +123,9 @@ impl Queue {
         self.unsaved.insert(number);
         let most = reactions.get(ix).map_or(usize::MAX, |reaction| reaction.terms.queue_max);
         if self.lanes.get(&ix).is_some_and(|lane| lane.waiting > most) {
-            self.drop_oldest(ix, most);
+            self.drop_oldest(ix, &format!("more than {most} were waiting (queue_max)"));
         }
+        self.make_room();
         self.items.contains_key(&number).then_some(number)
     }
 
@@ -126,6 +137,9 @@ impl Queue {
         let of_alarm = lane.of_alarms.entry(delivery.alarm.clone()).or_default();
         of_alarm.push_back(number);
         lane.waiting += 1;
+        let bytes = bytes_of(&delivery);
+        lane.bytes += bytes;
+        self.bytes += bytes;
         lane.dues.insert((delivery.due, number));
         if of_alarm.len() == 1 && delivery.told_by.is_none() {
             lane.ready.insert((Moment::default(), number));
@@ -134,12 +148,23 @@ impl Queue {
         self.items.insert(number, item);
     }
 
-    /// Makes room: the oldest that is not on its way goes.
-    fn drop_oldest(&mut self, ix: ReactionIx, most: usize) {
+    /// Drops the oldest delivery of a reaction that is not on its way. False: there is none.
+    fn drop_oldest(&mut self, ix: ReactionIx, why: &str) -> bool {
         let idle = |number: &u64| self.items.get(number).is_some_and(|item| !item.in_flight);
         let oldest = self.lanes.get(&ix).and_then(|lane| lane.dues.iter().map(|(_, number)| *number).find(idle));
         if let Some(number) = oldest {
-            self.drop(number, &format!("more than {most} were waiting (queue_max)"), true);
+            self.drop(number, why, true);
+        }
+        oldest.is_some()
+    }
+
+    /// Keeps all deliveries together within [`MAX_BYTES`]: the reaction with the most bytes loses its oldest ones.
+    fn make_room(&mut self) {
+        while self.bytes > MAX_BYTES {
+            let Some((ix, _)) = self.lanes.iter().max_by_key(|(_, lane)| lane.bytes) else { return };
+            if !self.drop_oldest(*ix, &format!("more than {} MiB were waiting", MAX_BYTES >> 20)) {
+                return;
+            }
         }
     }
 
@@ -413,7 +438,10 @@ impl Queue {
         let Delivery { reaction, alarm, .. } = &*item.delivery;
         self.settled.push(Settled { course: (alarm.clone(), *reaction), number, delivered });
         if let Some(lane) = self.lanes.get_mut(reaction) {
+            let bytes = bytes_of(&item.delivery);
             lane.waiting = lane.waiting.saturating_sub(1);
+            lane.bytes = lane.bytes.saturating_sub(bytes);
+            self.bytes = self.bytes.saturating_sub(bytes);
             lane.ready.remove(&(item.not_before, number));
             lane.dues.remove(&(item.delivery.due, number));
             if let Some(of_alarm) = lane.of_alarms.get_mut(alarm) {
@@ -519,6 +547,12 @@ impl Queue {
     pub fn forget_stored(&mut self) {
         self.unsaved.extend(self.items.keys());
     }
+}
+
+/// Bytes of a delivery. What several deliveries share is counted for each: on disk they have it each.
+fn bytes_of(delivery: &Delivery) -> usize {
+    let occasion = &delivery.occasion;
+    BYTES_EACH + delivery.id.len() + delivery.alarm.as_str().len() + occasion.event.len() + occasion.facts.len()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The keys of `[smtp]`, `[[template]]` and `[[reaction]]`.
 
 use super::{Key, Section, Shape, key, required};
+use crate::reaction::ActionType;
 
 /// `[smtp]`
 pub const SMTP: Section = Section {
@@ -35,7 +36,7 @@ pub const SMTP: Section = Section {
     ],
 };
 
-const TYPES: &[&str] = &["email", "webhook", "mqtt"];
+const TYPES: &[&str] = &[ActionType::ALL[0].as_str(), ActionType::ALL[1].as_str(), ActionType::ALL[2].as_str()];
 const METHODS: &[&str] = &["POST", "PUT", "PATCH", "GET", "DELETE"];
 
 /// What a template says, a reaction may say, too. First come the keys of the section's own.

@@ -4,7 +4,7 @@ use crate::config::connection::Tls;
 use crate::config::reader::Table;
 use crate::config::report::{Problem, Problems};
 use crate::reaction::render::Text;
-use crate::reaction::{Action, Email, Publish, Webhook};
+use crate::reaction::{Action, ActionType, Email, Publish, Webhook};
 use crate::time::Span;
 use crate::wire::topics::Topics;
 use std::collections::BTreeMap;
@@ -79,11 +79,12 @@ fn compile_parts(
     topics: &Topics,
     problems: &mut Problems,
 ) -> Option<Action> {
-    let kind = layers.own.word("type", problems)?;
+    let word = layers.own.word("type", problems)?;
+    let kind = ActionType::ALL.into_iter().find(|kind| kind.as_str() == word)?;
     let (article, mine): (&str, &[&str]) = match kind {
-        "email" => ("an e-mail", &EMAIL),
-        "webhook" => ("a webhook", &WEBHOOK),
-        _ => ("an MQTT message", &MQTT),
+        ActionType::Email => ("an e-mail", &EMAIL),
+        ActionType::Webhook => ("a webhook", &WEBHOOK),
+        ActionType::Mqtt => ("an MQTT message", &MQTT),
     };
     for name in EMAIL.iter().chain(&WEBHOOK).chain(&MQTT).filter(|name| !mine.contains(name)) {
         if layers.own.has(name) {
@@ -98,15 +99,15 @@ fn compile_parts(
         }
     };
     match kind {
-        "email" => {
+        ActionType::Email => {
             needs("to", problems);
             email(layers, problems).map(Action::Email)
         }
-        "webhook" => {
+        ActionType::Webhook => {
             needs("url", problems);
             webhook(layers, problems).map(Box::new).map(Action::Webhook)
         }
-        _ => {
+        ActionType::Mqtt => {
             needs("topic", problems);
             publish(layers, topics, problems).map(Action::Mqtt)
         }

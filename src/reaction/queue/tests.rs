@@ -36,9 +36,21 @@ impl Bench {
     }
 
     fn push(&mut self, reaction: usize, alarm: &str, kind: Kind, due: i64, after: Option<u64>) -> Option<u64> {
+        self.push_event("{}".into(), reaction, alarm, kind, due, after)
+    }
+
+    fn push_event(
+        &mut self,
+        event: Arc<str>,
+        reaction: usize,
+        alarm: &str,
+        kind: Kind,
+        due: i64,
+        after: Option<u64>,
+    ) -> Option<u64> {
         let occasion = Occasion {
             event_id: format!("g-{}", self.queue.next_number()),
-            event: "{}".into(),
+            event,
             facts: "{}".into(),
             opened_by: None,
             opened_at: None,
@@ -370,4 +382,27 @@ proptest::proptest! {
         let want: Vec<String> = pushed.into_iter().collect();
         proptest::prop_assert_eq!(ended, want);
     }
+}
+
+#[test]
+fn deliveries_that_wait_have_a_bound_in_bytes_and_the_reaction_with_the_most_loses_its_oldest() {
+    let mut bench = Bench::new(&["queue_max = 100000", "queue_max = 100000"]);
+    let small = bench.push(1, "small", Kind::First, 0, None).unwrap();
+    let event: Arc<str> = "x".repeat(1 << 20).into();
+    for number in 0..200 {
+        let pushed = bench.push_event(event.clone(), 0, &format!("a{number}"), Kind::First, number, None);
+        assert!(pushed.is_some(), "the newest is taken");
+        assert!(bench.queue.bytes <= MAX_BYTES);
+    }
+    let waiting: Vec<u64> = bench.queue.items.keys().copied().collect();
+    let large = waiting.len() - 1;
+    assert!((60..64).contains(&large), "{large}");
+    assert_eq!(waiting[0], small, "the other reaction lost nothing");
+    assert_eq!(waiting[1..], (201 - large as u64..201).collect::<Vec<_>>(), "the oldest have left");
+    let dropped = bench.queue.take_reports();
+    assert_eq!(dropped.len(), 200 - large, "each is told");
+    assert!(matches!(&dropped[0].fate, Fate::Dropped { reason, is_loss: true } if reason.contains("64 MiB")));
+    // All of it is given back.
+    waiting.into_iter().for_each(|number| bench.queue.drop(number, "the end", false));
+    assert_eq!((bench.queue.bytes, bench.queue.lanes.values().map(|lane| lane.bytes).sum::<usize>()), (0, 0));
 }
