@@ -485,6 +485,30 @@ mod tests {
         parse(verb, payload.as_bytes(), false, HOURS).unwrap_err().error
     }
 
+    /// Every word in backticks of a table's cell that is a name and not an example of a value.
+    fn named(cell: &str) -> Vec<&str> {
+        cell.split('`').skip(1).step_by(2).filter(|word| !word.starts_with('"')).collect()
+    }
+
+    #[test]
+    fn the_manual_lists_each_verb_with_its_members() {
+        let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let (_, table) = manual.split_once("| verb | members | what it does |").unwrap();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let listed: Vec<(&str, Vec<&str>)> = rows
+            .flat_map(|row| {
+                let mut cells = row.split('|').skip(1);
+                let (names, members) = (cells.next().unwrap(), named(cells.next().unwrap()));
+                named(names).into_iter().map(move |name| (name, members.clone()))
+            })
+            .collect();
+        assert_eq!(listed.len(), WORDS.len());
+        for word in WORDS {
+            let row = listed.iter().find(|(name, _)| *name == word.name);
+            assert_eq!(row.map(|(_, members)| members.as_slice()), Some(word.members), "{}", word.name);
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_said_with_what_would_work() {
         for (verb, payload, wanted) in [
