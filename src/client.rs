@@ -29,6 +29,8 @@ pub type Command = Map<String, Value>;
 /// A broker sends a retained message right behind the answer to the subscription. Who has not heard a status by then
 /// may not read it, or nothing has ever been there.
 const STATUS_GRACE: Span = Span::from_secs(1);
+/// After a silence something short is asked, and its answer is waited for this long.
+const SHORT_ANSWER: Span = Span::from_secs(2);
 /// Messages that are kept while an answer is waited for: ten seconds of a flood of events. With more, answer and events
 /// cannot both be had.
 const MAX_KEPT: usize = 50_000;
@@ -155,9 +157,24 @@ impl Client {
                     }
                 }
                 Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
-                None => return Err(self.silence(self.topics.command(verb))),
+                None => return Err(self.silence(verb)?),
             }
         }
+    }
+
+    /// True if the daemon answers something short to this verb: an answer that is missing was too long for the broker.
+    fn is_answered_in_short(&mut self, verb: &str) -> Result<bool, Trouble> {
+        // No verb takes this member, so nothing is carried out, and the answer is one sentence.
+        let name = self.send(verb, Command::from_iter([("short".to_owned(), Value::Null)]))?;
+        let deadline = self.clock.at() + SHORT_ANSWER.min(self.timeout);
+        while let Some(heard) = self.hear(deadline)? {
+            if let Heard::Message(message) = heard
+                && self.sort(&name, message)?.is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Sends a command whose answer comes when something long is done, and waits for it however long that takes. What
@@ -257,13 +274,16 @@ impl Client {
         }
     }
 
-    fn silence(&self, topic: String) -> Trouble {
-        let (gateway, timeout) = (self.gateway.clone(), self.timeout);
-        let (broker, status) = (self.session.broker(), self.topics.status());
-        match &self.status {
-            Some(_) => Trouble::NoAnswer { gateway, timeout, topic, replies: self.topics.replies() },
+    /// The reason why nothing has come, as far as that can be found out.
+    fn silence(&mut self, verb: &str) -> Result<Trouble, Trouble> {
+        let is_answered_in_short = self.status.is_some() && self.is_answered_in_short(verb)?;
+        let (gateway, timeout, broker) = (self.gateway.clone(), self.timeout, self.session.broker());
+        let (topic, replies, status) = (self.topics.command(verb), self.topics.replies(), self.topics.status());
+        Ok(match &self.status {
+            Some(_) if is_answered_in_short => Trouble::AnswerLost { gateway, broker },
+            Some(_) => Trouble::NoAnswer { gateway, timeout, topic, replies },
             None => Trouble::NoDaemon { gateway, timeout, broker, status },
-        }
+        })
     }
 
     fn keep(&mut self, message: Message) -> Result<(), Trouble> {

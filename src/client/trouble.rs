@@ -56,6 +56,17 @@ pub enum Trouble {
         /// Where the answer was expected.
         replies: String,
     },
+    /// It answers, and this answer was lost.
+    #[error(
+        "the daemon {gateway} answers, but its answer to this has not come: it may be larger than the broker at {broker} \
+         passes on (in mosquitto message_size_limit); ask for less, or allow 300 KiB"
+    )]
+    AnswerLost {
+        /// The gateway's id.
+        gateway: String,
+        /// Host and port.
+        broker: String,
+    },
     /// There is no sign that it was ever there.
     #[error(
         "no daemon {gateway} has answered within {timeout}, and there is nothing on {status}; \

@@ -2,7 +2,7 @@
 //! somebody answers in its place.
 
 use crate::support::operator::{Operator, Responder};
-use crate::support::{Broker, Daemon, HI, Watcher};
+use crate::support::{Broker, Daemon, HI, Watcher, config};
 use serde_json::{Value, json};
 
 /// An alarm as its retained topic has it.
@@ -108,6 +108,21 @@ fn history_goes_on_with_what_happens() {
     assert_eq!([seq(following.line()), seq(following.line())], [6, 7], "what fits, each once");
     responder.status(&json!({ "state": "offline" }));
     assert_eq!(following.line(), "the daemon is offline; waiting for it");
+}
+
+/// A broker of version 3.1.1 drops what is too large for it and says nothing.
+#[test]
+fn an_answer_that_is_too_large_for_the_broker_is_not_blamed_on_rights() {
+    let broker = Broker::with("allow_anonymous true\nmessage_size_limit 4096\n");
+    let names: Vec<String> = (0..40).map(|number| format!("\"press-{number}\"")).collect();
+    let alarms = HI.replace("\"press-1\"", &format!("[{}]", names.join(", ")));
+    let _daemon = Daemon::with(&config(broker.port, &alarms));
+    Watcher::connect(broker.port).status("online");
+    let operator = Operator::at(broker.port);
+    let asked = operator.does("list", &["--timeout", "500ms"]);
+    assert_eq!(asked.code, 1);
+    assert!(asked.err.contains("may be larger than the broker"), "{asked:?}");
+    assert_eq!(operator.succeeds("list", &["press-7/*"]).lines().count(), 2, "less of it comes");
 }
 
 #[test]
