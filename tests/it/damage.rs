@@ -1,7 +1,9 @@
 //! A store that was damaged, seen from outside: what was lost is said, and no number is ever given out again.
 
+use crate::support::servers::Server;
 use crate::support::tmpfs::Tmpfs;
 use crate::support::{Broker, Daemon, PROGRAM, Seen, Watcher, config, until};
+use rumqttc::QoS;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -204,4 +206,50 @@ fn what_was_published_while_the_disk_was_full_is_taken_over_after_a_crash_or_del
     assert_eq!((&state["active"], &state["uncertain"]), (&json!(true), &json!(true)), "{state}");
     watcher.settle();
     no_number_has_two_contents(&watcher);
+}
+
+/// A delivery lies in a later commit than its event. Where the event is lost, its receiver would hear of something that
+/// nobody else knows.
+#[test]
+fn no_delivery_is_made_of_an_event_that_is_lost() {
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let mut server = Server::http();
+    server.stop();
+    let alarm = PRESSES.replace("[[alarm]]\n", "[[alarm]]\nreactions = \"hook\"\n");
+    let hook = format!(
+        "[[reaction]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{}/\"\ninitial = \"200ms\"\n",
+        server.port
+    );
+    let mut daemon = Daemon::prepare(&config(broker.port, &format!("{alarm}{hook}")));
+    daemon.launch();
+    watcher.status("online");
+    let is_of = |seen: &Seen, event: &str, outcome: &str| {
+        seen.topic == "annunciator/gw/reactions/hook"
+            && seen.json()["delivery"].as_str().is_some_and(|id| id.starts_with(&format!("{event}-")))
+            && seen.json()["outcome"] == outcome
+    };
+    for (thing, event) in [("press-1", "gw-1"), ("press-2", "gw-2")] {
+        watcher.value(thing, "pressure", "16");
+        assert_eq!(watcher.event(&format!("{thing}/pressure/hi"))["id"], event);
+        watcher.next("a first attempt", |seen| is_of(seen, event, "failed"));
+    }
+    daemon.kill();
+    watcher.status("offline");
+    // Neither the store nor the broker knows of the second event any more.
+    let log = log_of(&daemon);
+    let mut bytes = std::fs::read(&log).unwrap();
+    let place = bytes.windows(6).position(|six| six == b"\"gw-2\"").expect("the event is in the log");
+    bytes[place] ^= 4;
+    std::fs::write(&log, bytes).unwrap();
+    watcher.publish_with("annunciator/gw/alarms/press-2/pressure/hi", "", QoS::AtLeastOnce, true);
+    watcher.settle();
+    server.restart();
+    daemon.launch();
+    let dropped = watcher.next("the drop", |seen| is_of(seen, "gw-2", "dropped")).json();
+    assert!(dropped.to_string().contains("the event that it belongs to is lost"), "{dropped}");
+    watcher.looked_back();
+    watcher.next("the delivery", |seen| is_of(seen, "gw-1", "delivered"));
+    let received: Vec<String> = server.received(1, |_| true).iter().map(|call| call["body"].to_string()).collect();
+    assert!(received.len() == 1 && received[0].contains("gw-1"), "{received:?}");
 }
