@@ -138,7 +138,7 @@ impl Config {
         let Some(text) = read(path, &mut problems) else { return Err(problems) };
         let file = problems.add_file(path, &text);
         let mended = syntax::mend(file, &text, &mut problems);
-        let document = Document::parse(file, &mended);
+        let document = Document::of_rest(file, &mended);
         let mut here = Problems::default();
         here.add_file(path, &text);
         let Identity { gateway, .. } = identity(&document, &mut here);
@@ -163,15 +163,21 @@ impl Config {
     }
 
     fn compile(texts: Vec<(PathBuf, String)>, mut problems: Problems) -> Result<(Config, Problems), Problems> {
-        let files: Vec<(usize, Mended)> = beside(|| {
-            let mend = |(path, text): &(PathBuf, String)| {
-                let file = problems.add_file(path, text);
-                (file, syntax::mend(file, text, &mut problems))
-            };
-            texts.iter().map(mend).collect()
+        let files: Vec<(usize, &str)> =
+            texts.iter().map(|(path, text)| (problems.add_file(path, text), text.as_str())).collect();
+        // Most texts have no mistake, and are parsed once.
+        let mut documents: Vec<Option<Document<'_>>> =
+            beside(|| files.iter().map(|(file, text)| Document::whole(*file, text)).collect());
+        let mended: Vec<Option<Mended>> = beside(|| {
+            let mut mend = |(file, text): &(usize, &str)| syntax::mend(*file, text, &mut problems);
+            files.iter().zip(&documents).map(|(file, document)| document.is_none().then(|| mend(file))).collect()
         });
-        let documents: Vec<Document<'_>> =
-            beside(|| files.iter().map(|(file, mended)| Document::parse(*file, mended)).collect());
+        for ((document, (file, _)), mended) in documents.iter_mut().zip(&files).zip(&mended) {
+            if let Some(mended) = mended {
+                *document = Some(Document::of_rest(*file, mended));
+            }
+        }
+        let documents: Vec<Document<'_>> = documents.into_iter().flatten().collect();
         let (main, extra) = match documents.split_first() {
             Some((main, extra)) => (main, extra),
             None => return Err(problems),

@@ -26,7 +26,13 @@ pub(super) struct Document<'t> {
 }
 
 impl<'t> Document<'t> {
-    pub(super) fn parse(file: usize, mended: &'t syntax::Mended) -> Document<'t> {
+    /// The document of a text without a mistake.
+    pub(super) fn whole(file: usize, text: &'t str) -> Option<Document<'t>> {
+        Some(Document { file, text, root: syntax::parse(text)?, empty: DeTable::new(), broken: &[] })
+    }
+
+    /// The document of what is left of a text with mistakes.
+    pub(super) fn of_rest(file: usize, mended: &'t syntax::Mended) -> Document<'t> {
         let (root, _) = DeTable::parse_recoverable(&mended.text);
         Document { file, text: &mended.text, root, empty: DeTable::new(), broken: &mended.broken }
     }

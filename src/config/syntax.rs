@@ -7,6 +7,7 @@
 
 use super::report::{Place, Problem, Problems};
 use std::ops::Range;
+use toml::Spanned;
 use toml::de::DeTable;
 
 /// More mistakes than anyone wants to read in one go: most likely it is no TOML at all.
@@ -18,6 +19,12 @@ pub(super) struct Mended {
     pub(super) text: String,
     /// What was taken out, in bytes.
     pub(super) broken: Vec<Range<usize>>,
+}
+
+/// A text as TOML; none: there are mistakes in it, and [`mend`] finds out which.
+pub(super) fn parse(text: &str) -> Option<Spanned<DeTable<'_>>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    errors.is_empty().then_some(root)
 }
 
 /// Takes out what is no TOML, noting each mistake once.
