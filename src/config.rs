@@ -13,6 +13,7 @@ mod duration;
 mod files;
 pub mod keys;
 mod operations;
+mod pieces;
 mod pool;
 mod reactions;
 mod reader;

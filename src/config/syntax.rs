@@ -5,6 +5,7 @@
 //! parsed again. What remains is what the person wrote; and where something was taken out is known, so that nobody is
 //! told to add what is there.
 
+use super::pieces;
 use super::report::{Place, Problem, Problems};
 use std::ops::Range;
 use toml::Spanned;
@@ -23,6 +24,9 @@ pub(super) struct Mended {
 
 /// A text as TOML; none: there are mistakes in it, and [`mend`] finds out which.
 pub(super) fn parse(text: &str) -> Option<Spanned<DeTable<'_>>> {
+    if let Some(root) = pieces::parse(text) {
+        return Some(root);
+    }
     let (root, errors) = DeTable::parse_recoverable(text);
     errors.is_empty().then_some(root)
 }
