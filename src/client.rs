@@ -157,24 +157,30 @@ impl Client {
                     }
                 }
                 Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
-                None => return Err(self.silence(verb)?),
+                None => return self.after_silence(verb, &name),
             }
         }
     }
 
-    /// True if the daemon answers something short to this verb: an answer that is missing was too long for the broker.
-    fn is_answered_in_short(&mut self, verb: &str) -> Result<bool, Trouble> {
+    /// Finds out why no answer of this name has come, by something short that the daemon answers at once: an answer that is
+    /// missing then was too long for the broker. It may come after all meanwhile.
+    fn after_silence(&mut self, verb: &str, name: &str) -> Result<Reply, Trouble> {
+        if self.status.is_none() {
+            return Err(self.silence(verb, false));
+        }
         // No verb takes this member, so nothing is carried out, and the answer is one sentence.
-        let name = self.send(verb, Command::from_iter([("short".to_owned(), Value::Null)]))?;
+        let short = self.send(verb, Command::from_iter([("short".to_owned(), Value::Null)]))?;
         let deadline = self.clock.at() + SHORT_ANSWER.min(self.timeout);
         while let Some(heard) = self.hear(deadline)? {
-            if let Heard::Message(message) = heard
-                && self.sort(&name, message)?.is_some()
-            {
-                return Ok(true);
+            let Heard::Message(message) = heard else { continue };
+            if message.topic == self.topics.replies() && Reply::to(&short, &message.payload).is_some() {
+                return Err(self.silence(verb, true));
+            }
+            if let Some(reply) = self.sort(name, message)? {
+                return Ok(reply);
             }
         }
-        Ok(false)
+        Err(self.silence(verb, false))
     }
 
     /// Sends a command whose answer comes when something long is done, and waits for it however long that takes. What
@@ -274,16 +280,15 @@ impl Client {
         }
     }
 
-    /// The reason why nothing has come, as far as that can be found out.
-    fn silence(&mut self, verb: &str) -> Result<Trouble, Trouble> {
-        let is_answered_in_short = self.status.is_some() && self.is_answered_in_short(verb)?;
+    /// The reason why nothing has come, as far as that is known.
+    fn silence(&self, verb: &str, is_answered_in_short: bool) -> Trouble {
         let (gateway, timeout, broker) = (self.gateway.clone(), self.timeout, self.session.broker());
         let (topic, replies, status) = (self.topics.command(verb), self.topics.replies(), self.topics.status());
-        Ok(match &self.status {
+        match &self.status {
             Some(_) if is_answered_in_short => Trouble::AnswerLost { gateway, broker },
             Some(_) => Trouble::NoAnswer { gateway, timeout, topic, replies },
             None => Trouble::NoDaemon { gateway, timeout, broker, status },
-        })
+        }
     }
 
     fn keep(&mut self, message: Message) -> Result<(), Trouble> {

@@ -338,7 +338,7 @@ impl Engine {
             return None;
         }
         if let Some(bound) = self.bound_of_things(id) {
-            self.refuse(id, bound);
+            self.refuse(id, bound, 1);
             step.doubts.push(Doubt::ThingRefused { bound });
             return None;
         }
@@ -362,12 +362,19 @@ impl Engine {
         }
     }
 
-    fn refuse(&mut self, id: &str, bound: Bound) {
-        let count = self.refused.as_ref().map_or(1, |refused| refused.count.saturating_add(1));
+    /// Counts properties whose names are too long, of which this is the last one. The bound.
+    pub fn refuse_properties(&mut self, count: usize, last: &str) -> Bound {
+        let bound = Bound::PropertyBytes(self.model.max_id_bytes);
+        self.refuse(last, bound, u64::try_from(count).unwrap_or(u64::MAX));
+        bound
+    }
+
+    fn refuse(&mut self, id: &str, bound: Bound, times: u64) {
+        let count = self.refused.as_ref().map_or(times, |refused| refused.count.saturating_add(times));
         self.refused = Some(Refused { count, bound, last: clip(id, REFUSED_BYTES).into_owned() });
     }
 
-    /// Things that were not watched because a bound was reached, if there were any.
+    /// Things and properties that were not watched because a bound was reached, if there were any.
     pub fn refused(&self) -> Option<&Refused> {
         self.refused.as_ref()
     }

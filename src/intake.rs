@@ -19,18 +19,14 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Topics that are remembered: about 130 bytes each. A gateway with more topics than this works on, each message then
+/// Topics that are remembered: about 130 bytes each; so many that an alarm watches, and so many that only sources read. They
+/// lie apart: whoever publishes under ever new names makes the daemon forget these and no others. A gateway with more topics than this works on, each message then
 /// costs a microsecond more.
 const MAX_TOPICS: usize = 1 << 17;
 /// Bytes of the longest topic that is remembered. Real ones have some dozens.
 const MAX_TOPIC_BYTES: usize = 1_024;
 /// Bytes of the topics that are remembered, together: a hundred thousand of usual length are some megabytes.
 const MAX_TOPICS_BYTES: usize = 16 << 20;
-
-/// The same of topics that sources read and no alarm watches, which are remembered apart: whoever publishes under ever new
-/// names makes the daemon forget these and no others.
-const MAX_UNWATCHED: usize = 1 << 15;
-const MAX_UNWATCHED_BYTES: usize = 4 << 20;
 
 /// Faults of one message that are told one by one; of further ones only the number is.
 const MAX_FAULTS: usize = 100;
@@ -145,7 +141,7 @@ impl Intake {
             sources,
             max_payload,
             watched: Routes::new(MAX_TOPICS, MAX_TOPICS_BYTES),
-            unwatched: Routes::new(MAX_UNWATCHED, MAX_UNWATCHED_BYTES),
+            unwatched: Routes::new(MAX_TOPICS, MAX_TOPICS_BYTES),
             values: Vec::new(),
             recorder: Recorder::default(),
         }
@@ -238,12 +234,13 @@ impl Intake {
                     continue;
                 }
                 let property = source.property.as_deref().or(names.property);
-                let thing = thing_id.and_then(|id| engine.hear(id, now, step));
-                let is_too_long = property.filter(|name| is_overlong(name, thing, engine));
-                if is_too_long.is_some() {
-                    faults.push(Fault::new(message.topic, format_args!("{}", overlong(engine))));
+                if let Some(name) = property.filter(|name| is_overlong(name, thing_id, engine)) {
+                    let bound = engine.refuse_properties(1, name);
+                    faults.push(Fault::new(message.topic, format_args!("{bound}")));
                     all_usable = false;
+                    continue;
                 }
+                let thing = thing_id.and_then(|id| engine.hear(id, now, step));
                 // Each refusal is counted.
                 all_usable &= !step.doubts.iter().any(|doubt| matches!(doubt, Doubt::ThingRefused { .. }));
                 let target = match (thing, kind) {
@@ -285,12 +282,9 @@ impl Intake {
 }
 
 /// True for the name of a property that is too long to be taken, unless the configuration names it.
-fn is_overlong(name: &str, thing: Option<ThingIx>, engine: &Engine) -> bool {
-    name.len() > engine.model().max_id_bytes && thing.is_none_or(|thing| engine.property(thing, name).is_none())
-}
-
-fn overlong(engine: &Engine) -> String {
-    format!("the property's name is longer than {} bytes (max_id_bytes)", engine.model().max_id_bytes)
+fn is_overlong(name: &str, thing: Option<&str>, engine: &Engine) -> bool {
+    let is_known = || thing.and_then(|id| engine.thing(id)).is_some_and(|thing| engine.property(thing, name).is_some());
+    name.len() > engine.model().max_id_bytes && !is_known()
 }
 
 impl Intake {
@@ -374,10 +368,13 @@ impl Delivery<'_> {
             }
             Target::Object(thing) => {
                 values.clear();
-                let mut overlong_names = 0;
+                let (mut overlong, mut last_overlong) = (0, None);
                 let mut keep = |name: &str, value: ValueRef<'_>| {
                     let Some(property) = engine.property(*thing, name) else {
-                        overlong_names += usize::from(name.len() > engine.model().max_id_bytes);
+                        if name.len() > engine.model().max_id_bytes {
+                            overlong += 1;
+                            last_overlong = Some(clip(name, MAX_FAULT_BYTES / 2).into_owned());
+                        }
                         return;
                     };
                     match values.iter_mut().find(|(known, _)| *known == property) {
@@ -394,9 +391,9 @@ impl Delivery<'_> {
                         faults.push(Fault::new(topic, format_args!("{name}: {flaw}")));
                     }
                 })?;
-                if overlong_names > 0 {
-                    let what = overlong(engine);
-                    faults.push(Fault::new(topic, format_args!("{overlong_names} of its members: {what}")));
+                if let Some(last) = last_overlong {
+                    let bound = engine.refuse_properties(overlong, &last);
+                    faults.push(Fault::new(topic, format_args!("{last}: {bound}; so it is with {overlong} members")));
                 }
                 if flawed > MAX_FAULTS {
                     let more = flawed - MAX_FAULTS;
@@ -552,10 +549,10 @@ mod tests {
         bench.take("elsewhere", "1");
         assert_eq!((bench.intake.watched.of_topics.len(), bench.intake.unwatched.of_topics.len()), (1, 1));
         let long = "x".repeat(MAX_TOPIC_BYTES - 20);
-        for number in 0..2 * MAX_UNWATCHED_BYTES / MAX_TOPIC_BYTES {
+        for number in 0..MAX_TOPICS_BYTES / MAX_TOPIC_BYTES + 100 {
             bench.take(&format!("t/press/{number}-{long}"), "1");
             let Routes { of_topics, bytes, .. } = &bench.intake.unwatched;
-            assert!(!of_topics.is_empty() && *bytes <= MAX_UNWATCHED_BYTES);
+            assert!(!of_topics.is_empty() && *bytes <= MAX_TOPICS_BYTES);
         }
         let Routes { of_topics, bytes, .. } = &bench.intake.unwatched;
         assert_eq!(*bytes, of_topics.keys().map(|topic| topic.len()).sum::<usize>());
@@ -588,7 +585,10 @@ mod tests {
         bench.take("o/press", r#"{"p": 2}"#);
         let reasons: Vec<&str> = bench.faults.iter().map(|fault| &*fault.reason).collect();
         let one = "the property's name is longer than 8 bytes (max_id_bytes)";
-        assert_eq!(reasons, [one, &format!("2 of its members: {one}"), one, &format!("2 of its members: {one}")]);
+        let two = &*format!("also-too-long: {one}; so it is with 2 members");
+        assert_eq!(reasons, [one, two, one, two]);
+        let refused = bench.engine.refused().unwrap();
+        assert_eq!((refused.count, &*refused.last), (6, "also-too-long"), "{refused:?}");
     }
 
     #[test]

@@ -72,7 +72,9 @@ fn next_cut(text: &str, start: usize, piece: usize) -> usize {
 
 /// True for an array whose elements were written as sections.
 fn stand_below_headers(text: &str, array: &DeArray<'_>) -> bool {
-    !array.is_empty() && array.iter().all(|element| text[element.span().start..].starts_with("[["))
+    let is_section =
+        |element: &Spanned<DeValue<'_>>| element.get_ref().is_table() && text[element.span().start..].starts_with("[[");
+    !array.is_empty() && array.iter().all(is_section)
 }
 
 fn moved(span: &Range<usize>, by: usize) -> Range<usize> {
@@ -128,6 +130,7 @@ mod tests {
             "[g]\nx = 1\n[[a]]\n[g]\ny = 1\n",
             "a = []\n[[a]]\n",
             "a = [{ x = 1 }]\n[[a]]\n",
+            "a = [[[1]]]\n[[a]]\n",
             "[[a]]\nx = 1\n[[b]]\n[a.c]\ny = 1\n",
         ] {
             assert!(parse_by(text, 1).is_none(), "{text}");

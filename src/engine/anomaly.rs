@@ -40,7 +40,7 @@ impl Engine {
         if self.roster.thing(thing).is_none()
             && let Some(bound) = self.bound_of_things(thing)
         {
-            self.refuse(thing, bound);
+            self.refuse(thing, bound, 1);
             return None;
         }
         let thing = self.roster.add_thing(&Arc::from(thing));

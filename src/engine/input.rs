@@ -117,13 +117,15 @@ pub enum Doubt {
     },
 }
 
-/// What keeps a thing from being watched that a pattern fits.
+/// What keeps a thing from being watched that a pattern fits, or a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// So many things are watched.
     Things(usize),
     /// An id of a thing that is heard may have so many bytes.
     IdBytes(usize),
+    /// A name of a property may have so many bytes.
+    PropertyBytes(usize),
     /// The names of things that were heard, and of their alarms, may have so many bytes together.
     NameBytes(usize),
 }
@@ -135,6 +137,9 @@ impl fmt::Display for Bound {
                 write!(f, "{limit} things are watched already (max_things), no alarm was created for this one")
             }
             Bound::IdBytes(limit) => write!(f, "the thing's id is longer than {limit} bytes (max_id_bytes)"),
+            Bound::PropertyBytes(limit) => {
+                write!(f, "the property's name is longer than {limit} bytes (max_id_bytes)")
+            }
             Bound::NameBytes(limit) => {
                 write!(
                     f,
@@ -145,14 +150,14 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Things that were not watched because a bound was reached.
+/// Things and properties that were not watched because a bound was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// How many times that was so, since the configuration was read.
     pub count: u64,
     /// The bound that was reached last.
     pub bound: Bound,
-    /// The thing that was refused last; the beginning of its id.
+    /// The thing or property that was refused last; the beginning of its name.
     pub last: String,
 }
 

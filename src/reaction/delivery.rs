@@ -158,6 +158,13 @@ impl Delivery {
         format!("{event_id}-{reaction}-{}", kind.number())
     }
 
+    /// Bytes that it takes in memory and on disk. What several deliveries share is counted for each: on disk each has it.
+    pub(crate) fn bytes(&self) -> usize {
+        /// Its places in the lists of the queue, and of the store.
+        const EACH: usize = 1_024;
+        EACH + self.id.len() + self.alarm.as_str().len() + self.occasion.event.len() + self.occasion.facts.len()
+    }
+
     /// The id of the first delivery of the same occurrence, to which all others answer.
     pub(super) fn thread_root(&self, reaction: &str) -> Option<String> {
         self.occasion.opened_by.as_deref().map(|event_id| Delivery::name(event_id, reaction, Kind::First))

@@ -27,9 +27,7 @@ const LONGEST_RETRY_AFTER: Span = Span::from_secs(3_600);
 
 /// Bytes of all deliveries that wait: some tens of thousands of usual length. It is a small part of what the daemon may take
 /// (`MemoryMax` of its unit), because the store holds what was changed of them, too.
-const MAX_BYTES: usize = 64 << 20;
-/// Bytes that a delivery takes besides its texts: its places in the lists here and in the store.
-const BYTES_EACH: usize = 1_024;
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 /// Messages that a reaction may publish into the daemon's own sources within [`FEEDS_WITHIN`], unless it says another
 /// rate. An alarm that activates itself does so a thousand times a second; what people mean by it happens now and then.
@@ -137,7 +135,7 @@ impl Queue {
         let of_alarm = lane.of_alarms.entry(delivery.alarm.clone()).or_default();
         of_alarm.push_back(number);
         lane.waiting += 1;
-        let bytes = bytes_of(&delivery);
+        let bytes = delivery.bytes();
         lane.bytes += bytes;
         self.bytes += bytes;
         lane.dues.insert((delivery.due, number));
@@ -158,11 +156,14 @@ impl Queue {
         oldest.is_some()
     }
 
-    /// Keeps all deliveries together within [`MAX_BYTES`]: the reaction with the most bytes loses its oldest ones.
+    /// Keeps all deliveries together within [`MAX_BYTES`]: the reaction with the most bytes loses its oldest ones. What is on
+    /// its way stays; it is little, because so few may be at one time.
     fn make_room(&mut self) {
+        let why = format!("more than {} MiB were waiting", MAX_BYTES >> 20);
         while self.bytes > MAX_BYTES {
-            let Some((ix, _)) = self.lanes.iter().max_by_key(|(_, lane)| lane.bytes) else { return };
-            if !self.drop_oldest(*ix, &format!("more than {} MiB were waiting", MAX_BYTES >> 20)) {
+            let mut lanes: Vec<(usize, ReactionIx)> = self.lanes.iter().map(|(ix, lane)| (lane.bytes, *ix)).collect();
+            lanes.sort_unstable_by(|one, other| other.cmp(one));
+            if !lanes.into_iter().any(|(_, ix)| self.drop_oldest(ix, &why)) {
                 return;
             }
         }
@@ -438,7 +439,7 @@ impl Queue {
         let Delivery { reaction, alarm, .. } = &*item.delivery;
         self.settled.push(Settled { course: (alarm.clone(), *reaction), number, delivered });
         if let Some(lane) = self.lanes.get_mut(reaction) {
-            let bytes = bytes_of(&item.delivery);
+            let bytes = item.delivery.bytes();
             lane.waiting = lane.waiting.saturating_sub(1);
             lane.bytes = lane.bytes.saturating_sub(bytes);
             self.bytes = self.bytes.saturating_sub(bytes);
@@ -547,12 +548,6 @@ impl Queue {
     pub fn forget_stored(&mut self) {
         self.unsaved.extend(self.items.keys());
     }
-}
-
-/// Bytes of a delivery. What several deliveries share is counted for each: on disk they have it each.
-fn bytes_of(delivery: &Delivery) -> usize {
-    let occasion = &delivery.occasion;
-    BYTES_EACH + delivery.id.len() + delivery.alarm.as_str().len() + occasion.event.len() + occasion.facts.len()
 }
 
 #[cfg(test)]

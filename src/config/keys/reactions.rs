@@ -36,7 +36,15 @@ pub const SMTP: Section = Section {
     ],
 };
 
-const TYPES: &[&str] = &[ActionType::ALL[0].as_str(), ActionType::ALL[1].as_str(), ActionType::ALL[2].as_str()];
+const TYPES: &[&str] = &{
+    let mut names = [""; ActionType::ALL.len()];
+    let mut place = 0;
+    while place < names.len() {
+        names[place] = ActionType::ALL[place].as_str();
+        place += 1;
+    }
+    names
+};
 const METHODS: &[&str] = &["POST", "PUT", "PATCH", "GET", "DELETE"];
 
 /// What a template says, a reaction may say, too. First come the keys of the section's own.

@@ -406,3 +406,15 @@ fn deliveries_that_wait_have_a_bound_in_bytes_and_the_reaction_with_the_most_los
     waiting.into_iter().for_each(|number| bench.queue.drop(number, "the end", false));
     assert_eq!((bench.queue.bytes, bench.queue.lanes.values().map(|lane| lane.bytes).sum::<usize>()), (0, 0));
 }
+
+#[test]
+fn where_all_of_the_largest_is_on_its_way_the_next_one_makes_room() {
+    let mut bench = Bench::new(&["", ""]);
+    let large = bench.push_event("x".repeat(40 << 20).into(), 0, "large", Kind::First, 0, None).unwrap();
+    assert_eq!(bench.queue.begin(at(0), &bench.reactions, true).len(), 1);
+    let event: Arc<str> = "x".repeat(1 << 20).into();
+    for number in 0..40 {
+        bench.push_event(event.clone(), 1, &format!("a{number}"), Kind::First, number, None);
+    }
+    assert!(bench.queue.bytes <= MAX_BYTES && bench.queue.items.contains_key(&large));
+}

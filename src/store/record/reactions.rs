@@ -6,11 +6,13 @@ use super::codes::Code as _;
 use super::{for_each, frame, numbered_key, readable};
 use crate::model::{AlarmId, Severity};
 use crate::reaction::delivery::{Delivery, Kind, Occasion};
+use crate::reaction::queue::MAX_BYTES;
 use crate::reaction::schedule::{Course, CourseId};
 use crate::reaction::{ReactionIx, Reactions};
 use crate::store::{Batch, Store, StoreError};
 use crate::time::{Moment, Stamp};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 #[derive(Serialize, Deserialize)]
@@ -67,6 +69,7 @@ pub struct RecoveredReactions {
 
 /// Why a delivery is not made.
 const NOT_CONFIGURED: &str = "the reaction is not configured any more";
+const TOO_MANY: &str = "more deliveries were waiting than there is room for";
 const EVENT_IS_LOST: &str = "the store is damaged, and the event that it belongs to is lost";
 
 impl RecoveredReactions {
@@ -159,21 +162,42 @@ pub fn delete_delivery(batch: &mut Batch, number: u64) {
 /// Why the store cannot be read, or that a newer release wrote it.
 pub fn recover_reactions(store: &mut dyn Store, reactions: &Reactions) -> Result<RecoveredReactions, StoreError> {
     let mut recovered = RecoveredReactions::default();
+    // An earlier release bound them by number only. Those that are too many never stand in memory together.
+    let (mut deliveries, mut bytes, mut dropped) = (VecDeque::<(u64, Delivery)>::new(), 0, BTreeSet::new());
     for_each(store, b"d", |key, value| {
         let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
         let record: Option<DeliveryRecord> = readable(value, &mut recovered.damaged)?;
         let (Some(number), Some(record)) = (number, record) else { return Ok(()) };
         match reactions.find(&record.reaction) {
             None => recovered.orphans.push((number, record.reaction, record.id, NOT_CONFIGURED)),
-            Some(ix) => recovered.deliveries.extend(record.into_delivery(ix).map(|delivery| (number, delivery))),
+            Some(ix) => {
+                let delivery = record.into_delivery(ix);
+                bytes += delivery.as_ref().map_or(0, Delivery::bytes);
+                deliveries.extend(delivery.map(|delivery| (number, delivery)));
+            }
+        }
+        while bytes > MAX_BYTES
+            && let Some((number, oldest)) = deliveries.pop_front()
+        {
+            bytes -= oldest.bytes();
+            let reaction = reactions.get(oldest.reaction).map_or_else(String::new, |reaction| reaction.name.clone());
+            recovered.orphans.push((number, reaction, oldest.id, TOO_MANY));
+            dropped.insert(number);
         }
         Ok(())
     })?;
+    recovered.deliveries = deliveries.into();
     for_each(store, b"r", |key, value| {
         let Some(record): Option<CourseRecord> = readable(value, &mut recovered.damaged)? else { return Ok(()) };
         match reactions.find(&record.reaction) {
             None => recovered.useless.push(key.to_vec()),
-            Some(ix) => recovered.courses.extend(record.into_course(ix)),
+            Some(ix) => {
+                let course = record.into_course(ix).map(|(id, course)| {
+                    let waiting = course.waiting.filter(|number| !dropped.contains(number));
+                    (id, Course { waiting, ..course })
+                });
+                recovered.courses.extend(course);
+            }
         }
         Ok(())
     })?;
@@ -274,6 +298,53 @@ mod tests {
             opened_at: Some(Stamp::from_micros(5)),
             at: Stamp::from_micros(7),
         })
+    }
+
+    /// An earlier release bound deliveries by number, and kept texts whole.
+    #[test]
+    fn of_more_deliveries_than_there_is_room_for_the_oldest_are_dropped_and_their_alarms_go_on() {
+        let (reactions, alarm) = (reactions(&["mail"]), AlarmId::new("press", "p", "hi"));
+        let large = Arc::new(Occasion { event: "x".repeat(1 << 20).into(), ..(*occasion()).clone() });
+        let delivery = |number: u64| Delivery {
+            id: format!("gw-{number}"),
+            reaction: ReactionIx::new(0),
+            alarm: alarm.clone(),
+            severity: Severity::Critical,
+            kind: Kind::First,
+            occasion: large.clone(),
+            due: Moment::from_micros(11),
+            due_wall: Stamp::from_micros(12),
+            after: None,
+            done: Vec::new(),
+            told_by: None,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = DiskStore::open(dir.path()).unwrap().store;
+        for number in 0..100 {
+            let mut batch = Batch::default();
+            put_delivery(&mut batch, number, Some(&delivery(number)), &reactions);
+            let course = Course {
+                occasion: occasion(),
+                thing: "press".into(),
+                severity: Severity::Critical,
+                first_at: Moment::from_micros(21),
+                next: Some(2),
+                delivered: false,
+                waiting: Some(number),
+            };
+            let id = (AlarmId::new(&format!("press-{number}"), "p", "hi"), ReactionIx::new(0));
+            put_course(&mut batch, &id, Some(&course), &reactions);
+            store.commit(batch).unwrap();
+        }
+        let RecoveredReactions { deliveries, courses, orphans, .. } =
+            recover_reactions(&mut store, &reactions).unwrap();
+        let first = deliveries[0].0;
+        assert!((36..42).contains(&first) && deliveries.len() as u64 == 100 - first, "{first}");
+        assert_eq!(orphans.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), (0..first).collect::<Vec<_>>());
+        assert!(orphans.iter().all(|(_, reaction, _, reason)| reaction == "mail" && *reason == TOO_MANY));
+        // What waited for one of them goes on with the next.
+        let waiting: BTreeSet<u64> = courses.iter().filter_map(|(_, course)| course.waiting).collect();
+        assert_eq!(waiting, (first..100).collect());
     }
 
     #[test]
