@@ -137,6 +137,41 @@ fn long_texts_are_compared_whole_and_kept_in_part() {
     assert!(scene.peak() < 120 * MIB, "{} KiB after a restart", scene.peak());
 }
 
+/// A receiver that is down for long, while alarms with long texts come and go.
+#[test]
+fn what_waits_for_a_receiver_that_is_down_has_a_bound() {
+    let hook = format!(
+        "[[reaction]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{}/\"\nqueue_max = 1000000\n\n",
+        free_port()
+    );
+    let alarm =
+        pattern("thing-*", &format!("{ABOVE}\nreactions = [\"hook\"]\ndescription = \"{}\"", "d".repeat(30_000)));
+    let mut scene = Scene::with("", &format!("{hook}{alarm}"));
+    let (rounds, things) = (size(30, 400), 100);
+    let grown = scene.growth(|scene| {
+        for round in 0..rounds {
+            for thing in 0..things {
+                scene.watcher.value(&format!("thing-{thing}"), "p", "5");
+                scene.watcher.value(&format!("thing-{thing}"), "p", if round + 1 < rounds { "0" } else { "5" });
+            }
+        }
+    });
+    assert!(grown < 300 * MIB, "{grown} KiB more");
+    let watcher = &mut scene.watcher;
+    until("a drop", || {
+        watcher.drain();
+        let mut reports = watcher.all.iter().filter(|seen| seen.topic == "annunciator/gw/reactions/hook");
+        let says_why = |text: String| text.contains("more than 64 MiB were waiting");
+        reports.any(|seen| seen.json()["outcome"] == "dropped" && says_why(seen.json().to_string())).then_some(())
+    });
+    // At the next start it is no more.
+    assert_eq!(scene.daemon.stop(), 0);
+    scene.daemon.launch();
+    scene.watcher.status("online");
+    scene.goes_on();
+    assert!(scene.peak() < 350 * MIB, "{} KiB after a restart", scene.peak());
+}
+
 #[test]
 fn long_topics_and_long_ids_are_not_remembered() {
     let mut scene = Scene::with("", &pattern("*", ABOVE));
