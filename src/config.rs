@@ -29,6 +29,7 @@ pub use duration::parse as parse_duration;
 pub use operations::HttpSettings;
 pub(crate) use reactions::test_delivery;
 pub use secret::Secret;
+pub(crate) use secret::open_file;
 pub use shard::{Shard, Standby};
 
 use crate::anomaly::definition::AnomalyDefinition;
@@ -306,6 +307,11 @@ fn read(path: &Path, problems: &mut Problems) -> Option<String> {
     String::from_utf8(bytes).map_err(|error| problems.add_undecodable(path, error.as_bytes(), error.utf8_error())).ok()
 }
 
+/// True for what is neither a file nor a folder.
+fn is_no_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
 /// The files beside the main one that add to it, by name.
 fn conf_d(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new(".")).join("conf.d");
@@ -324,6 +330,10 @@ fn conf_d(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
         .filter(|file| !file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")))
         .collect();
     files.sort();
+    let (others, files): (Vec<PathBuf>, Vec<PathBuf>) = files.into_iter().partition(|file| is_no_file(file));
+    for other in others {
+        problems.add_unreadable(&other, &std::io::Error::other("it is no regular file"));
+    }
     files
 }
 

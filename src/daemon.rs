@@ -95,7 +95,7 @@ pub enum End {
 pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async move {
+    let end = local.block_on(&runtime, async move {
         // Where others may work the store is opened when there is work.
         let opened = vigil::is_alone(&config).then(|| DiskStore::open(&config.gateway.state_dir));
         let has_lost = opened.as_ref().is_some_and(journal::has_lost);
@@ -106,7 +106,11 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
             }
             None => Ok(End::Stopped),
         }
-    })
+    });
+    drop(local);
+    // A configuration that is being read right now, and takes its time, keeps nobody waiting.
+    runtime.shutdown_background();
+    end
 }
 
 /// The configuration names something that cannot be used: an index that this machine does not tell.

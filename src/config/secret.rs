@@ -59,10 +59,20 @@ impl Secret {
     }
 }
 
+/// Opens a file, and nothing else: a pipe that nobody writes into would be waited for.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = rustix::fs::OFlags::NONBLOCK.bits();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
+    let kind = file.metadata()?.file_type();
+    // To read a folder fails with words of its own.
+    if kind.is_file() || kind.is_dir() { Ok(file) } else { Err(std::io::Error::other("it is no regular file")) }
+}
+
 /// The text in a file, without the newline at its end.
 fn from_file(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
+    open_file(path)
         .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot read the secret in {}: {error}", path.display()))?;
     match String::from_utf8(bytes) {

@@ -417,7 +417,7 @@ impl Reacting {
         if self.tests >= TESTS {
             return Err(format!("{TESTS} tests are on their way; wait for one of them to end"));
         }
-        self.queue.test(ix, now.at, reaction.terms.rate)?;
+        self.queue.test(ix, now.at, &reaction.terms)?;
         let number = self.next_test;
         let delivery = Arc::new(test_delivery(ix, &reaction, &self.gateway, now));
         let ticket = Ticket::Test(number);

@@ -56,7 +56,7 @@ const LONGEST_FILE: u64 = 1 << 20;
 /// It cannot be read, or is too long.
 pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
+    let read = crate::config::open_file(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
     match read {
         Ok(length) if length as u64 <= LONGEST_FILE => Ok(bytes),
         Ok(_) => Err(format!("{}: it has more than {LONGEST_FILE} bytes", path.display())),

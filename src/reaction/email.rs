@@ -301,6 +301,8 @@ fn compose(
 /// A subject without line ends and control characters, cut where no reader looks any more.
 fn one_line(text: &str) -> String {
     let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // A reader would take it for an encoded word (RFC 2047), and show what is in there.
+    let line = line.replace("=?", "= ?");
     if line.chars().count() <= LONGEST_SUBJECT {
         return line;
     }
@@ -336,4 +338,16 @@ fn explain(error: &Error) -> String {
         source = cause.source();
     }
     text.replace(['\r', '\n'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_shown_as_it_was_written() {
+        assert_eq!(one_line(" a\r\nb\0c "), "a  b c");
+        assert_eq!(one_line("Alarm =?utf-8?b?4oCuZ25w?= now"), "Alarm = ?utf-8?b?4oCuZ25w?= now");
+        assert_eq!(one_line(&"x".repeat(500)).chars().count(), LONGEST_SUBJECT);
+    }
 }

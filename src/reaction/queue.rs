@@ -15,7 +15,7 @@ mod report;
 pub use report::{Counters, Fate, Report, Settled, Start};
 
 use super::delivery::{Delivery, Kind, Outcome};
-use super::{ReactionIx, Reactions};
+use super::{ReactionIx, Reactions, Terms};
 use crate::model::AlarmId;
 use crate::time::{Moment, Span};
 use destination::{Destination, pause};
@@ -225,8 +225,7 @@ impl Queue {
                 return;
             }
             let is_retry = self.items.get(&number).is_some_and(|item| item.attempts > 0);
-            let rate = terms.rate.or(terms.feeds_sources.then_some((FEEDS, FEEDS_WITHIN)));
-            if let (Some((most, within)), false) = (rate, is_retry) {
+            if let (Some((most, within)), false) = (rate_of(terms), is_retry) {
                 lane.forget_before(now, within);
                 if lane.began.len() >= most && terms.feeds_sources {
                     let why = format!("it feeds the daemon's own sources, more than {most} times in {within}: a loop?");
@@ -253,8 +252,8 @@ impl Queue {
     ///
     /// # Errors
     /// There were as many as the reaction's rate allows.
-    pub fn test(&mut self, ix: ReactionIx, now: Moment, rate: Option<(usize, Span)>) -> Result<(), String> {
-        let Some((most, within)) = rate else { return Ok(()) };
+    pub fn test(&mut self, ix: ReactionIx, now: Moment, terms: &Terms) -> Result<(), String> {
+        let Some((most, within)) = rate_of(terms) else { return Ok(()) };
         let lane = self.lanes.entry(ix).or_default();
         lane.forget_before(now, within);
         match lane.began.front() {
@@ -548,6 +547,11 @@ impl Queue {
     pub fn forget_stored(&mut self) {
         self.unsaved.extend(self.items.keys());
     }
+}
+
+/// The deliveries that may begin within a time, if there is a bound.
+fn rate_of(terms: &Terms) -> Option<(usize, Span)> {
+    terms.rate.or(terms.feeds_sources.then_some((FEEDS, FEEDS_WITHIN)))
 }
 
 #[cfg(test)]

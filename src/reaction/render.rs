@@ -256,7 +256,7 @@ impl Renderer {
     }
 }
 
-/// What people have written into the configuration, and may mean as it is.
+/// What people have written into the configuration, and may mean as it is. A title that is the alarm's id was not written.
 const OF_THE_FILE: [&str; 2] = ["title", "description"];
 
 /// Escapes what is deceptive in all texts.
@@ -269,9 +269,12 @@ fn unmask(json: &mut Json) {
         }
         Json::Array(elements) => elements.iter_mut().for_each(unmask),
         Json::Object(members) => {
+            let ids = [members.get("id").cloned(), members.get("alarm").cloned()];
+            let is_of_the_file =
+                |name: &str, value: &Json| OF_THE_FILE.contains(&name) && !ids.contains(&Some(value.clone()));
             members
                 .iter_mut()
-                .filter(|(name, _)| !OF_THE_FILE.contains(&name.as_str()))
+                .filter(|(name, value)| !is_of_the_file(name, value))
                 .for_each(|(_, value)| unmask(value));
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => {}

@@ -237,8 +237,15 @@ fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, Troubl
     if !is_same_origin(&uri, &call.uri) {
         return Err(Trouble::Final(elsewhere(status, location)));
     }
+    let repeats = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    let has_taken = status == StatusCode::SEE_OTHER || matches!(call.method, Method::GET | Method::HEAD);
+    if !repeats && !has_taken {
+        return Err(Trouble::Final(format!(
+            "{status}: it redirects to {location:?}, where the call would go without its event: write that url"
+        )));
+    }
     let mut next = Call { uri, ..call };
-    if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+    if !repeats {
         next.method = Method::GET;
         next.body = Bytes::new();
         next.headers.remove(header::CONTENT_TYPE);
@@ -398,8 +405,15 @@ mod tests {
         {
             assert!(matches!(to(location), Err(Trouble::Final(reason)) if reason.contains(location)), "{location}");
         }
-        let get = follow(call(), StatusCode::FOUND, "/v2").ok().unwrap();
+        // One that has taken the event says where its answer is; all others would lead to where the event does not go.
+        let get = follow(call(), StatusCode::SEE_OTHER, "/v2").ok().unwrap();
         assert!(get.method == Method::GET && get.body.is_empty());
+        for status in [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::NOT_MODIFIED] {
+            let lost = follow(call(), status, "/login");
+            assert!(matches!(lost, Err(Trouble::Final(reason)) if reason.contains("without its event")), "{status}");
+            let asked = follow(Call { method: Method::GET, ..call() }, status, "/v2");
+            assert!(asked.is_ok(), "{status}");
+        }
     }
 
     #[test]

@@ -194,3 +194,28 @@ fn an_alarm_that_comes_later_knows_that_the_thing_lives() {
         (told["explanation"]["held_back"][0]["by"] == "alive").then_some(())
     });
 }
+
+/// Whatever is being read: who stops the daemon does not wait for it, nor for something that nobody writes.
+#[test]
+fn a_configuration_that_takes_its_time_keeps_nobody_from_stopping_the_daemon() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::start(broker.port, HI);
+    watcher.status("online");
+    let folder = daemon.config_file().parent().unwrap().join("conf.d");
+    std::fs::create_dir(&folder).unwrap();
+    let pipe = folder.join("pipe.toml");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let refused = reload(&mut watcher);
+    assert!(refused.to_string().contains("it is no regular file"), "{refused}");
+    std::fs::remove_file(pipe).unwrap();
+    // A list is looked through for each element of another one: minutes.
+    let slow = "{{ range(60000)|select('in', range(60000)|list|reverse|list)|list|length }}";
+    let reaction = format!("[[reaction]]\nname = \"slow\"\ntype = \"mqtt\"\ntopic = \"t\"\npayload = \"{slow}\"\n");
+    let alarm = HI.replace("press-1", "press-9").replace("[[alarm]]\n", "[[alarm]]\nreactions = \"slow\"\n");
+    std::fs::write(folder.join("slow.toml"), format!("{reaction}{alarm}")).unwrap();
+    watcher.publish("annunciator/gw/commands/reload", r#"{"request":"slow"}"#);
+    watcher.value("press-1", "pressure", "16");
+    assert_eq!(watcher.event("press-1/pressure/hi")["to"], "activated", "alarms go on");
+    assert_eq!(daemon.stop(), 0);
+}

@@ -323,7 +323,9 @@ fn look_ahead(name: &str, arguments: &[Value], text: usize) -> Result<(), Error>
             fits(whole.len().saturating_add((whole.matches('\n').count() + 1).saturating_mul(width)))
         }
         "join" => {
-            let count = argument(0).and_then(Value::len).unwrap_or(0);
+            // What is made on the way (`chain`) has no length before it was counted.
+            let counted = |list: &Value| list.try_iter().map_or(0, |elements| elements.take(LONGEST).count());
+            let count = argument(0).map_or(0, |list| list.len().unwrap_or_else(|| counted(list)));
             fits(text.saturating_add(count.saturating_mul(shown(1)?.len())))
         }
         "format" => {

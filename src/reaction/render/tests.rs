@@ -190,3 +190,25 @@ fn what_is_just_within_the_limits_is_rendered_on_a_small_stack() {
     let small = std::thread::Builder::new().stack_size(2 << 20).spawn(move || render(&branches)).unwrap();
     assert_eq!(small.join().unwrap().as_deref(), Ok("x"));
 }
+
+/// What is made on the way has no length that it would tell.
+#[test]
+fn a_list_without_a_length_is_counted_before_it_is_joined() {
+    let error = render("{{ (range(9999)|chain(range(9999)))|join('x'*2000) }}").unwrap_err();
+    assert!(error.contains("more than 262144 bytes"), "{error}");
+    assert_eq!(render("{{ (range(3)|chain(range(2)))|join('-') }}").unwrap(), "0-1-2-0-1");
+}
+
+#[test]
+fn a_title_that_is_the_id_is_shown_as_an_id_is() {
+    let masked = "Ku\u{308}hl";
+    let mut json = json!({
+        "event": { "alarm": masked, "title": masked, "level": "h" },
+        "alarm": { "id": masked, "title": masked, "description": "of Ku\u{308}hl" },
+        "other": { "id": "x", "title": masked },
+    });
+    unmask(&mut json);
+    assert!(!json["event"]["title"].as_str().unwrap().contains('\u{308}'), "{json}");
+    assert!(!json["alarm"]["title"].as_str().unwrap().contains('\u{308}'), "{json}");
+    assert_eq!((&json["other"]["title"], &json["alarm"]["description"]), (&json!(masked), &json!("of Ku\u{308}hl")));
+}
