@@ -19,9 +19,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Topics that are remembered: about 130 bytes each; so many that an alarm watches, and so many that only sources read. They
-/// lie apart: whoever publishes under ever new names makes the daemon forget these and no others. A gateway with more topics than this works on, each message then
-/// costs a microsecond more.
+/// Topics that are remembered, about 130 bytes each: so many that an alarm watches, and so many that only sources read. They
+/// lie apart, so a publisher of ever new names makes the daemon forget unwatched topics and no others. A gateway with more
+/// topics than this works on, each message then costs a microsecond more.
 const MAX_TOPICS: usize = 1 << 17;
 /// Bytes of the longest topic that is remembered. Real ones have some dozens.
 const MAX_TOPIC_BYTES: usize = 1_024;
