@@ -235,7 +235,7 @@ pub struct Observation {
     own_nonces: VecDeque<Nonce>,
     next_probe: u64,
     last_sent: Moment,
-    /// The first probe since the last proof was sent then.
+    /// The first probe since one came back, or since an acknowledgement proved something, was sent then.
     awaited_since: Option<Moment>,
     /// The silence around the latest probe that came back.
     usual_silence: Span,
@@ -443,13 +443,14 @@ impl Observation {
     /// The probe at this place is back, and proves what was published before it was sent.
     fn proven_by(&mut self, place: usize, now: Moment) -> Option<Gap> {
         let probe = self.outstanding.drain(..=place).next_back()?;
+        // What is back is not late, also where it proves nothing.
+        self.awaited_since = self.outstanding.front().map(|oldest| oldest.sent);
         let usual = std::mem::replace(&mut self.usual_silence, probe.silence);
         if probe.silence > usual + usual + STANDSTILL {
             return None;
         }
         self.proven_hold_ups = self.proven_hold_ups.max(probe.hold_ups);
         self.proven = self.proven.max(probe.sent);
-        self.awaited_since = self.outstanding.front().map(|oldest| oldest.sent);
         let ends_gap = self.gap.as_ref().is_some_and(|gap| probe.number >= gap.ends_with);
         if ends_gap { self.end_gap(now) } else { None }
     }

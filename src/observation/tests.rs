@@ -232,6 +232,21 @@ fn a_long_queue_is_no_access_rule() {
 }
 
 #[test]
+fn a_probe_that_is_back_is_not_late_though_it_proves_nothing() {
+    let mut observation = connected();
+    let slow = probe(&mut observation, at(11));
+    // A machine that had no time for a moment, and a probe that may have stood still with it.
+    observation.packet_received(at(12));
+    observation.probe_received(slow, at(12));
+    assert_eq!(observation.proven(), at(0));
+    for second in 13..60 {
+        observation.received(at(second), Acknowledgement::None);
+    }
+    assert_eq!(observation.proven(), at(59), "messages prove again");
+    assert_eq!(observation.problems(at(60)).next(), None);
+}
+
+#[test]
 fn a_rule_that_comes_later_is_found_while_messages_come() {
     let mut observation = connected();
     let mut told = Vec::new();
