@@ -375,5 +375,8 @@ pub(crate) fn check_topic(topic: &str, own: &Topics) -> Result<(), String> {
     if own.verb(topic).is_some() || is_to_another {
         return Err(format!("{topic:?} would be a command of this daemon to itself"));
     }
+    if own.is_taken(topic) {
+        return Err(format!("{topic:?} is the daemon's own: what is there would be taken for what it says itself"));
+    }
     Ok(())
 }

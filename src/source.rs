@@ -188,6 +188,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether it reads values or signs of life on this topic.
+    pub fn reads(&self, topic: &str) -> bool {
+        let alive = self.alive.as_ref().is_some_and(|alive| alive.pattern.names(topic).is_some());
+        alive || self.pattern.names(topic).is_some()
+    }
+
     /// The filters to subscribe with.
     pub fn filters(&self) -> impl Iterator<Item = String> + '_ {
         std::iter::once(self.pattern.filter()).chain(self.alive.iter().map(|alive| alive.pattern.filter()))

@@ -18,6 +18,7 @@ use crate::reaction::queue::{Fate, Queue, Report, Start};
 use crate::reaction::schedule::{CourseId, Order, Schedule};
 use crate::reaction::sender::{self, Answer, Attempt, Sender, Ticket};
 use crate::reaction::{ReactionIx, Reactions};
+use crate::source::Source;
 use crate::store::Batch;
 use crate::store::record::reactions::{self as records, RecoveredReactions};
 use crate::time::{Moment, Now, Span};
@@ -59,6 +60,8 @@ pub(super) struct Reacting {
     answers: mpsc::Sender<Answer>,
     /// What was decided to begin and is not on disk yet.
     starts: Vec<Start>,
+    /// What reads topics on which a reaction may publish.
+    sources: Arc<[Source]>,
     /// Messages that the broker has not confirmed.
     confirming: BTreeMap<Ticket, Confirming>,
     next_test: u64,
@@ -119,6 +122,7 @@ impl Reacting {
             ended: Vec::new(),
             gateway: config.gateway.id.clone(),
             topics,
+            sources: config.sources.clone(),
             schedule,
             queue,
             sender,
@@ -225,6 +229,7 @@ impl Reacting {
             self.useless.extend(old.get(ix).map(|reaction| records::course_key(&alarm, &reaction.name)));
         }
         self.reactions = new;
+        self.sources = config.sources.clone();
     }
 
     /// The reactions that an alarm names, and those that still have something to say about it.
@@ -339,6 +344,7 @@ impl Reacting {
         match answer {
             Answer::Ended(ticket, outcome) => self.ended(ticket, outcome, now),
             Answer::Publish(ticket, outbound, flaws) => {
+                self.look_for_loops(ticket, &outbound.topic);
                 let confirmed = outbound.confirmed;
                 if !link.send(outbound, Token::Reaction(ticket)) {
                     self.ended(ticket, Outcome::unreachable("not connected to the broker"), now);
@@ -349,6 +355,24 @@ impl Reacting {
                     self.ended(ticket, Outcome::Taken { answer, flaws }, now);
                 }
             }
+        }
+    }
+
+    /// A message that becomes a value counts, whatever samples have shown: its topic may depend on anything.
+    fn look_for_loops(&mut self, ticket: Ticket, topic: &str) {
+        let (Ticket::Queued(number), Some(source)) = (ticket, self.sources.iter().find(|source| source.reads(topic)))
+        else {
+            return;
+        };
+        let Some(ix) = self.queue.feeds(number) else { return };
+        if let Some(reaction) = self.reactions.get(ix).filter(|reaction| !reaction.terms.feeds_sources) {
+            let (reaction, source) = (&*reaction.name, source.pattern.to_string());
+            tracing::warn!(
+                reaction,
+                topic,
+                source,
+                "what it publishes becomes a value; what comes too fast is dropped"
+            );
         }
     }
 

@@ -60,6 +60,8 @@ struct Lane {
     bytes: usize,
     /// When the latest deliveries began, for the rate.
     began: VecDeque<Moment>,
+    /// Whether a message of it went to a topic that a source reads, though no sample had shown that.
+    has_fed: bool,
     trouble: Option<String>,
 }
 
@@ -225,9 +227,10 @@ impl Queue {
                 return;
             }
             let is_retry = self.items.get(&number).is_some_and(|item| item.attempts > 0);
-            if let (Some((most, within)), false) = (rate_of(terms), is_retry) {
+            let is_feeding = terms.feeds_sources || lane.has_fed;
+            if let (Some((most, within)), false) = (rate_of(terms, is_feeding), is_retry) {
                 lane.forget_before(now, within);
-                if lane.began.len() >= most && terms.feeds_sources {
+                if lane.began.len() >= most && is_feeding {
                     let why = format!("it feeds the daemon's own sources, more than {most} times in {within}: a loop?");
                     self.drop(number, &why, true);
                     continue;
@@ -237,7 +240,7 @@ impl Queue {
                 }
                 lane.began.push_back(now);
                 // The last one before the limit tells of all that wait behind it.
-                if lane.began.len() == most && !terms.feeds_sources && reaction.action.can_tell_of_others() {
+                if lane.began.len() == most && !is_feeding && reaction.action.can_tell_of_others() {
                     self.gather(ix, number);
                 }
             }
@@ -253,8 +256,8 @@ impl Queue {
     /// # Errors
     /// There were as many as the reaction's rate allows.
     pub fn test(&mut self, ix: ReactionIx, now: Moment, terms: &Terms) -> Result<(), String> {
-        let Some((most, within)) = rate_of(terms) else { return Ok(()) };
         let lane = self.lanes.entry(ix).or_default();
+        let Some((most, within)) = rate_of(terms, terms.feeds_sources || lane.has_fed) else { return Ok(()) };
         lane.forget_before(now, within);
         match lane.began.front() {
             Some(first) if lane.began.len() >= most => {
@@ -515,7 +518,17 @@ impl Queue {
             }
         }
         let lanes = std::mem::take(&mut self.lanes);
-        self.lanes = lanes.into_iter().filter_map(|(ix, lane)| Some((new(ix)?, lane))).collect();
+        // Whether it goes on feeding sources shows again.
+        let under_new = |(ix, lane)| Some((new(ix)?, Lane { has_fed: false, ..lane }));
+        self.lanes = lanes.into_iter().filter_map(under_new).collect();
+    }
+
+    /// This delivery goes to a topic that a source reads: from now on what comes faster than its reaction's rate is
+    /// dropped. Its reaction, if that is new.
+    pub fn feeds(&mut self, number: u64) -> Option<ReactionIx> {
+        let ix = self.items.get(&number)?.delivery.reaction;
+        let lane = self.lanes.get_mut(&ix)?;
+        (!std::mem::replace(&mut lane.has_fed, true)).then_some(ix)
     }
 
     /// What happened since the last call, to be reported.
@@ -550,8 +563,8 @@ impl Queue {
 }
 
 /// The deliveries that may begin within a time, if there is a bound.
-fn rate_of(terms: &Terms) -> Option<(usize, Span)> {
-    terms.rate.or(terms.feeds_sources.then_some((FEEDS, FEEDS_WITHIN)))
+fn rate_of(terms: &Terms, is_feeding: bool) -> Option<(usize, Span)> {
+    terms.rate.or(is_feeding.then_some((FEEDS, FEEDS_WITHIN)))
 }
 
 #[cfg(test)]

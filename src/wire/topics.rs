@@ -74,6 +74,21 @@ const SHARDS: &str = "shards";
 const COMMANDS: &str = "commands";
 /// Models publish under this one.
 const ANOMALIES: &str = "anomalies";
+/// The first levels under the base, and under the level of an instance, on which the daemon alone speaks or is spoken to.
+const TAKEN: [&str; 12] = [
+    "status",
+    "standby",
+    "alarms",
+    "events",
+    ANOMALIES,
+    "faults",
+    "metrics",
+    "reactions",
+    "probe",
+    "replies",
+    COMMANDS,
+    SHARDS,
+];
 
 impl Topics {
     /// The topics under `base`.
@@ -258,6 +273,20 @@ impl Topics {
     /// source's filter covers it: the daemon would hear itself.
     pub fn is_own(&self, topic: &str) -> bool {
         topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Whether the daemon, or another instance, speaks or listens on this topic: what somebody else publishes there would
+    /// be taken for the daemon's.
+    ///
+    /// ```
+    /// # use annunciator::wire::topics::Topics;
+    /// let topics = Topics::new("annunciator/gw-01");
+    /// assert!(topics.is_taken(&topics.status()) && topics.is_taken("annunciator/gw-01/shards/2/status"));
+    /// assert!(!topics.is_taken("annunciator/gw-01/lamp"));
+    /// ```
+    pub fn is_taken(&self, topic: &str) -> bool {
+        let below = topic.strip_prefix(self.base.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        below.and_then(|rest| rest.split('/').next()).is_some_and(|level| TAKEN.contains(&level))
     }
 
     /// The verb, if the topic is one of a command.

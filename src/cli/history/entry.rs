@@ -148,9 +148,10 @@ pub(super) fn csv_line(json: &str, paper: Paper) -> String {
     fields.join(",") + "\r\n"
 }
 
-/// RFC 4180: in quotes where there is something that would be misread.
+/// RFC 4180: in quotes where there is something that would be misread, also by a spreadsheet that takes semicolons or tabs
+/// for the ends of cells.
 fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\r', '\n']) {
+    if field.contains([',', ';', '\t', '"', '\r', '\n']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
         field.to_owned()
@@ -170,6 +171,8 @@ mod tests {
         assert!(line.starts_with("7,,,,b/t/HH,,") && line.ends_with("16.555555555555554,,,,,,,\"a\nb\"\r\n"), "{line}");
         let terminal = Paper { is_terminal: true, is_coloured: false };
         assert!(csv_line(event, terminal).ends_with("16.555555555555554,,,,,,,a\\nb\r\n"));
+        let cells = csv_line(r#"{"title":"x;=1+1;y","comment":"x\t=1"}"#, file);
+        assert!(cells.contains("\"x;=1+1;y\"") && cells.ends_with("\"x\t=1\"\r\n"), "{cells}");
         assert_eq!(csv_head().matches(',').count(), CSV.len() - 1);
     }
 }

@@ -1,6 +1,7 @@
 //! Renders every template with sample events of every alarm that uses it.
 
 use super::action::Layers;
+use crate::clock::Clock;
 use crate::config::report::{Problem, Problems};
 use crate::engine::{Cause, Event, State};
 use crate::model::{AlarmDefinition, AlarmType, Condition, Trigger, Value};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 /// Alarms for which a reaction is rendered one by one. Of further ones only those that differ from all before in type or
 /// limit: a hundred thousand alarms must not take a minute to check.
 const ONE_BY_ONE: usize = 1_000;
+/// After this time no more is rendered: a reload has to be answered. A hundred thousand alarms need a second.
+const LONGEST_REHEARSAL: Span = Span::from_secs(20);
 
 /// What of the daemon's own a message over MQTT may reach.
 #[derive(Clone, Copy)]
@@ -28,11 +31,8 @@ pub(super) struct Own<'a> {
 impl Own<'_> {
     /// The source that reads this topic.
     fn reader(&self, topic: &str) -> Option<&Source> {
-        let reads = |source: &&Source| {
-            let alive = source.alive.as_ref().is_some_and(|alive| alive.pattern.names(topic).is_some());
-            alive || source.pattern.names(topic).is_some()
-        };
-        if self.topics.is_own(topic) { None } else { self.sources.iter().find(reads) }
+        let is_evaluated = !self.topics.is_own(topic);
+        self.sources.iter().find(|source| is_evaluated && source.reads(topic))
     }
 }
 
@@ -47,7 +47,10 @@ pub(super) fn render_all<'a>(
     problems: &mut Problems,
 ) -> BTreeSet<ReactionIx> {
     let renderer = Renderer::new(gateway, &reactions.time_zone);
+    let clock = Clock::start(None);
     let mut rehearsal = Rehearsal {
+        until: clock.at() + LONGEST_REHEARSAL,
+        clock,
         renderer,
         gateway,
         own,
@@ -56,6 +59,7 @@ pub(super) fn render_all<'a>(
         seen: BTreeMap::new(),
         told: BTreeSet::new(),
         feeding: BTreeSet::new(),
+        has_given_up: false,
     };
     for (definition, named) in definitions.zip(&reactions.of_definitions) {
         for ix in named {
@@ -78,6 +82,8 @@ pub(super) fn render_all<'a>(
 type Shape = (&'static str, &'static str);
 
 struct Rehearsal<'a, 'd, 't> {
+    clock: Clock,
+    until: Moment,
     renderer: Renderer,
     gateway: &'a str,
     own: Own<'a>,
@@ -89,6 +95,7 @@ struct Rehearsal<'a, 'd, 't> {
     told: BTreeSet<(ReactionIx, &'static str)>,
     /// Reactions that publish what the daemon's own sources read.
     feeding: BTreeSet<ReactionIx>,
+    has_given_up: bool,
 }
 
 impl Rehearsal<'_, '_, '_> {
@@ -107,6 +114,16 @@ impl Rehearsal<'_, '_, '_> {
     fn render(&mut self, ix: ReactionIx, definition: &AlarmDefinition, problems: &mut Problems) {
         let (Some(reaction), Some(layers)) = (self.reactions.get(ix), self.sources.get(ix.index())) else { return };
         for (kind, event) in samples(reaction, definition) {
+            if self.clock.at() >= self.until {
+                if !std::mem::replace(&mut self.has_given_up, true) {
+                    let message =
+                        format!("trying the templates has taken {LONGEST_REHEARSAL}; from here on none was tried");
+                    let help = "what is wrong in one shows when it is needed, and a plain text takes its place; write \
+                                templates with less to do";
+                    problems.add(Problem::warning(layers.with("name").place("name"), message, help));
+                }
+                return;
+            }
             let delivery = sample_delivery(ix, reaction, kind, &event, definition, self.gateway);
             let alone = self.renderer.variables(&delivery, &[], &reaction.name);
             let digest = self.renderer.variables(&delivery, &[Arc::new(delivery.clone())], &reaction.name);

@@ -3,12 +3,13 @@
 //! Three things happen here that the library does not do. The size and the nesting of a template are counted on its
 //! tokens, before the recursive parser sees them. Literals and the text between tags become variables, because the
 //! library calculates with constants while it compiles (`"x" * 100000000`) and counts no text that it copies. Operators
-//! and displays that make new values become calls of the functions of [`super::limits`], which count what they make.
+//! and displays that make new values or look through whole ones become calls of the functions of [`super::limits`], which
+//! count what they make and look at.
 
 use super::limits::{CHECKED, HOOKS};
 use minijinja::machinery::{CodeGenerator, Instruction, Instructions, Token, parse, tokenize};
 use minijinja::{Error, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Bytes of a template. The longest that people have written has two thousand.
@@ -67,14 +68,33 @@ impl Prepared {
         let mut generator = CodeGenerator::new(NAME, &self.source);
         generator.compile_stmt(&tree);
         let (mut instructions, _) = generator.finish();
+        self.limit(&mut instructions);
+        Ok(with_looks(instructions))
+    }
+
+    /// Puts calls in the place of instructions.
+    fn limit(&self, instructions: &mut Instructions<'_>) {
+        let targets = jump_targets(instructions);
+        let mut is_behind_name = false;
         let mut at = 0;
         while let Some(instruction) = instructions.get_mut(at) {
-            if let Some(call) = hooked(instruction) {
+            let is_name = matches!(instruction, Instruction::Lookup(name) if self.is_text(name));
+            // The library names what `event["x"]` has not; only texts and lists are long, and these have numbers.
+            let is_member = is_behind_name && !targets.contains(&at);
+            if !(is_member && matches!(instruction, Instruction::GetItem))
+                && let Some(call) = hooked(instruction)
+            {
                 *instruction = call;
             }
-            at += 1;
+            (is_behind_name, at) = (is_name, at + 1);
         }
-        Ok(instructions)
+    }
+
+    /// True for the name of a constant that is a text.
+    fn is_text(&self, name: &str) -> bool {
+        let number = name.strip_prefix(RESERVED).and_then(|rest| rest.strip_suffix('_'));
+        let literal = number.and_then(|number| self.literals.get(number.parse::<usize>().ok()?));
+        literal.is_some_and(|literal| literal.as_str().is_some())
     }
 
     /// The constants, by the names under which the template looks them up.
@@ -99,20 +119,84 @@ fn literal_name(number: usize) -> String {
     format!("{RESERVED}{number}_")
 }
 
-/// The call in the place of an instruction that makes a value.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library's other instructions make nothing that grows")]
+/// The call in the place of an instruction that makes a value, or looks through one.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's other instructions take the same time for any value")]
 fn hooked(instruction: &Instruction<'_>) -> Option<Instruction<'static>> {
     let (name, arguments) = match instruction {
         Instruction::Add => (HOOKS.add, 2),
         Instruction::Mul => (HOOKS.multiply, 2),
         Instruction::StringConcat => (HOOKS.concatenate, 2),
         Instruction::Slice => (HOOKS.slice, 4),
+        Instruction::GetItem => (HOOKS.item, 2),
+        Instruction::In => (HOOKS.contains, 2),
+        Instruction::Eq => (HOOKS.equal, 2),
+        Instruction::Ne => (HOOKS.different, 2),
+        Instruction::Lt => (HOOKS.less, 2),
+        Instruction::Lte => (HOOKS.at_most, 2),
+        Instruction::Gt => (HOOKS.greater, 2),
+        Instruction::Gte => (HOOKS.at_least, 2),
         Instruction::BuildList(Some(count)) => (HOOKS.list, *count),
         Instruction::BuildTuple(Some(count)) => (HOOKS.tuple, *count),
         Instruction::BuildMap(pairs) => (HOOKS.map, pairs * 2),
         _ => return None,
     };
     Some(Instruction::CallFunction(name, Some(u16::try_from(arguments).ok()?)))
+}
+
+/// The place to which an instruction may go.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's other instructions go on to the next one")]
+fn target<'i>(instruction: &'i mut Instruction<'_>) -> Option<&'i mut u32> {
+    match instruction {
+        Instruction::Jump(target)
+        | Instruction::JumpIfFalse(target)
+        | Instruction::JumpIfFalseOrPop(target)
+        | Instruction::JumpIfTrueOrPop(target)
+        | Instruction::Iterate(target) => Some(target),
+        _ => None,
+    }
+}
+
+fn jump_targets(instructions: &mut Instructions<'_>) -> BTreeSet<u32> {
+    let mut targets = BTreeSet::new();
+    let mut at = 0;
+    while let Some(instruction) = instructions.get_mut(at) {
+        targets.extend(target(instruction).copied());
+        at += 1;
+    }
+    targets
+}
+
+/// Comparisons in a row (`1 < x < 3`) keep an operand for the next one, which no call can do: both are looked at before.
+fn with_looks(mut instructions: Instructions<'_>) -> Instructions<'_> {
+    let is_chained = |instruction: &Instruction<'_>| matches!(instruction, Instruction::CompareAndPreserve(_));
+    let all = (0..).map_while(|at| instructions.get(at).map(|instruction| (at, instruction)));
+    let chained: Vec<u32> = all.filter(|(_, instruction)| is_chained(instruction)).map(|(at, _)| at).collect();
+    if chained.is_empty() {
+        return instructions;
+    }
+    let look =
+        [Instruction::Swap, Instruction::DupTop, Instruction::CallFunction(CHECKED, Some(1)), Instruction::DiscardTop];
+    let added = (look.len() * 2) as u32;
+    let mut all = Instructions::new(instructions.name(), instructions.source());
+    let mut at = 0;
+    while let Some(instruction) = instructions.get_mut(at) {
+        if let Some(target) = target(instruction) {
+            // A jump to a comparison goes to what looks at its operands.
+            *target += chained.partition_point(|place| place < target) as u32 * added;
+        }
+        let instruction = instruction.clone();
+        let line = instructions.get_line(at).and_then(|line| u16::try_from(line).ok()).unwrap_or_default();
+        let looks = look.iter().chain(&look).filter(|_| is_chained(&instruction));
+        let (span, looks): (_, Vec<_>) = (instructions.get_span(at), looks.cloned().collect());
+        for instruction in looks.into_iter().chain([instruction]) {
+            match span {
+                Some(span) => all.add_with_span(instruction, span),
+                None => all.add_with_line(instruction, line),
+            };
+        }
+        at += 1;
+    }
+    all
 }
 
 /// Counts how deep the parser would go.

@@ -1,13 +1,14 @@
 //! What one rendering may make, in bytes and in steps.
 //!
-//! The template library counts instructions (fuel), and one instruction may make gigabytes. So whatever makes a value
-//! (operators, lists, filters, functions, output) goes through here: no text is longer than [`LONGEST`], no value deeper
-//! than [`DEEPEST`], and all together make no more than [`MOST_BYTES`]. Filters whose result is a product of their
-//! arguments are asked for its size before they run.
+//! The template library counts instructions (fuel), and one instruction may make gigabytes or look through them. So
+//! whatever makes a value (operators, lists, filters, functions, output) goes through here: no text is longer than
+//! [`LONGEST`], no value deeper than [`DEEPEST`], and all together make no more than [`MOST_BYTES`]. Filters whose result
+//! is a product of their arguments are asked for its size before they run. What looks through values (comparisons, tests,
+//! filters, indices) is counted, too: one rendering looks at no more than [`MOST_STEPS`].
 
 use super::compile::DEEPEST;
 use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, filters, functions};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, filters, functions, tests};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -23,8 +24,10 @@ const MOST_WRITTEN: usize = 4 * LONGEST;
 const MOST_TEXT: usize = 64 << 20;
 /// Elements of one value, those of its elements included. A digest of ten thousand events has two hundred thousand.
 const MOST_ELEMENTS: usize = 1 << 19;
-/// Elements that are looked at, in all values together: half a second of it.
-const MOST_STEPS: usize = 50_000_000;
+/// Elements that are looked at, in all values together: about a second of it.
+const MOST_STEPS: usize = 20_000_000;
+/// Bytes of a text that take as long as an element.
+const BYTES_OF_A_STEP: usize = 8;
 /// The largest number of columns or of elements in a row that a template may ask for.
 const WIDEST: usize = 65_536;
 /// Bytes of a format of times.
@@ -36,6 +39,14 @@ pub(super) struct Hooks {
     pub(super) multiply: &'static str,
     pub(super) concatenate: &'static str,
     pub(super) slice: &'static str,
+    pub(super) item: &'static str,
+    pub(super) contains: &'static str,
+    pub(super) equal: &'static str,
+    pub(super) different: &'static str,
+    pub(super) less: &'static str,
+    pub(super) at_most: &'static str,
+    pub(super) greater: &'static str,
+    pub(super) at_least: &'static str,
     pub(super) list: &'static str,
     pub(super) tuple: &'static str,
     pub(super) map: &'static str,
@@ -47,6 +58,14 @@ pub(super) const HOOKS: Hooks = Hooks {
     multiply: "__annunciator_multiply",
     concatenate: "__annunciator_concatenate",
     slice: "__annunciator_slice",
+    item: "__annunciator_item",
+    contains: "__annunciator_contains",
+    equal: "__annunciator_equal",
+    different: "__annunciator_different",
+    less: "__annunciator_less",
+    at_most: "__annunciator_at_most",
+    greater: "__annunciator_greater",
+    at_least: "__annunciator_at_least",
     list: "__annunciator_list",
     tuple: "__annunciator_tuple",
     map: "__annunciator_map",
@@ -101,12 +120,21 @@ fn write(bytes: usize) -> Result<(), Error> {
     if used.written > MOST_WRITTEN { Err(limit()) } else { Ok(()) }
 }
 
+/// Counts what is looked at.
+fn look(steps: usize) -> Result<(), Error> {
+    let mut used = USED.get();
+    used.steps = used.steps.saturating_add(steps);
+    USED.set(used);
+    if used.steps > MOST_STEPS { Err(too_much("it does not come to an end")) } else { Ok(()) }
+}
+
 /// Looks at all of a value. The bytes of its texts, each as often as it occurs.
 fn weigh(value: &Value) -> Result<usize, Error> {
-    if let Some(text) = value.as_str() {
-        return Ok(text.len());
-    }
     let (mut text, mut elements) = (0_usize, 0_usize);
+    if let Some(whole) = value.as_str() {
+        look(whole.len() / BYTES_OF_A_STEP)?;
+        return Ok(whole.len());
+    }
     let mut waiting = vec![(value.clone(), 0)];
     while let Some((value, depth)) = waiting.pop() {
         if let Some(part) = value.as_str() {
@@ -131,18 +159,42 @@ fn weigh(value: &Value) -> Result<usize, Error> {
             return Err(too_much(format!("it makes a value with more than {MOST_TEXT} bytes of text")));
         }
     }
-    let mut used = USED.get();
-    used.steps = used.steps.saturating_add(elements);
-    USED.set(used);
-    if used.steps > MOST_STEPS { Err(too_much("it does not come to an end")) } else { Ok(text) }
+    look(elements + text / BYTES_OF_A_STEP).map(|()| text)
 }
 
 fn is_container(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
 }
 
+/// A list in the place of a value that would be calculated anew each time that somebody looks at it.
+fn settled(value: Value) -> Result<Value, Error> {
+    if value.kind() != ValueKind::Iterable {
+        return Ok(value);
+    }
+    let elements: Vec<Value> = value.try_iter()?.take(MOST_ELEMENTS + 1).collect();
+    look(elements.len())?;
+    if elements.len() > MOST_ELEMENTS {
+        return Err(too_much(format!("it makes a value of more than {MOST_ELEMENTS} elements")));
+    }
+    Ok(Value::from(elements))
+}
+
+/// The elements of a value that only points to them.
+fn flat(value: Value) -> Result<Value, Error> {
+    weigh(&value)?;
+    match value.kind() {
+        ValueKind::Seq => Ok(Value::from(value.try_iter()?.collect::<Vec<Value>>())),
+        ValueKind::Map => {
+            let pairs = value.try_iter()?.map(|key| value.get_item(&key).map(|member| (key, member)));
+            Ok(Value::from_object(pairs.collect::<Result<BTreeMap<Value, Value>, Error>>()?))
+        }
+        _ => Ok(value),
+    }
+}
+
 /// Looks at a new value, and counts it.
 fn made(value: Value) -> Result<Value, Error> {
+    let value = settled(value)?;
     if let Some(text) = value.as_str() {
         fits(text.len())?;
         make(text.len())?;
@@ -245,13 +297,28 @@ pub(super) fn install(environment: &mut Environment<'static>) {
         };
         shown.map(Value::from).and_then(made)
     });
+    environment.add_function("range", |lower: isize, upper: Option<isize>, step: Option<isize>| {
+        functions::range(lower, upper, step).and_then(settled)
+    });
     for (name, filter) in unbounded_filters() {
         environment.add_filter(name, move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
             let arguments = arguments.into_values();
             let text = arguments.iter().try_fold(0_usize, |text, argument| Ok::<_, Error>(text + weigh(argument)?))?;
             look_ahead(name, &arguments, text)?;
-            filter.call(state, &arguments).and_then(made)
+            let result = filter.call(state, &arguments)?;
+            // A chain of chains would be longer to look through than it is long.
+            made(if name == "chain" { flat(result)? } else { result })
         });
+    }
+    for (names, test) in unbounded_tests() {
+        for name in names {
+            let test = test.clone();
+            environment.add_test(*name, move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
+                let arguments = arguments.into_values();
+                arguments.iter().try_for_each(|argument| weigh(argument).map(drop))?;
+                test.call(state, &arguments).map(|result| result.is_true())
+            });
+        }
     }
     environment.add_filter("json", |value: Value| {
         weigh(&value)?;
@@ -299,8 +366,42 @@ fn operators(environment: &mut Environment<'static>) {
     });
     environment.add_function(HOOKS.slice, |state: &mut State<'_, '_>, a: Value, b: Value, c: Value, d: Value| {
         defined(state, &a)?;
+        weigh(&a)?;
         calculated(state, "a[b:c:d]", &[a, b, c, d])
     });
+    environment.add_function(HOOKS.item, |state: &mut State<'_, '_>, whole: Value, key: Value| {
+        defined(state, &whole)?;
+        if let Some(text) = whole.as_str() {
+            look(text.len() / BYTES_OF_A_STEP)?;
+        }
+        whole.get_item(&key)
+    });
+    environment.add_function(HOOKS.contains, |state: &mut State<'_, '_>, element: Value, whole: Value| {
+        compared(state, &element, &whole)?;
+        calculated(state, "a in b", &[element, whole])
+    });
+    let comparisons: [(&str, fn(&Value, &Value) -> bool); 6] = [
+        (HOOKS.equal, |a, b| a == b),
+        (HOOKS.different, |a, b| a != b),
+        (HOOKS.less, |a, b| a < b),
+        (HOOKS.at_most, |a, b| a <= b),
+        (HOOKS.greater, |a, b| a > b),
+        (HOOKS.at_least, |a, b| a >= b),
+    ];
+    for (name, holds) in comparisons {
+        environment.add_function(name, move |state: &mut State<'_, '_>, a: Value, b: Value| {
+            compared(state, &a, &b).map(|()| holds(&a, &b))
+        });
+    }
+}
+
+/// Looks at what is compared.
+fn compared(state: &mut State<'_, '_>, a: &Value, b: &Value) -> Result<(), Error> {
+    for operand in [a, b] {
+        defined(state, operand)?;
+        weigh(operand)?;
+    }
+    Ok(())
 }
 
 /// Refuses what would make a product of its arguments, before it does. `text`: the bytes of all of them.
@@ -338,6 +439,20 @@ fn look_ahead(name: &str, arguments: &[Value], text: usize) -> Result<(), Error>
             let longest = text.saturating_sub(format.len()).saturating_add(width);
             fits(format.len().saturating_add(format.matches('%').count().saturating_mul(longest)))
         }
+        "sort" | "dictsort" | "unique" | "groupby" => {
+            let named = arguments
+                .last()
+                .filter(|last| last.is_kwargs())
+                .map_or(Ok(Value::UNDEFINED), |named| named.get_attr("attribute"))?;
+            let keys = named.as_str().map_or(1, |keys| keys.split(',').count());
+            let elements = argument(0).and_then(Value::len).unwrap_or(1);
+            if elements.saturating_mul(keys) > MOST_ELEMENTS {
+                return Err(too_much(format!("it makes a value of more than {MOST_ELEMENTS} elements")));
+            }
+            // Each element is compared with some others.
+            let comparisons = elements.checked_ilog2().unwrap_or_default() as usize;
+            look((elements.saturating_mul(keys) + text / BYTES_OF_A_STEP).saturating_mul(comparisons))
+        }
         "batch" | "slice" if argument(1).and_then(Value::as_usize).is_some_and(|count| count > WIDEST) => {
             Err(too_much(format!("{name} takes {WIDEST} at most")))
         }
@@ -351,6 +466,23 @@ pub(super) fn check_time_format(format: &str) -> Result<(), Error> {
         return Err(too_much(format!("the format of a time has {LONGEST_TIME_FORMAT} bytes at most")));
     }
     Ok(())
+}
+
+/// The library's tests, but for those that only look at a value's type.
+fn unbounded_tests() -> Vec<(&'static [&'static str], Value)> {
+    vec![
+        (&["startingwith"], Value::from_function(tests::is_startingwith)),
+        (&["endingwith"], Value::from_function(tests::is_endingwith)),
+        (&["lower"], Value::from_function(tests::is_lower)),
+        (&["upper"], Value::from_function(tests::is_upper)),
+        (&["eq", "equalto", "=="], Value::from_function(tests::is_eq)),
+        (&["ne", "!="], Value::from_function(tests::is_ne)),
+        (&["lt", "lessthan", "<"], Value::from_function(tests::is_lt)),
+        (&["le", "<="], Value::from_function(tests::is_le)),
+        (&["gt", "greaterthan", ">"], Value::from_function(tests::is_gt)),
+        (&["ge", ">="], Value::from_function(tests::is_ge)),
+        (&["in"], Value::from_function(tests::is_in)),
+    ]
 }
 
 /// The library's filters, but for those that only look (`length`, `default`, `int` …).

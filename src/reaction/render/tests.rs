@@ -66,6 +66,10 @@ fn limits_change_nothing_of_what_people_write() {
         "{% set a, b = 1, 2 %}{{ a }}{{ b }}{% set c %}<{{ a }}>{% endset %}{{ c }}{{ c }}{% set d = {'x': (1, 2)} %}{{ d.x.1 }}",
         "{% with x = event.title, y = 2 %}{{ x | upper }}{{ y }}{% endwith %}{% filter upper %}abc{{ 1 }}{% endfilter %}",
         "{{ 'x' if event.on else 'y' }} {{ event.none is none }} {{ event.count is odd }} {{ 3 in [1, 2, 3] }} {{ 4 not in [4] }}",
+        "{{ 1 < 2 < 1 < 5 }} {{ 3 > 2 in [2] }} {% if 1 < event.count < 5 and not 2 > 1 > 1 %}a{% else %}b{% endif %} {{ 'b' in 'abc' }}",
+        "{{ [1] | chain([2], [3]) | list }} {{ ({'a': 1} | chain({'b': 2, 'a': 3})).a }} {{ [1, 2] | zip('ab') | list }} {{ range(9)[3] }}",
+        "{{ event['title'] }}{{ event.title[-1] }}{{ [1, 2]['x' if 0 else 1] }}{{ event.title == 'x' }}{{ [1, 2] == [1, 2] }}{{ 'a' < 'b' }}",
+        "{{ [1, 2, 3] | select('in', [1, 3]) | list }} {{ 'abc' is startingwith 'ab' }} {{ [3, 1] | sort(reverse=true) }} {{ event.nix is defined }}",
         "{{ 1 < 2 <= 2 != 3 }} {{ not event.on and true or false }} {{ event.missing is defined }} {{ missing | default('d') }}",
         "{{ event.text | e }} {{ event.text | replace('b', 'xyz') | title | trim }} {{ 'a b' | split | list }} {{ 3.14159 | round(2) }}",
         "{{ '%05.1f|%-6s|%x' | format(event.value, 'ab', 255) }} {{ 'l1\\nl2' | indent(2, true) }} {{ [3, 1, 2] | sort | reverse | list }}",
@@ -163,11 +167,53 @@ fn no_template_takes_the_stack_or_the_memory() {
         "{{ ('ä' * 99999) | urlencode }}".to_owned(),
         "{{ event.at | default('2026-05-01T12:00:00Z') | local('%Y' * 9999) }}".to_owned(),
         "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}".to_owned(),
+        "{% set l = range(99999) | list %}{{ l | sort(attribute='KEYS') }}".replace("KEYS", &many("a,", 4_000)),
     ];
     for bomb in &bombs {
         let head: String = bomb.chars().take(80).collect();
         let error = render(bomb).expect_err(&head);
         assert!(!error.contains("__annunciator") && error.len() < 500, "{head}: {error}");
+    }
+}
+
+/// What makes nothing may take as long as what does: here each turn looks at half a million elements or at 256 KB.
+#[test]
+fn no_template_looks_for_minutes() {
+    let long = "{% set t = ' ' * 262000 %}{% set u = t[1:] ~ 'x' %}{% set l = range(99999) | list %}\
+                {% set m = l + l + l + l + l %}{% set d = {} %}{% set ns = namespace(c=[1]) %}{% for i in range(37000) %}";
+    for turn in [
+        "{% if 'x' in u %}{% endif %}",
+        "{% if 'y' not in u %}{% endif %}",
+        "{% if -1 in m %}{% endif %}",
+        "{% if m == l %}{% endif %}",
+        "{% if u != t %}{% endif %}",
+        "{% if u < t %}{% endif %}",
+        "{% if u >= t %}{% endif %}",
+        "{% if -2 < -1 in m %}{% endif %}",
+        "{% if t == t == t %}{% endif %}",
+        "{% if t > u != 1 %}{% endif %}",
+        "{% set x = l | select('in', m) %}",
+        "{% set x = [1] | reject('in', m) %}",
+        "{% set x = [u] | select('startingwith', u) %}",
+        "{% set x = [{'a': u}] | selectattr('a', 'eq', t) %}",
+        "{% set x = u[-1] %}",
+        "{% set x = u[0 if 0 else -1] %}",
+        "{% set x = u[200000:200001] %}",
+        "{% set x = t | trim %}",
+        "{% set x = u | split('y') %}",
+        "{% set x = u | lower == 1 %}",
+        "{% set x = m | max %}",
+        "{% set x = l | sort %}",
+        "{% set x = l | unique %}",
+        "{% set x = u is upper %}",
+        "{% set x = m is eq m %}",
+        "{% set ns.c = ns.c | chain([1]) %}",
+        "{% set d = d | chain({i: 1}) %}{% set ns.c = d %}",
+        "{% set x = range(99999)[99998] %}",
+        "{% set x = l | zip(l) %}",
+    ] {
+        let error = render(&format!("{long}{turn}{{% endfor %}}")).expect_err(turn);
+        assert!(!error.contains("__annunciator"), "{turn}: {error}");
     }
 }
 

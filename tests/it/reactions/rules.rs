@@ -228,6 +228,27 @@ fn an_alarm_that_activates_itself_stops_doing_so() {
     assert!(daemon.log().contains("is read by the source"), "{}", daemon.log());
 }
 
+/// The samples of the check have the limit as their value, and no source reads what comes of that.
+#[test]
+fn a_loop_that_no_sample_shows_ends_too() {
+    let broker = Broker::start();
+    let mut watcher = Watcher::connect(broker.port);
+    let feed = "[[reaction]]\nname = \"feed\"\ntype = \"mqtt\"\non = [\"activated\", \"idled\"]\n\
+                topic = \"{{ 'x' if event.value in (3, 16) else 'y' }}/{{ thing.id }}/properties/pressure\"\n\
+                payload = \"{{ 3 if event.to == 'activated' else 16 }}\"\n\n";
+    let feed = feed.replace("'x'", "'things'");
+    let daemon = Daemon::with(&config(broker.port, &(alarm("\"feed\"") + &feed)));
+    watcher.status("online");
+    assert!(!daemon.log().contains("becomes a value"), "{}", daemon.log());
+    watcher.value("press-1", "pressure", "16");
+    let dropped = report(&mut watcher, "feed", "dropped");
+    assert!(dropped["reason"].as_str().unwrap().contains("a loop?"), "{dropped}");
+    watcher.settle();
+    let events = watcher.event_count();
+    assert!((60..=63).contains(&events), "{events} events");
+    assert!(daemon.log().contains("what it publishes becomes a value"), "{}", daemon.log());
+}
+
 #[test]
 fn a_test_counts_for_the_rate_limit() {
     let (broker, mut server) = (Broker::start(), Server::http());
