@@ -147,7 +147,12 @@ impl Config {
         let mqtt = connection::compile(&document.table(&keys::MQTT, &mut here), &gateway, &mut here);
         let sections = [&keys::GATEWAY, &keys::SHARD, &keys::STANDBY, &keys::MQTT];
         let extents: Vec<_> = sections.into_iter().flat_map(|section| document.extents(section)).collect();
-        if here.has_errors() || problems.touch(&extents) {
+        // A mistake before a section, like a text that does not end, may have taken it: what it says is not the default.
+        let is_there =
+            |section: &keys::Section| text.lines().any(|line| line.trim_start().starts_with(&section.header()));
+        let is_hidden = problems.has_errors()
+            && sections.into_iter().any(|section| document.extents(section).is_empty() && is_there(section));
+        if here.has_errors() || is_hidden || problems.touch(&extents) {
             problems.append(here);
             return Err(problems.sorted());
         }

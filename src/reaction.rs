@@ -21,7 +21,7 @@ mod webhook;
 
 pub use delivery::{Delivery, Kind};
 pub use hours::{Hours, Weekday};
-pub(crate) use webhook::check_address;
+pub(crate) use webhook::address;
 
 use crate::config::{Secret, Tls};
 use crate::model::{Glob, Severity};

@@ -48,7 +48,7 @@ pub(super) fn check_tls(files: &Tls, place: impl Fn(&str) -> Place, problems: &m
         && is_open_to_us(key_file)
         && let Err(reason) = tls::client_config(&Tls { ca_file: None, client: files.client.clone() }, tls::Roots::None)
     {
-        note("cert_file", reason);
+        note("cert_file", reason.trim_start_matches("cert_file ").to_owned());
     }
 }
 

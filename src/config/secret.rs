@@ -3,6 +3,7 @@
 //! The configuration names a file, an environment variable or a systemd credential. It is read at the moment of use,
 //! and what was read is neither printed nor kept.
 
+use crate::printable::is_deceptive;
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,12 @@ impl Secret {
             },
         };
         // Everybody can sign with an empty key, and an empty password is the first one that is guessed.
-        if secret.trim().is_empty() { Err(format!("cannot read the secret: {self} is empty")) } else { Ok(secret) }
+        let is_unseen = |c: char| c.is_whitespace() || is_deceptive(c);
+        if secret.trim_matches(is_unseen).is_empty() {
+            Err(format!("cannot read the secret: {self} is empty"))
+        } else {
+            Ok(secret)
+        }
     }
 
     /// Reads one that stands in an HTTP header: a line of printable ASCII, which every server takes.

@@ -3,8 +3,9 @@
 //! The library's defaults panic on a machine without a CA bundle, so the configuration is made here, with ring.
 
 use crate::config::Tls;
+use crate::printable::printable;
 use rumqttc::TlsConfiguration;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::io::Read as _;
@@ -71,7 +72,7 @@ pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let bytes = bytes_of(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let chain = chain.map_err(|error| format!("{}: {error}", path.display()))?;
+    let chain = chain.map_err(|error| format!("{}: {}", path.display(), explain(&error)))?;
     if chain.is_empty() { Err(format!("{}: there is no certificate in it", path.display())) } else { Ok(chain) }
 }
 
@@ -95,8 +96,23 @@ pub(crate) fn key_from(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     PrivateKeyDer::from_pem_slice(&bytes_of(path)?).map_err(|error| {
         let is_missing = matches!(error, rustls::pki_types::pem::Error::NoItemsFound);
-        if is_missing { wrong(&"there is no private key in it") } else { wrong(&error) }
+        if is_missing { wrong(&"there is no private key in it") } else { wrong(&explain(&error)) }
     })
+}
+
+/// The library shows bytes as numbers.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's own words serve for the others")]
+fn explain(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("it ends before {}", printable(&String::from_utf8_lossy(end_marker)))
+        }
+        // The line may hold a key.
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line that begins with -----BEGIN does not end with -----".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 fn system_roots() -> Result<RootCertStore, String> {

@@ -11,6 +11,7 @@ use super::render::{Renderer, Variables};
 use crate::clock;
 use crate::config::Tls;
 use crate::mqtt::tls::{self, Roots};
+use crate::wire::topics;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -21,9 +22,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use ring::hmac;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::pin::{Pin, pin};
 use tokio::time::Sleep;
+use url::Url;
 
 /// Characters of an answer that are shown to people.
 const SHOWN: usize = 200;
@@ -105,11 +108,19 @@ impl Caller {
                 response = self.once(&call) => response?,
                 () = &mut limit => return Err(format!("no answer within {}", webhook.timeout).into()),
             };
-            let location = location(&response).filter(|_| redirects > 0 && response.status().is_redirection());
-            let Some(next) = location else {
+            let status = response.status();
+            let Some(next) = location(&response).filter(|_| status.is_redirection()) else {
                 return Ok(read(response, webhook.response_max, limit).await);
             };
-            call = follow(call, response.status(), &next)?;
+            if redirects == 0 {
+                // Another origin is never followed, however often it is tried.
+                let is_elsewhere = target(&call.uri, &next).is_some_and(|target| !is_same_origin(&target, &call.uri));
+                return match is_elsewhere {
+                    true => Err(Trouble::Final(elsewhere(status, &next))),
+                    false => Ok(read(response, webhook.response_max, limit).await),
+                };
+            }
+            call = follow(call, status, &next)?;
             redirects -= 1;
         }
     }
@@ -216,24 +227,8 @@ fn judge(answer: Answer, flaws: Vec<String>) -> Outcome {
 
 /// The next call, if it goes where this one went.
 fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, Trouble> {
-    let wrong = || Trouble::Final(format!("{status}: it redirects to {location:?}, which is no http address"));
-    let authority = call.uri.authority().ok_or_else(wrong)?;
-    let scheme = call.uri.scheme_str().unwrap_or("https");
-    let absolute = if location.starts_with("//") {
-        format!("{scheme}:{location}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{authority}{location}")
-    } else if location.contains("://") {
-        location.to_owned()
-    } else {
-        // Beside what was asked for.
-        let folder = call.uri.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{scheme}://{authority}{folder}/{location}")
-    };
-    let uri: Uri = absolute.parse().map_err(|_| wrong())?;
-    if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(wrong());
-    }
+    let uri = target(&call.uri, location)
+        .ok_or_else(|| Trouble::Final(format!("{status}: it redirects to {location:?}, which is no http address")))?;
     if !is_same_origin(&uri, &call.uri) {
         return Err(Trouble::Final(elsewhere(status, location)));
     }
@@ -251,6 +246,15 @@ fn follow(call: Call, status: StatusCode, location: &str) -> Result<Call, Troubl
         next.headers.remove(header::CONTENT_TYPE);
     }
     Ok(next)
+}
+
+/// Where a redirection leads.
+fn target(from: &Uri, location: &str) -> Option<Uri> {
+    let from = Url::parse(&from.to_string()).ok()?;
+    let mut target = from.join(location).ok().filter(|target| matches!(target.scheme(), "http" | "https"))?;
+    // Who follows keeps it for himself.
+    target.set_fragment(None);
+    target.as_str().parse().ok()
 }
 
 /// Why a redirection to another origin is the end.
@@ -280,8 +284,7 @@ fn compose(
     let url = renderer
         .render(&webhook.url, variables)
         .map_err(|error| refused(format!("the template of url has failed: {error}")))?;
-    let uri: Uri = url.trim().parse().map_err(|error| refused(format!("{url:?} is no url: {error}")))?;
-    check_address(webhook, &uri).map_err(refused)?;
+    let uri = address(webhook, &url).map_err(refused)?;
     let mut flaws = Vec::new();
     let body = match (&webhook.body, &webhook.method) {
         (None, method) if *method == Method::GET => String::new(),
@@ -331,25 +334,46 @@ fn compose(
     Ok((Call { uri, method: webhook.method.clone(), headers, body: body.into() }, flaws))
 }
 
-/// Whether an address is the one that the file means: values fill places in its path and query, and choose neither the
-/// host nor another folder.
+/// The address that was rendered, if it is the one that the file means: values fill places in its path and query, and
+/// choose neither the host nor another folder, and cut nothing off.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn check_address(webhook: &Webhook, uri: &Uri) -> Result<(), String> {
+pub(crate) fn address(webhook: &Webhook, url: &str) -> Result<Uri, String> {
+    let uri: Uri = url.trim().parse().map_err(|error| {
+        format!("{url:?} is no url ({error}); a part that may hold any character needs | urlencode")
+    })?;
     if uri.host().is_none_or(str::is_empty) || !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(format!("{uri} is no http address"));
+        return Err(format!("{url:?} is no http address"));
     }
     let origin = webhook.origin.as_ref().and_then(|origin| origin.parse::<Uri>().ok());
-    if origin.is_some_and(|origin| !is_same_origin(&origin, uri)) {
-        return Err(format!("{uri} leads to another host than the url of the configuration"));
+    if origin.is_some_and(|origin| !is_same_origin(&origin, &uri)) {
+        return Err(format!("{url:?} leads to another host than the url of the configuration"));
     }
-    // A dot may be written as %2e, too, and servers take either for the folder above.
-    let climbs = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
-    if !webhook.url.is_plain() && uri.path().split('/').any(climbs) {
-        return Err(format!("{uri} has . or .. for a part of its path, which would lead into another folder"));
+    if webhook.url.is_plain() {
+        return Ok(uri);
     }
-    Ok(())
+    if climbs(uri.path()) {
+        return Err(format!("{url:?} has . or .. for a part of its path, which would lead into another folder"));
+    }
+    if url.contains('#') && !webhook.url.0.contains('#') {
+        return Err(format!("{url:?} would end at its #; a part that may hold any character needs | urlencode"));
+    }
+    Ok(uri)
+}
+
+/// Whether a server may take a part of this path for the folder above. Dots, slashes and percent signs may be escaped,
+/// more than once; some servers take backslashes for slashes, and cut off what is behind a semicolon.
+fn climbs(path: &str) -> bool {
+    let mut path = path.to_owned();
+    while let Cow::Owned(decoded) = topics::decode(&path) {
+        if decoded == path {
+            break;
+        }
+        path = decoded;
+    }
+    let mut parts = path.split(['/', '\\']).map(|part| part.split(';').next().unwrap_or_default());
+    parts.any(|part| matches!(part.trim(), "." | ".."))
 }
 
 /// `t=<seconds>,v1=<hex>`: HMAC-SHA256 over `<seconds>.<body>`, so that an old request cannot be sent again as a new one.
@@ -396,13 +420,21 @@ mod tests {
             ("v2?y=2", "https://one.example/api/v2?y=2"),
             ("https://ONE.example:443/v2", "https://one.example/v2"),
             ("//one.example/v2", "https://one.example/v2"),
+            ("?y=2", "https://one.example/api/alarms?y=2"),
+            ("../v2#there", "https://one.example/v2"),
+            ("", "https://one.example/api/alarms?x=1"),
         ] {
             let next = to(location).ok().unwrap();
             assert_eq!(next.to_lowercase().replace(":443", ""), uri, "{location}");
         }
-        for location in
-            ["http://one.example/v2", "https://two.example/", "//two.example", "https://one.example:8443/", "https://"]
-        {
+        for location in [
+            "http://one.example/v2",
+            "https://two.example/",
+            "//two.example",
+            "https://one.example:8443/",
+            "ftp://one.example/",
+            "https://",
+        ] {
             assert!(matches!(to(location), Err(Trouble::Final(reason)) if reason.contains(location)), "{location}");
         }
         // One that has taken the event says where its answer is; all others would lead to where the event does not go.
@@ -413,6 +445,27 @@ mod tests {
             assert!(matches!(lost, Err(Trouble::Final(reason)) if reason.contains("without its event")), "{status}");
             let asked = follow(Call { method: Method::GET, ..call() }, status, "/v2");
             assert!(asked.is_ok(), "{status}");
+        }
+    }
+
+    #[test]
+    fn no_way_of_writing_a_folder_above_is_overlooked() {
+        for path in [
+            "/a/../b",
+            "/a/%2E%2e/b",
+            "/a/..%2fb",
+            "/a/..\\b",
+            "/a/..%5cb",
+            "/a/..;x/b",
+            "/a/%252e%252e/b",
+            "/.",
+            "/a/.%2F",
+            "/..%20/",
+        ] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in ["/", "/a/b", "/a%2Fb", "/a..b/...", "/press%201;v=1/x.y", "/100%/%zz", "/\u{e9}%C3%A9"] {
+            assert!(!climbs(path), "{path}");
         }
     }
 

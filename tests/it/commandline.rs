@@ -369,4 +369,8 @@ fn a_mistake_that_is_none_of_its_business_takes_no_verb_away() {
         let (code, said) = does(&["list"]);
         assert!(code == Some(2) && said.contains(place), "{wrong}: {said}");
     }
+    // A text that does not end takes what is behind it, and verbs do not go to another broker instead.
+    std::fs::write(&file, format!("[smtp]\nfrom = \'\'\'x\n{good}")).unwrap();
+    let (code, said) = does(&["list"]);
+    assert!(code == Some(2) && said.contains("not TOML"), "{said}");
 }

@@ -193,12 +193,19 @@ fn origin(url: &Text, layers: &Layers<'_, '_>, problems: &mut Problems) -> Optio
     }
     let origin = format!("{scheme}{authority}");
     match origin.parse::<hyper::Uri>() {
-        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Some(origin),
+        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) && has_usable_port(&uri) => Some(origin),
         Ok(_) | Err(_) => {
             problems.add(Problem::error(place, format!("url: {authority:?} is no host"), help));
             None
         }
     }
+}
+
+/// False where something behind the host's colon is no port.
+fn has_usable_port(uri: &hyper::Uri) -> bool {
+    let authority = uri.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
+    let behind_host = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+    !behind_host.contains(':') || uri.port_u16().is_some_and(|port| port > 0)
 }
 
 fn headers(layers: &Layers<'_, '_>, problems: &mut Problems) -> BTreeMap<String, Text> {

@@ -147,6 +147,18 @@ fn redirections_are_followed_only_when_that_is_asked_for() {
         let reason = dropped["reason"].as_str().unwrap();
         assert!(reason.contains(target) && reason.contains("another origin"), "{dropped}");
     }
+    // Also where none is followed.
+    daemon.kill();
+    watcher.status("offline");
+    daemon.configure(&text);
+    daemon.launch();
+    watcher.status("online");
+    let target = format!("http://127.0.0.1:{}/there", second.port);
+    first.behave(&format!("redirect {target}"));
+    watcher.value("press-9", "pressure", "16");
+    let dropped = report(&mut watcher, "hook", "dropped");
+    let reason = dropped["reason"].as_str().unwrap();
+    assert!(reason.contains(&target) && reason.contains("another origin"), "{dropped}");
     assert!(second.drain().is_empty());
 }
 
@@ -177,6 +189,18 @@ fn certificates_and_secrets_are_read_for_each_call() {
     fails_with("there is no certificate in it");
     std::fs::copy(file("other.pem"), file("trusted.pem")).unwrap();
     fails_with("token is empty");
+    // A pipe would be waited for, and everything else with it.
+    let pipe = |name: &str| {
+        std::fs::remove_file(file(name)).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(file(name)).status().unwrap().success());
+    };
+    pipe("token");
+    fails_with("it is no regular file");
+    std::fs::remove_file(file("token")).unwrap();
+    pipe("trusted.pem");
+    fails_with("trusted.pem: it is no regular file");
+    std::fs::remove_file(file("trusted.pem")).unwrap();
+    std::fs::copy(file("other.pem"), file("trusted.pem")).unwrap();
     std::fs::write(file("token"), "t0ken\n").unwrap();
     fails_with("certificate");
     std::fs::copy(file("ca.pem"), file("trusted.pem")).unwrap();
@@ -195,7 +219,9 @@ fn a_value_chooses_neither_the_host_nor_another_folder() {
     );
     let _daemon = Daemon::with(&config(broker.port, &(alarm("\"hook\"") + &hook)));
     watcher.status("online");
-    for (number, by) in ["..", "a/../../admin", "%2e%2E", "kim"].iter().enumerate() {
+    for (number, by) in
+        ["..", "a/../../admin", "%2e%2E", "..%5c..%5cadmin", "..;a", "%252e%252e", "x#", "kim"].iter().enumerate()
+    {
         let thing = format!("press-{number}");
         watcher.value(&thing, "pressure", "16");
         watcher.event(&format!("{thing}/pressure/hi"));
@@ -205,7 +231,8 @@ fn a_value_chooses_neither_the_host_nor_another_folder() {
             report(&mut watcher, "hook", "delivered");
         } else {
             let dropped = report(&mut watcher, "hook", "dropped");
-            assert!(dropped["reason"].as_str().unwrap().contains("another folder"), "{by}: {dropped}");
+            let why = if by.contains('#') { "would end at its #" } else { "another folder" };
+            assert!(dropped["reason"].as_str().unwrap().contains(why), "{by}: {dropped}");
         }
     }
     assert_eq!(server.received(1, |_| true)[0]["path"], "/api/kim/alarms");
