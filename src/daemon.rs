@@ -97,12 +97,14 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
     let local = tokio::task::LocalSet::new();
     let end = local.block_on(&runtime, async move {
         // Where others may work the store is opened when there is work.
-        let opened = vigil::is_alone(&config).then(|| DiskStore::open(&config.gateway.state_dir));
-        let has_lost = opened.as_ref().is_some_and(journal::has_lost);
+        let is_alone = vigil::is_alone(&config.gateway);
+        let opened = is_alone.then(|| DiskStore::open(&config.gateway.state_dir));
+        let has_lost = opened.as_ref().is_some_and(|opened| returns || journal::has_lost(opened));
         match vigil::keep(&config, returns, has_lost, &mut stop).await? {
             Some(heritage) => {
                 let opened = opened.unwrap_or_else(|| DiskStore::open(&config.gateway.state_dir));
-                Daemon::start(config, &heritage, opened)?.run(stop).await
+                let looks = is_alone && !returns;
+                Daemon::start(config, &heritage, opened, looks)?.run(stop).await
             }
             None => Ok(End::Stopped),
         }
@@ -160,7 +162,8 @@ struct Daemon {
     alarms_known: usize,
     /// The reason for the gap that goes on, in words.
     gap_cause: String,
-    /// Whether the connection has broken, and with it the right to work if another instance stands by.
+    /// Whether the connection has broken, and with it the right to work if another instance stands by; or whether there is
+    /// something to look at before work can go on.
     has_lost_its_place: bool,
     due: Due,
 }
@@ -178,7 +181,12 @@ struct Due {
 }
 
 impl Daemon {
-    fn start(config: Config, heritage: &Heritage, opened: Result<Opened, OpenError>) -> anyhow::Result<Daemon> {
+    fn start(
+        config: Config,
+        heritage: &Heritage,
+        opened: Result<Opened, OpenError>,
+        looks: bool,
+    ) -> anyhow::Result<Daemon> {
         let mut step = Step::default();
         let (journal, clock, engine, reactors) = Journal::open(&config, heritage, opened, &mut step)?;
         let clock = Rc::new(clock);
@@ -191,7 +199,8 @@ impl Daemon {
             ..Outbound::default()
         };
         // Who may have been replaced must not throw out who has taken over.
-        let terms = Terms { comes_back: gateway.standby.is_none(), ..Terms::default() };
+        let looks_at = looks.then(|| gateway.topics.probe());
+        let terms = Terms { comes_back: gateway.standby.is_none(), looks_at, ..Terms::default() };
         let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms);
         link.unsubscribe_earlier(journal.filters.earlier());
         let suspects = Suspects::open(&config.gateway.state_dir, clock.at());
@@ -343,7 +352,7 @@ impl Daemon {
                     mark.write().await;
                 }
                 self.receive(heard);
-                if self.suspects.have_mark() {
+                if self.suspects.have_mark() || self.has_lost_its_place {
                     break;
                 }
             }

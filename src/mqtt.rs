@@ -20,6 +20,7 @@ pub(crate) mod double;
 mod library;
 mod link;
 mod listener;
+mod look;
 mod poll;
 mod reason;
 pub(crate) mod route;
@@ -31,6 +32,7 @@ pub(crate) mod visit;
 
 pub use link::{Interruption, Link};
 pub use listener::Listener;
+use look::Look;
 
 use crate::clock::Clock;
 use crate::config::{MqttSettings, Protocol};
@@ -112,6 +114,8 @@ pub struct Heard {
 /// What happens on the link, in order.
 #[derive(Debug)]
 pub enum LinkEvent {
+    /// What was retained on the topic of [`Terms::looks_at`]. Nothing else of this connection was told before.
+    Retained(Bytes),
     /// From now on the broker can be heard: it has answered all subscriptions, or sends without having answered.
     Up {
         /// Whether it still had our session: it repeats what was not acknowledged.
@@ -171,17 +175,20 @@ pub struct Outbound {
 }
 
 /// How long a connection and what the broker keeps of it are to last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Whether the broker keeps the session, and messages for it, while there is no connection.
     pub is_kept: bool,
     /// Whether it is made anew when it breaks. Otherwise [`LinkEvent::Down`] is the last that is heard of it.
     pub comes_back: bool,
+    /// A topic of ours at which the first connection looks before it tells anything: [`LinkEvent::Retained`] comes if
+    /// something is retained there.
+    pub looks_at: Option<String>,
 }
 
 impl Default for Terms {
     fn default() -> Terms {
-        Terms { is_kept: true, comes_back: true }
+        Terms { is_kept: true, comes_back: true, looks_at: None }
     }
 }
 
@@ -196,21 +203,20 @@ pub fn connect(
 ) -> (Link, Listener) {
     let (events, queue) = mpsc::channel(INBOUND_MESSAGES);
     let longest_connect = settings.connect_timeout.to_std();
+    let look = terms.looks_at.map(|topic| Look::new(topic, clock.random()));
     let link = match settings.protocol {
         Protocol::V3 => {
             let (requests, connection) = v3::open(settings, will, terms.is_kept);
             let link = Link::new(requests, events.downgrade(), clock);
-            tokio::task::spawn_local(
-                Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
-            );
+            let poller = Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back);
+            tokio::task::spawn_local(poller.looking(look).run());
             link
         }
         Protocol::V5 => {
             let (requests, connection) = v5::open(settings, will, terms.is_kept);
             let link = Link::new(Rc::new(requests), events.downgrade(), clock);
-            tokio::task::spawn_local(
-                Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back).run(),
-            );
+            let poller = Poller::new(connection, link.clone(), events, longest_connect, terms.comes_back);
+            tokio::task::spawn_local(poller.looking(look).run());
             link
         }
     };

@@ -108,8 +108,11 @@ pub trait Store: Send {
 
     /// Notes, beside the store, that events with numbers below this one may be published from now on. `is_durable`: all
     /// that was published is in the store. After damage this tells what is missing at the end.
-    fn confirm(&mut self, next_seq: u64, is_durable: bool) {
+    ///
+    /// Returns whether the next start will find the note. A store without one says yes.
+    fn confirm(&mut self, next_seq: u64, is_durable: bool) -> bool {
         let _ = (next_seq, is_durable);
+        true
     }
 
     /// Pairs whose keys begin with `prefix`, from `from` on, in order, `limit` at most.

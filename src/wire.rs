@@ -20,6 +20,7 @@ pub(crate) mod reply;
 pub mod state;
 pub mod status;
 pub mod topics;
+pub(crate) mod unstored;
 
 use crate::engine::AlarmView;
 use crate::model::Value;

@@ -50,7 +50,10 @@ impl Daemon {
                         self.send_waiting().await;
                     }
                     // Not evaluated and not acknowledged: the broker keeps it for the next start.
-                    LinkEvent::Message(_) | LinkEvent::Up { .. } | LinkEvent::Subscribed { .. } => {}
+                    LinkEvent::Message(_)
+                    | LinkEvent::Up { .. }
+                    | LinkEvent::Subscribed { .. }
+                    | LinkEvent::Retained(_) => {}
                 }
             }
         };

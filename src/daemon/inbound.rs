@@ -30,6 +30,12 @@ impl Daemon {
             LinkEvent::Refused { token, acknowledged, topic, reason } => {
                 self.refused(token, acknowledged, &topic, &reason);
             }
+            LinkEvent::Retained(payload) => {
+                if self.journal.takes_mark(&payload) {
+                    tracing::warn!("an earlier run has published what its disk did not take: looks at that");
+                    self.has_lost_its_place = true;
+                }
+            }
             LinkEvent::Up { session_present } => {
                 self.journal.repeats.connected(session_present);
                 self.up(now);
@@ -211,7 +217,10 @@ impl Daemon {
             let client_id = self.config.mqtt.client_id.as_str();
             tracing::warn!(client_id, "no connection lasts: another client may use the same client_id");
         }
-        self.has_lost_its_place = self.config.gateway.standby.is_some();
+        if self.config.gateway.standby.is_some() {
+            tracing::warn!("the connection is lost, and another instance may take over: looks around");
+            self.has_lost_its_place = true;
+        }
         self.journal.outbox.disconnected();
         self.replies.disconnected();
         self.commands.disconnected();

@@ -25,13 +25,17 @@ use crate::store::late::LateStore;
 use crate::store::record::{self, Position, Recovered, reactions};
 use crate::store::{Batch, Loss, Pair, Short, Store, StoreError};
 use crate::time::{Moment, Now, Span};
-use crate::wire::event;
+use crate::wire::{event, unstored};
 use anyhow::Context as _;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// While the disk refuses, it is asked again this often.
 const RETRY: Span = Span::from_secs(5);
+
+/// Numbers that are left free where the clock stands too early to number by: hours of a hundred events a second.
+const LEFT_FREE: u64 = 1_000_000;
 
 /// An instance that has vanished may not have told anybody of what it had activated so shortly before: the one that takes
 /// over does, with the same ids. Mail servers and web hooks that work answer sooner.
@@ -73,6 +77,10 @@ pub(super) struct Journal {
     void: Vec<u32>,
     /// Whether the next write is noted beside the store, whatever it holds.
     must_confirm: bool,
+    /// Whether the broker has a mark of this gateway ([`unstored`]) that goes as soon as the store has everything.
+    is_marked: bool,
+    /// The number of the next event as the store had it at the start.
+    stored_seq: u64,
     /// Why the last write failed, and when the next attempt is due.
     failure: Option<(StoreError, Moment)>,
     commits: u64,
@@ -101,14 +109,12 @@ impl Journal {
             Err(OpenError::Io(error)) => {
                 tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
                 let store = LateStore::new(state_dir);
-                let is_known = store.is_known();
-                let (mut journal, clock, mut engine, reactors) =
+                // What is published now is not known to the next start, if the disk takes nothing until then.
+                let heritage = &Heritage { has_unknown_numbers: true, ..heritage.clone() };
+                let (mut journal, clock, engine, reactors) =
                     Journal::recover(config, Box::new(store), None, heritage, machine, start, step)?;
-                if !is_known {
-                    // Numbers that may have been given out must not be given out again; microseconds since 1970 are
-                    // beyond every number that is counted up to.
-                    engine.number_from(u64::try_from(clock.now().wall.as_micros()).unwrap_or(1));
-                }
+                // Below the number that is next by the clock, so that a store that has it knows more than the mark.
+                journal.mark(engine.next_seq().saturating_sub(1));
                 journal.failure = Some((error, clock.at()));
                 Ok((journal, clock, engine, reactors))
             }
@@ -128,6 +134,8 @@ impl Journal {
         let gateway = config.gateway.clone();
         let Recovered { position, mut alarms, packets, first_packet, mut damaged, mut useless, free_handle } =
             record::recover(store.as_mut())?;
+        let stored_seq = position.as_ref().map_or(1, |position| position.next_seq);
+        let loss = with_unstored(loss, heritage, stored_seq);
         let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
         let filters = record::texts(store.as_mut(), record::FILTERS)?;
         let mut names = history::names(store.as_mut(), &mut damaged)?;
@@ -162,13 +170,15 @@ impl Journal {
             None => (damaged > 0).then(|| alarms.iter().map(|memory| memory.alarm.handle).collect()),
         };
         let inherited = match &mut certain {
-            Some(certain) if vigil::is_alone(config) => {
+            Some(certain) if vigil::is_alone(&config.gateway) => {
                 let inherited = heritage.take_back(&gateway.id, &config.model, &mut alarms, handles, now);
                 certain.retain(|handle| {
                     alarms.iter().all(|memory| memory.alarm.handle != *handle || !memory.alarm.is_uncertain)
                 });
                 inherited
             }
+            // The mark was older than the store: nothing has to be taken back.
+            None if vigil::is_alone(&config.gateway) => Vec::new(),
             Some(_) | None => heritage.take_over(&config.model, &mut alarms, handles, now),
         };
         let has_lost = loss.is_some() || (damaged > 0 && position.is_none());
@@ -244,6 +254,8 @@ impl Journal {
             useless,
             void: Vec::new(),
             must_confirm: true,
+            is_marked: heritage.unstored_below.is_some(),
+            stored_seq,
             failure: None,
             commits: 0,
             stored_bytes: 0,
@@ -292,6 +304,37 @@ impl Journal {
             tracing::warn!(alarm = %id, "was published, and is not known any more");
             self.farewells.extend(self.prefixes.farewells(&self.gateway.shared_id, &id));
             self.farewells.push(Letter { topic: Arc::from(topic.as_str()), payload: Bytes::new(), retain: true });
+        }
+    }
+
+    /// Tells the broker that the store knows nothing of what follows, before it follows. Events below this number may have
+    /// been numbered before.
+    fn mark(&mut self, unstored_below: u64) {
+        if !vigil::is_alone(&self.gateway) {
+            return;
+        }
+        self.is_marked = true;
+        let payload = unstored::render(&self.gateway.id, unstored_below).into();
+        self.outbox.push(Letter { topic: Arc::from(self.gateway.topics.probe()), payload, retain: true }, false);
+    }
+
+    /// Takes the mark that was retained on the probe topic when this run began. True: it says that an earlier run has
+    /// published what the store knows nothing of.
+    pub(super) fn takes_mark(&mut self, payload: &[u8]) -> bool {
+        let below = unstored::read(payload, &self.gateway.id);
+        // An older one goes with the next write.
+        self.is_marked |= below.is_some();
+        below.is_some_and(|below| below >= self.stored_seq)
+    }
+
+    /// The disk has refused a write. If it did not even take a note of that, the next start finds the store as if nothing
+    /// had happened since: it will give out the numbers that follow in the store, so these are given out no more.
+    async fn refused(&mut self, engine: &mut Engine, next_seq: u64, now: Now) {
+        let noted = self.keeper.ask(move |store| Ok(store.confirm(next_seq, false))).await;
+        if !noted.unwrap_or(false) {
+            tracing::warn!("the disk takes no note of that either: events are numbered by the clock from now on");
+            self.mark(next_seq);
+            engine.number_from(by_clock(engine.next_seq(), now));
         }
     }
 
@@ -374,7 +417,8 @@ impl Journal {
             || self.prefixes.must_be_written()
             || self.filters.must_be_written()
             || self.anomalies.must_be_written()
-            || self.told.is_some();
+            || self.told.is_some()
+            || self.is_marked;
         if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
             return;
         }
@@ -445,10 +489,15 @@ impl Journal {
                     tracing::info!("the store is written again");
                 }
                 self.keep(letters, true);
+                if std::mem::take(&mut self.is_marked) {
+                    let topic = Arc::from(self.gateway.topics.probe());
+                    self.farewells.push(Letter { topic, payload: Bytes::new(), retain: true });
+                }
             }
             Err(error) => {
                 if self.failure.is_none() {
                     tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
+                    self.refused(engine, position.next_seq, clock.now()).await;
                 }
                 engine.forget_stored();
                 reacting.forget_stored();
@@ -570,6 +619,24 @@ pub(super) fn has_lost(opened: &Result<Opened, OpenError>) -> bool {
     }
 }
 
+/// What a store has lost, with what was published without it. A store whose next event has a higher number than the mark
+/// was written after it, and has everything.
+fn with_unstored(loss: Option<Loss>, heritage: &Heritage, stored_seq: u64) -> Option<Loss> {
+    let mark = heritage.unstored_below.filter(|below| *below >= stored_seq);
+    let Some(unstored_below) = mark else { return loss };
+    let what = "the disk took nothing of what was published before the program ended, and no note of that";
+    let loss = loss.unwrap_or_default();
+    let what = if loss.what.is_empty() { what.to_owned() } else { format!("{}; {what}", loss.what) };
+    let next_seq = loss.next_seq.max(unstored_below);
+    Some(Loss { what, is_open: true, next_seq, rewritten: BTreeSet::new(), ..loss })
+}
+
+/// A number that was not given out: microseconds since 1970 are beyond every number that is counted up to. Where the clock
+/// stands before those that it gave out earlier, as many are left free as a run without a disk may have used.
+fn by_clock(next: u64, now: Now) -> u64 {
+    u64::try_from(now.wall.as_micros()).unwrap_or(0).max(next.saturating_add(LEFT_FREE))
+}
+
 /// A batch that begins with the removal of all samples of some alarms. What it adds for them stays.
 fn without_samples(store: &mut dyn Store, alarms: &[u32], batch: Batch) -> Batch {
     let mut cleaned = Batch::default();
@@ -590,8 +657,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Goes on behind every number that may have been given out. If nobody knows which was the last, microseconds since
-    /// 1970 are beyond every number that is counted up to.
+    /// Goes on behind every number that may have been given out; by the clock if nobody knows which was the last.
     fn after(
         position: Option<&Position>,
         has_lost: bool,
@@ -601,14 +667,15 @@ impl Numbers {
         now: Now,
     ) -> Numbers {
         let mut next = position.map_or(1, |position| position.next_seq);
-        if has_lost {
-            let is_open = position.is_none() || loss.is_some_and(|loss| loss.is_open);
-            let by_clock = u64::try_from(now.wall.as_micros()).unwrap_or(1);
+        let has_unknown = heritage.has_unknown_numbers;
+        if has_lost || has_unknown {
+            let is_open = position.is_none() || has_unknown || loss.is_some_and(|loss| loss.is_open);
             let published = heritage.highest_seq(gateway).map_or(1, |seq| seq.saturating_add(1));
             let noted = loss.map_or(1, |loss| loss.next_seq);
-            next = next.max(published).max(noted).max(if is_open { by_clock } else { 1 });
+            next = next.max(published).max(noted);
+            next = if is_open { by_clock(next, now) } else { next };
         }
-        Numbers { next, has_gap: has_lost || position.is_some_and(|position| position.seq_gap) }
+        Numbers { next, has_gap: has_lost || has_unknown || position.is_some_and(|position| position.seq_gap) }
     }
 }
 

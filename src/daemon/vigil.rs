@@ -6,7 +6,8 @@
 //! by goes on looking until nothing was heard for a while of the one that works.
 //!
 //! One whose store has lost something looks once, too, at what it has published itself: states that are newer than those
-//! in the store are taken over, and retained topics of alarms that nobody knows any more can be deleted.
+//! in the store are taken over, and retained topics of alarms that nobody knows any more can be deleted. The same does one
+//! that has found the mark of a run whose disk took nothing ([`unstored`]).
 //!
 //! Nobody is asked and nothing is agreed upon. Who works has the one session at the broker that belongs to the gateway;
 //! whoever connects with its name ends the connection of the one before, and so that one cannot publish any more,
@@ -17,13 +18,13 @@ use super::farewell::FAREWELL;
 use super::housekeeping::IDLE_TURN;
 use super::signals::{self, Stop, Wish};
 use crate::clock::Clock;
-use crate::config::{Config, MqttSettings, Standby};
+use crate::config::{Config, Gateway, MqttSettings, Standby};
 use crate::engine::{AlarmMemory, Memory};
 use crate::model::{AlarmId, Model};
 use crate::mqtt::{self, Heard, Inbound, LinkEvent, Outbound, Terms};
 use crate::outbox::Token;
 use crate::time::{Moment, Now, Span};
-use crate::wire::{inheritance, status};
+use crate::wire::{inheritance, status, unstored};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,12 +38,16 @@ const ALL_HAS_COME: Span = Span::from_secs(10);
 const LOOK_FOR: Span = Span::from_secs(30);
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Heritage {
     /// Alarms as their retained topics have them, by topic.
     pub(super) alarms: BTreeMap<String, inheritance::Alarm>,
     /// Whether another instance was the last to work: what we remember of alarms is older than that.
     pub(super) is_of_another: bool,
+    /// Events below this number, and some that were numbered by the clock, were published, and the store knows nothing of it.
+    pub(super) unstored_below: Option<u64>,
+    /// Whether nobody can tell which numbers were given out.
+    pub(super) has_unknown_numbers: bool,
 }
 
 impl Heritage {
@@ -119,7 +124,7 @@ pub(super) async fn keep(
     stop: &mut Stop,
 ) -> anyhow::Result<Option<Heritage>> {
     let gateway = &config.gateway;
-    if is_alone(config) && !has_lost {
+    if is_alone(gateway) && !has_lost {
         return Ok(Some(Heritage::default()));
     }
     if gateway.shard.is_some_and(|shard| shard.index.is_none()) {
@@ -131,7 +136,7 @@ pub(super) async fn keep(
     if has_lost {
         tracing::warn!("the store has lost something: looks at what was published");
     }
-    let terms = Terms { is_kept: false, comes_back: true };
+    let terms = Terms { is_kept: false, ..Terms::default() };
     let settings =
         MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, vigil.name), ..config.mqtt.clone() };
     let (link, mut heard) = mqtt::connect(&settings, vigil.filters(), vigil.word("offline"), clock.clone(), terms);
@@ -170,14 +175,17 @@ pub(super) async fn keep(
         if let Some(why) = vigil.ends(clock.at()) {
             tracing::info!(why, known = vigil.heritage.alarms.len(), "begins to work");
             leave(&link, &mut heard, vigil.nothing()).await;
-            return Ok(Some(vigil.heritage));
+            let Vigil { mut heritage, .. } = vigil;
+            // It has come back because there was a mark.
+            heritage.has_unknown_numbers = is_alone(gateway) && returns && heritage.unstored_below.is_none();
+            return Ok(Some(heritage));
         }
     }
 }
 
 /// Whether no other instance works for the same gateway.
-pub(super) fn is_alone(config: &Config) -> bool {
-    config.gateway.shard.is_none() && config.gateway.standby.is_none()
+pub(super) fn is_alone(gateway: &Gateway) -> bool {
+    gateway.shard.is_none() && gateway.standby.is_none()
 }
 
 /// Says a last word and closes the connection, so that the last will does not say another one.
@@ -234,7 +242,7 @@ impl<'a> Vigil<'a> {
             heritage: Heritage::default(),
             last: None,
             returns,
-            gives_up: is_alone(config).then(|| now.at + LOOK_FOR),
+            gives_up: is_alone(&config.gateway).then(|| now.at + LOOK_FOR),
             up_since: None,
             has_all: false,
             last_sign: now.at,
@@ -291,7 +299,7 @@ impl<'a> Vigil<'a> {
             }
             LinkEvent::Subscribed { refused } => self.refused(refused)?,
             LinkEvent::Message(inbound) => self.message(&inbound, at),
-            LinkEvent::Taken { .. } | LinkEvent::Refused { .. } => {}
+            LinkEvent::Taken { .. } | LinkEvent::Refused { .. } | LinkEvent::Retained(_) => {}
         }
         Ok(())
     }
@@ -312,6 +320,9 @@ impl<'a> Vigil<'a> {
         let topics = &self.config.gateway.topics;
         if *topic == self.own_topic() {
             self.has_all |= !retained && !payload.is_empty();
+            if *retained && self.standby.is_none() {
+                self.heritage.unstored_below = unstored::read(payload, &self.config.gateway.id);
+            }
         } else if *topic == topics.status() {
             let said = status::read(payload);
             let own = &self.config.gateway.id;

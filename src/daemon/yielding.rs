@@ -1,7 +1,8 @@
 //! One instance of several that stand by for each other must not work when another one may have taken over.
 //!
 //! It may have when the connection has broken, whoever broke it, and when the process did not run for a while. Then it
-//! ends as it would after a crash, and looks around before it works again ([`super::vigil`]).
+//! ends as it would after a crash, and looks around before it works again ([`super::vigil`]). So does one that works alone
+//! and finds at the broker what an earlier run has published without its disk.
 
 use super::Daemon;
 use super::housekeeping::STATUS_RENEWAL;
@@ -31,7 +32,6 @@ impl Daemon {
 
     /// Keeps what is known for the case that nobody has taken over. Nothing new begins.
     pub(super) async fn yield_to_others(&mut self) {
-        tracing::warn!("the connection is lost, and another instance may take over: looks around");
         self.reacting.close();
         self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();

@@ -295,15 +295,34 @@ impl Link {
     /// Asks the broker for what can be asked now.
     pub(super) fn ask(&self) -> Result<(), Broken> {
         while let Some(ask) = self.next_ask() {
-            let is_taken = match ask {
-                Ask::Subscribe(filters) => self.requests.subscribe(&filters),
-                Ask::Unsubscribe(filter) => self.requests.unsubscribe(&filter),
-            };
-            if !is_taken {
-                return Err("cannot subscribe: there is no room for requests".into());
-            }
+            self.request(&ask)?;
         }
         Ok(())
+    }
+
+    fn request(&self, ask: &Ask) -> Result<(), Broken> {
+        let is_taken = match ask {
+            Ask::Subscribe(filters) => self.requests.subscribe(filters),
+            Ask::Unsubscribe(filter) => self.requests.unsubscribe(filter),
+        };
+        if is_taken { Ok(()) } else { Err("cannot subscribe: there is no room for requests".into()) }
+    }
+
+    /// Begins to look at a topic.
+    pub(super) fn look(&self, topic: &str) -> Result<(), Broken> {
+        let ask = self.shared.borrow_mut().subscriptions.look(topic);
+        self.request(&ask)
+    }
+
+    /// Sends the word that comes back behind what is retained.
+    pub(super) fn say(&self, word: Outbound) -> Result<(), Broken> {
+        if self.requests.publish(word) { Ok(()) } else { Err("there is no room for requests".into()) }
+    }
+
+    /// The look is over: everything else is asked for.
+    pub(super) fn looked(&self) -> Result<(), Broken> {
+        self.shared.borrow_mut().subscriptions.looked();
+        self.ask()
     }
 
     fn next_ask(&self) -> Option<Ask> {

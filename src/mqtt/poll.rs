@@ -2,6 +2,7 @@
 
 use super::library::{Broken, Connection, Happened, Limits};
 use super::link::{Flight, Link, Shared};
+use super::look::Look;
 use super::{Heard, INBOUND_BYTES, INBOUND_MESSAGES, Inbound, Interruption, LinkEvent, Receipt};
 use crate::time::Moment;
 use std::hash::{BuildHasher as _, RandomState};
@@ -37,6 +38,8 @@ pub(super) struct Poller<C> {
     comes_back: bool,
     /// Messages that came before all subscriptions were answered: they are later than the end of the gap.
     early: Vec<Inbound>,
+    /// What comes before all else.
+    look: Option<Look>,
     early_bytes: usize,
     /// When the broker has to have answered the oldest request.
     answer_by: Instant,
@@ -65,6 +68,7 @@ impl<C: Connection> Poller<C> {
             longest_connect,
             comes_back,
             early: Vec::new(),
+            look: None,
             early_bytes: 0,
             answer_by: Instant::now(),
             connected_at: None,
@@ -74,6 +78,11 @@ impl<C: Connection> Poller<C> {
             unanswered_ping: false,
             failures: 0,
         }
+    }
+
+    /// The first connection begins with this look.
+    pub(super) fn looking(self, look: Option<Look>) -> Poller<C> {
+        Poller { look, ..self }
     }
 
     pub(super) async fn run(mut self) {
@@ -96,22 +105,29 @@ impl<C: Connection> Poller<C> {
 
     /// Waits for what happens next.
     async fn next(&mut self, is_waiting: bool) -> Result<Happened, Broken> {
-        let Poller { connection, link, longest_connect, answer_by, .. } = self;
+        let Poller { connection, link, longest_connect, answer_by, look, .. } = self;
         // At least a PINGREQ happens in time. If it does not, the library is stuck in a write that nobody reads.
         let stuck_at = Instant::now() + connection.keep_alive() + *longest_connect + MARGIN;
         // A poll that is given up half-way is one of a connection that is given up too. It is kilobytes, for all that it
         // takes to connect: they stay where they are.
         let mut polled = pin!(connection.poll());
-        tokio::select! {
-            biased;
-            () = link.restart.notified() => {
-                Err(link.shared.borrow_mut().restart.take().unwrap_or_default().into())
+        loop {
+            let look_until = look.as_ref().and_then(Look::until);
+            tokio::select! {
+                biased;
+                () = link.restart.notified() => {
+                    return Err(link.shared.borrow_mut().restart.take().unwrap_or_default().into());
+                }
+                polled = &mut polled => return polled,
+                () = tokio::time::sleep_until(look_until.unwrap_or(stuck_at)), if look_until.is_some() => {
+                    look.iter_mut().for_each(Look::end);
+                    link.looked()?;
+                }
+                () = tokio::time::sleep_until(*answer_by), if is_waiting => {
+                    return Err("the broker did not answer the subscription".into());
+                }
+                () = tokio::time::sleep_until(stuck_at) => return Err("the broker takes nothing any more".into()),
             }
-            polled = &mut polled => polled,
-            () = tokio::time::sleep_until(*answer_by), if is_waiting => {
-                Err("the broker did not answer the subscription".into())
-            }
-            () = tokio::time::sleep_until(stuck_at) => Err("the broker takes nothing any more".into()),
         }
     }
 
@@ -140,6 +156,12 @@ impl<C: Connection> Poller<C> {
         match happened {
             Happened::Connected { session_present, limits } => self.connected(session_present, limits).await,
             Happened::Subscribed(refusals) => {
+                let is_refused = refusals.iter().any(Option::is_some);
+                let word = self.look.as_mut().and_then(|look| look.subscribed(is_refused, Instant::now()));
+                if let Some(word) = word {
+                    self.link.say(word)?;
+                }
+                self.end_look()?;
                 self.shared(|shared| shared.subscriptions.subscribed(refusals));
                 self.answered().await
             }
@@ -150,6 +172,10 @@ impl<C: Connection> Poller<C> {
             Happened::Message(mut inbound, packet_id) => {
                 let generation = self.shared(|shared| shared.generation);
                 inbound.receipt = packet_id.map(|packet_id| Receipt { generation, packet_id });
+                let Inbound { topic, payload, retained, .. } = &inbound;
+                if packet_id.is_none() && self.look.as_mut().is_some_and(|look| look.takes(topic, payload, *retained)) {
+                    return self.end_look();
+                }
                 if self.announced {
                     return self.pass_on(inbound).await;
                 }
@@ -204,7 +230,10 @@ impl<C: Connection> Poller<C> {
         self.session_present = session_present;
         self.connected_at = Some(Instant::now());
         self.shared(|shared| shared.connected(session_present, limits));
-        self.link.ask()?;
+        match self.look.as_ref().filter(|look| look.is_open()) {
+            Some(look) => self.link.look(look.topic())?,
+            None => self.link.ask()?,
+        }
         if self.shared(|shared| shared.subscriptions.hears_all()) { self.up().await } else { Ok(()) }
     }
 
@@ -221,10 +250,25 @@ impl<C: Connection> Poller<C> {
         Ok(())
     }
 
+    /// Asks for everything else if the look is over.
+    fn end_look(&mut self) -> Result<(), Broken> {
+        match &self.look {
+            Some(look) if !look.is_open() => self.link.looked(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The gap ends here, before any message.
     async fn up(&mut self) -> Result<(), Broken> {
         self.announced = true;
         self.early_bytes = 0;
+        if let Some(mut look) = self.look.take() {
+            look.end();
+            self.link.looked()?;
+            if let Some(found) = look.take_found() {
+                self.tell(LinkEvent::Retained(found)).await?;
+            }
+        }
         self.tell(LinkEvent::Up { session_present: self.session_present }).await?;
         for inbound in std::mem::take(&mut self.early) {
             self.pass_on(inbound).await?;
@@ -310,6 +354,7 @@ impl<C: Connection> Poller<C> {
         self.shared(Shared::disconnected);
         self.shared(|shared| shared.no_pass = lacks_pass.then(|| reason.clone()));
         self.connection.reset();
+        self.look.iter_mut().for_each(Look::disconnected);
         self.early.clear();
         self.early_bytes = 0;
         self.announced = false;

@@ -36,6 +36,8 @@ pub(super) struct Subscriptions {
     asked: VecDeque<Ask>,
     /// What the broker has refused, with its reasons.
     refused: BTreeMap<String, String>,
+    /// While true, nothing is asked but what was asked for a look.
+    is_looking: bool,
 }
 
 impl Subscriptions {
@@ -81,8 +83,22 @@ impl Subscriptions {
         self.queue.extend(self.obsolete.iter().cloned().map(Ask::Unsubscribe));
     }
 
+    /// Asks for one topic before everything else, and for everything else when that is over ([`Subscriptions::looked`]).
+    pub(super) fn look(&mut self, topic: &str) -> Ask {
+        self.is_looking = true;
+        let ask = Ask::Subscribe(vec![(topic.to_owned(), 0)]);
+        self.asked.push_back(ask.clone());
+        ask
+    }
+
+    /// The look is over.
+    pub(super) fn looked(&mut self) {
+        self.is_looking = false;
+    }
+
     /// Nothing will be answered any more.
     pub(super) fn disconnected(&mut self) {
+        self.is_looking = false;
         self.queue.clear();
         self.asked.clear();
         self.refused.clear();
@@ -90,7 +106,7 @@ impl Subscriptions {
 
     /// What to ask now.
     pub(super) fn next(&mut self) -> Option<Ask> {
-        if self.asked.len() >= AT_ONCE {
+        if self.is_looking || self.asked.len() >= AT_ONCE {
             return None;
         }
         let ask = self.queue.pop_front()?;

@@ -443,9 +443,9 @@ impl Store for DiskStore {
         Ok(())
     }
 
-    fn confirm(&mut self, next_seq: u64, is_durable: bool) {
+    fn confirm(&mut self, next_seq: u64, is_durable: bool) -> bool {
         let noted = Noted { log: self.wal.number(), end: self.wal.len(), next_seq, is_durable };
-        self.confirmed.note(noted, false);
+        self.confirmed.note(noted, false)
     }
 
     fn reads_at_once(&self) -> bool {

@@ -78,9 +78,10 @@ impl Store for LateStore {
         self.open()?.commit(batch)
     }
 
-    fn confirm(&mut self, next_seq: u64, is_durable: bool) {
-        if let Content::Open(store) = &mut self.store {
-            store.confirm(next_seq, is_durable);
+    fn confirm(&mut self, next_seq: u64, is_durable: bool) -> bool {
+        match &mut self.store {
+            Content::Open(store) => store.confirm(next_seq, is_durable),
+            Content::Unknown | Content::Copied { .. } => false,
         }
     }
 

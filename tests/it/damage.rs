@@ -1,5 +1,6 @@
 //! A store that was damaged, seen from outside: what was lost is said, and no number is ever given out again.
 
+use crate::faults;
 use crate::support::servers::Server;
 use crate::support::tmpfs::Tmpfs;
 use crate::support::{Broker, Daemon, PROGRAM, Seen, Watcher, config, until};
@@ -252,4 +253,119 @@ fn no_delivery_is_made_of_an_event_that_is_lost() {
     watcher.next("the delivery", |seen| is_of(seen, "gw-1", "delivered"));
     let received: Vec<String> = server.received(1, |_| true).iter().map(|call| call["body"].to_string()).collect();
     assert!(received.len() == 1 && received[0].contains("gw-1"), "{received:?}");
+}
+
+/// The number of an event.
+fn seq(event: &Value) -> u64 {
+    event["seq"].as_u64().unwrap()
+}
+
+/// What a run has published whose disk took nothing, and what the next one makes of it on a disk that is whole.
+fn goes_on_without_the_run_before(watcher: &mut Watcher, port: u16, last: u64) {
+    watcher.looked_back();
+    watcher.next("trouble", |seen| {
+        seen.topic.ends_with("/status")
+            && seen.json()["problems"][0].as_str().is_some_and(|text| text.contains("the disk took nothing"))
+    });
+    // What it had idled and activated is as it was published, and uncertain until a value says so.
+    watcher.value("press-1", "pressure", "3");
+    let idled = watcher.next("an event of the next run", |seen| {
+        seen.topic == "annunciator/gw/events/press-1/pressure/hi" && seen.json()["to"] == "idled"
+    });
+    let idled = idled.json();
+    assert_eq!((&idled["occurrence"], &idled["seq_gap"]), (&json!(1), &json!(true)), "{idled}");
+    assert!(seq(&idled) > last, "{idled} after {last}");
+    watcher.value("press-3", "pressure", "16");
+    assert_eq!(seq(&watcher.event("press-3/pressure/hi")), seq(&idled) + 1);
+    let states = states(port);
+    let of = |alarm: &str| (states[alarm]["active"].clone(), states[alarm]["uncertain"].clone());
+    assert_eq!(of("press-0/pressure/hi"), (json!(false), json!(true)), "{states:?}");
+    assert_eq!(of("press-2/pressure/hi"), (json!(true), json!(true)), "{states:?}");
+    let mut latecomer = Watcher::connect(port);
+    latecomer.settle();
+    let marks = latecomer.all.iter().filter(|seen| seen.topic == "annunciator/gw/probe" && seen.retained);
+    assert_eq!(marks.count(), 0, "what was marked is known");
+    watcher.settle();
+    no_number_has_two_contents(watcher);
+}
+
+/// Nothing on the disk says that anything happened: it did not take even that.
+#[test]
+fn a_disk_that_becomes_read_only_under_the_daemon_costs_no_number_after_a_crash() {
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::prepare(&config(broker.port, PRESSES));
+    let home = daemon.state_dir().parent().unwrap().to_owned();
+    let switch = home.join("is-read-only");
+    let mut command = Command::new(PROGRAM);
+    command.env("LD_PRELOAD", faults::library(&home)).env("FAULT", "readonly").env("FAULT_SWITCH", &switch);
+    daemon.launch_by(command);
+    watcher.status("online");
+    watcher.value("press-0", "pressure", "16");
+    assert_eq!(seq(&watcher.event("press-0/pressure/hi")), 1);
+    std::fs::write(&switch, "").unwrap();
+    watcher.value("press-0", "pressure", "3");
+    // The numbers of the turn whose write failed are as they were; a crash before it would have left the same disk.
+    let refused = watcher.event("press-0/pressure/hi");
+    assert_eq!((seq(&refused), &refused["to"]), (2, &json!("idled")));
+    let marked =
+        watcher.all.iter().position(|seen| seen.topic == "annunciator/gw/probe" && seen.json()["unstored_below"] == 3);
+    let told = watcher.all.iter().position(|seen| seen.topic.contains("/events/") && seen.json()["seq"] == 2);
+    assert!(marked.unwrap() < told.unwrap(), "{}", watcher.transcript());
+    watcher.value("press-1", "pressure", "16");
+    let by_clock = watcher.event("press-1/pressure/hi");
+    assert!(seq(&by_clock) > 1_600_000_000_000_000 && by_clock["seq_gap"] == true, "{by_clock}");
+    watcher.value("press-2", "pressure", "16");
+    let last = seq(&watcher.event("press-2/pressure/hi"));
+    watcher.next("the state", |seen| seen.topic == "annunciator/gw/alarms/press-2/pressure/hi");
+    daemon.kill();
+    std::fs::remove_file(switch).unwrap();
+    assert_eq!(check(&daemon).0, 0, "the store itself is whole");
+    // More than the broker sends ahead: the mark is seen before anything of it is acknowledged.
+    (0..200).for_each(|number| watcher.value("press-8", "pressure", &(number % 10).to_string()));
+    watcher.settle();
+    daemon.launch();
+    goes_on_without_the_run_before(&mut watcher, broker.port, last);
+    assert_eq!(check_stopped(&mut daemon).0, 0);
+}
+
+/// The run before the last has ended properly, and the last one has left nothing on the disk.
+#[test]
+fn a_run_on_a_read_only_disk_costs_no_number_after_a_crash() {
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let mut watcher = Watcher::connect(broker.port);
+    let mut daemon = Daemon::prepare(&config(broker.port, PRESSES));
+    let disk = Tmpfs::mount(&daemon.state_dir(), "24m");
+    let state_dir = daemon.state_dir();
+    let remount = |how: &str| {
+        let done = disk.command("mount").args(["-o", how]).arg(&state_dir).status().unwrap();
+        assert!(done.success());
+    };
+    daemon.launch_by(disk.command(PROGRAM));
+    watcher.status("online");
+    watcher.value("press-0", "pressure", "16");
+    assert_eq!(seq(&watcher.event("press-0/pressure/hi")), 1);
+    assert_eq!(daemon.stop(), 0);
+    remount("remount,ro");
+    let mut last = 1;
+    // The second run knows what the first one has published, although its disk does not.
+    for things in [["press-0", "press-1"], ["press-2", "press-4"]] {
+        daemon.launch_by(disk.command(PROGRAM));
+        watcher.status("online");
+        for thing in things {
+            watcher.value(thing, "pressure", if thing == "press-0" { "3" } else { "16" });
+            let event = watcher.event(&format!("{thing}/pressure/hi"));
+            assert!(seq(&event) > last.max(1_600_000_000_000_000), "{event} after {last}");
+            last = seq(&event);
+            watcher.next("the state", |seen| seen.topic == format!("annunciator/gw/alarms/{thing}/pressure/hi"));
+        }
+        daemon.kill();
+        watcher.status("offline");
+    }
+    remount("remount,rw");
+    daemon.launch_by(disk.command(PROGRAM));
+    goes_on_without_the_run_before(&mut watcher, broker.port, last);
+    assert_eq!(daemon.stop(), 0);
+    daemon.launch_by(disk.command(PROGRAM));
+    assert_eq!(watcher.status("online")["problems"], Value::Null, "it is over");
 }

@@ -8,7 +8,7 @@ use crate::support::traffic::Random;
 use annunciator::store::disk::{DiskStore, Opened};
 use annunciator::store::{Batch, Store};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -22,6 +22,16 @@ const LOG: u64 = 64 << 10;
 const ATTEMPTS: usize = 300;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Builds the library that makes the faults, in a folder.
+pub fn library(folder: &Path) -> PathBuf {
+    let library = folder.join("faults.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults/faults.c");
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status().unwrap();
+    assert!(built.success());
+    library
+}
 
 fn batch(number: u64) -> Batch {
     let mut random = Random(number);
@@ -75,11 +85,7 @@ fn the_writer_whose_disk_has_faults() {
 fn a_disk_with_faults_costs_words_and_nothing_else() {
     let faults = std::env::var("ANNUNCIATOR_FAULTS").ok().and_then(|n| n.parse().ok()).unwrap_or(FAULTS);
     let home = tempfile::tempdir().unwrap();
-    let library = home.path().join("faults.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults/faults.c");
-    let built =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status().unwrap();
-    assert!(built.success());
+    let library = library(home.path());
     // How often such calls are made, so that faults strike all over a life.
     let kinds = [
         ("eio-write", 300),

@@ -84,20 +84,22 @@ impl Confirmed {
     }
 
     /// Notes how far commits are confirmed. What was refused, and what is refused no more, is on disk when this returns.
-    pub(super) fn note(&mut self, noted: Noted, is_last: bool) {
+    /// False: the disk has not taken it.
+    pub(super) fn note(&mut self, noted: Noted, is_last: bool) -> bool {
         let was_durable = self.last.is_none_or(|last| last.is_durable);
         if self.is_ours && self.last == Some(noted) && !is_last {
-            return;
+            return true;
         }
-        let Some(file) = &self.file else { return };
+        let Some(file) = &self.file else { return false };
         let done = file
             .write_all_at(&written(noted), 0)
             .and_then(|()| if was_durable && noted.is_durable && !is_last { Ok(()) } else { file.sync_data() });
         if let Err(error) = done {
             tracing::warn!(%error, "cannot note how far commits are confirmed");
-            return;
+            return false;
         }
         (self.last, self.is_ours) = (Some(noted), true);
+        true
     }
 }
 

@@ -8,6 +8,8 @@
  *   misdirected                     it is written one sector further on
  *   stale                           what is read is zeros: what was there before
  *   emfile                          this open and the next twenty fail: no file descriptors
+ *   readonly                        as long as there is a file FAULT_SWITCH, no file in a folder state takes anything: its
+ *                                   file system has become read-only under a process that has files open
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,6 +41,22 @@ static int of_store(int fd) {
     return strstr(path, "/store/") != 0;
 }
 
+/* Whether this path cannot be written now. */
+static int is_readonly(const char *path) {
+    const char *given = getenv("FAULT_SWITCH");
+    return is("readonly") && given && strstr(path, "/state/") && syscall(SYS_faccessat, AT_FDCWD, given, F_OK) == 0;
+}
+
+static int is_readonly_fd(int fd) {
+    char link[64], path[4096];
+    if (!is("readonly")) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return is_readonly(path);
+}
+
 /* Whether the call that counts now is one of `count` from FAULT_AT on. */
 static int strikes(atomic_long *counter, long count) {
     long number = atomic_fetch_add(counter, 1), at = atol(getenv("FAULT_AT") ? getenv("FAULT_AT") : "0");
@@ -59,11 +77,13 @@ static ssize_t write_at(ssize_t (*real)(int, const void *, size_t, off64_t), int
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t place) {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
+    if (is_readonly_fd(fd)) return errno = EROFS, -1;
     return of_store(fd) ? write_at(real, fd, data, length, place) : real(fd, data, length, place);
 }
 
 ssize_t pwrite(int fd, const void *data, size_t length, off_t place) {
     REAL(ssize_t, "pwrite", int, const void *, size_t, off64_t);
+    if (is_readonly_fd(fd)) return errno = EROFS, -1;
     return of_store(fd) ? write_at(real, fd, data, length, place) : real(fd, data, length, place);
 }
 
@@ -101,6 +121,7 @@ SYNC(fdatasync)
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                             \
         va_end(rest);                                                                                       \
         if (is("emfile") && strstr(path, "/store/") && strikes(&opens, 20)) return errno = EMFILE, -1;      \
+        if (flags & (O_WRONLY | O_RDWR | O_CREAT) && is_readonly(path)) return errno = EROFS, -1;           \
         return real(path, flags, mode);                                                                     \
     }
 OPEN(open)
