@@ -176,13 +176,14 @@ fn with_looks(mut instructions: Instructions<'_>) -> Instructions<'_> {
     }
     let look =
         [Instruction::Swap, Instruction::DupTop, Instruction::CallFunction(CHECKED, Some(1)), Instruction::DiscardTop];
-    let added = (look.len() * 2) as u32;
+    let added = look.len() * 2;
     let mut all = Instructions::new(instructions.name(), instructions.source());
     let mut at = 0;
     while let Some(instruction) = instructions.get_mut(at) {
         if let Some(target) = target(instruction) {
             // A jump to a comparison goes to what looks at its operands.
-            *target += chained.partition_point(|place| place < target) as u32 * added;
+            let before = chained.partition_point(|place| place < target);
+            *target = target.saturating_add(u32::try_from(before * added).unwrap_or(u32::MAX));
         }
         let instruction = instruction.clone();
         let line = instructions.get_line(at).and_then(|line| u16::try_from(line).ok()).unwrap_or_default();

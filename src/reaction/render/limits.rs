@@ -182,14 +182,12 @@ fn settled(value: Value) -> Result<Value, Error> {
 /// The elements of a value that only points to them.
 fn flat(value: Value) -> Result<Value, Error> {
     weigh(&value)?;
-    match value.kind() {
-        ValueKind::Seq => Ok(Value::from(value.try_iter()?.collect::<Vec<Value>>())),
-        ValueKind::Map => {
-            let pairs = value.try_iter()?.map(|key| value.get_item(&key).map(|member| (key, member)));
-            Ok(Value::from_object(pairs.collect::<Result<BTreeMap<Value, Value>, Error>>()?))
-        }
-        _ => Ok(value),
+    let kind = value.kind();
+    if kind == ValueKind::Map {
+        let pairs = value.try_iter()?.map(|key| value.get_item(&key).map(|member| (key, member)));
+        return Ok(Value::from_object(pairs.collect::<Result<BTreeMap<Value, Value>, Error>>()?));
     }
+    Ok(if kind == ValueKind::Seq { Value::from(value.try_iter()?.collect::<Vec<Value>>()) } else { value })
 }
 
 /// Looks at a new value, and counts it.
@@ -380,7 +378,8 @@ fn operators(environment: &mut Environment<'static>) {
         compared(state, &element, &whole)?;
         calculated(state, "a in b", &[element, whole])
     });
-    let comparisons: [(&str, fn(&Value, &Value) -> bool); 6] = [
+    type Comparison = (&'static str, fn(&Value, &Value) -> bool);
+    let comparisons: [Comparison; 6] = [
         (HOOKS.equal, |a, b| a == b),
         (HOOKS.different, |a, b| a != b),
         (HOOKS.less, |a, b| a < b),
