@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::source::Source;
 use crate::time::Span;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Averages and silence need some time to be either.
@@ -55,7 +55,7 @@ pub(super) struct Taken {
 /// The things that have an alarm of one property and level.
 #[derive(Default)]
 struct Level {
-    named: BTreeMap<Arc<str>, usize>,
+    named: HashMap<Arc<str>, usize>,
     patterns: Vec<(ThingPattern, usize)>,
 }
 
@@ -85,7 +85,7 @@ impl Taken {
             let by_name = match thing {
                 ThingPattern::Exactly(id) => level.named.get(id).copied(),
                 ThingPattern::Matching(glob) => {
-                    level.named.iter().find(|(id, _)| glob.matches(id)).map(|(_, table)| *table)
+                    level.named.iter().filter(|(id, _)| glob.matches(id)).map(|(_, table)| *table).min()
                 }
             };
             other = other.or([by_pattern, by_name].into_iter().flatten().filter(|other| *other != table).min());

@@ -8,9 +8,11 @@
 )]
 
 use super::keys::{SECTIONS, Section};
+use super::pieces::Piece;
 use super::reader::{Table, kind_of, suggestion};
 use super::report::{Place, Problem, Problems};
 use super::syntax;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,7 +21,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Document<'t> {
     file: usize,
     text: &'t str,
-    root: Spanned<DeTable<'t>>,
+    pieces: Vec<Piece<'t>>,
     empty: DeTable<'t>,
     /// What had to be taken out of the text.
     broken: &'t [Range<usize>],
@@ -28,13 +30,14 @@ pub(super) struct Document<'t> {
 impl<'t> Document<'t> {
     /// The document of a text without a mistake.
     pub(super) fn whole(file: usize, text: &'t str) -> Option<Document<'t>> {
-        Some(Document { file, text, root: syntax::parse(text)?, empty: DeTable::new(), broken: &[] })
+        Some(Document { file, text, pieces: syntax::parse(text)?, empty: DeTable::new(), broken: &[] })
     }
 
     /// The document of what is left of a text with mistakes.
     pub(super) fn of_rest(file: usize, mended: &'t syntax::Mended) -> Document<'t> {
         let (root, _) = DeTable::parse_recoverable(&mended.text);
-        Document { file, text: &mended.text, root, empty: DeTable::new(), broken: &mended.broken }
+        let pieces = vec![Piece { offset: 0, root: root.into_inner() }];
+        Document { file, text: &mended.text, pieces, empty: DeTable::new(), broken: &mended.broken }
     }
 
     /// Whether all of the file could be read.
@@ -44,9 +47,15 @@ impl<'t> Document<'t> {
 
     /// Reports what is at the top level and is none of `known`.
     pub(super) fn check_sections(&self, known: &[&'static Section], why: &str, problems: &mut Problems) {
-        for (name, value) in self.root.get_ref() {
-            let at = |span| Place { file: self.file, span };
+        let mut seen = BTreeSet::new();
+        let all = self.pieces.iter().flat_map(|piece| piece.root.iter().map(|entry| (piece.offset, entry)));
+        for (offset, (name, value)) in all {
+            let at = |span: Range<usize>| Place { file: self.file, span: span.start + offset..span.end + offset };
             let key = name.get_ref().as_ref();
+            // One that goes on in another piece is told once, but for what its tables are.
+            if !seen.insert(key) && !known.iter().any(|section| section.name == key && section.repeated) {
+                continue;
+            }
             match known.iter().find(|section| section.name == key) {
                 Some(section) => {
                     for (span, message) in misshapen(section, name.span(), value) {
@@ -77,6 +86,7 @@ impl<'t> Document<'t> {
     pub(super) fn table<'d>(&'d self, section: &'static Section, problems: &mut Problems) -> Table<'d, 't> {
         let table = self.find_all(section).into_iter().next().unwrap_or(Table {
             file: self.file,
+            offset: 0,
             section,
             entries: &self.empty,
             start: 0,
@@ -104,20 +114,22 @@ impl<'t> Document<'t> {
 
     /// The tables of a section, whether written as one or as many: what is in them is looked at in any case.
     fn find_all<'d>(&'d self, section: &'static Section) -> Vec<Table<'d, 't>> {
-        let found = self.root.get_ref().get(section.name);
-        let elements: Vec<&'d Spanned<DeValue<'t>>> = match found.map(|value| (value, value.get_ref())) {
-            Some((_, DeValue::Array(array))) => array.iter().collect(),
-            Some((value, _)) => vec![value],
-            None => Vec::new(),
+        let elements = |piece: &'d Piece<'t>| -> Vec<(usize, &'d Spanned<DeValue<'t>>)> {
+            match piece.root.get(section.name).map(|value| (value, value.get_ref())) {
+                Some((_, DeValue::Array(array))) => array.iter().map(|element| (piece.offset, element)).collect(),
+                Some((value, _)) => vec![(piece.offset, value)],
+                None => Vec::new(),
+            }
         };
-        let table = |element: &'d Spanned<DeValue<'t>>| {
+        let table = |(offset, element): (usize, &'d Spanned<DeValue<'t>>)| {
             let Range { start, end } = element.span();
+            let (start, end) = (start + offset, end + offset);
             let entries = element.get_ref().as_table()?;
             let extent = start..syntax::section_end(self.text, end);
             let broken = self.broken.iter().any(|lost| lost.start < extent.end && extent.start < lost.end);
-            Some(Table { file: self.file, section, entries, start, end, broken })
+            Some(Table { file: self.file, offset, section, entries, start, end, broken })
         };
-        elements.into_iter().filter_map(table).collect()
+        self.pieces.iter().flat_map(elements).filter_map(table).collect()
     }
 }
 

@@ -10,50 +10,55 @@
     reason = "TOML's kinds of values are not ours: all that have no parts are treated alike"
 )]
 
-use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 /// Bytes of a piece, about: with what the parser needs for it, a small part of what the daemon may take.
 const PIECE: usize = 1 << 20;
 
+/// What a piece of a text says.
+#[derive(Debug)]
+pub(super) struct Piece<'t> {
+    /// Where it begins. Places in it are counted from here.
+    pub(super) offset: usize,
+    pub(super) root: DeTable<'t>,
+}
+
 /// The text as TOML; none: it has mistakes, or cannot be parsed in pieces.
-pub(super) fn parse(text: &str) -> Option<Spanned<DeTable<'_>>> {
+pub(super) fn parse(text: &str) -> Option<Vec<Piece<'_>>> {
     parse_by(text, PIECE)
 }
 
-fn parse_by(text: &str, piece: usize) -> Option<Spanned<DeTable<'_>>> {
-    let mut root = DeTable::new();
+fn parse_by(text: &str, length: usize) -> Option<Vec<Piece<'_>>> {
+    let mut pieces: Vec<Piece<'_>> = Vec::new();
     let mut start = 0;
-    loop {
-        let end = next_cut(text, start, piece);
-        let (table, errors) = DeTable::parse_recoverable(&text[start..end]);
+    while start < text.len() || pieces.is_empty() {
+        let end = next_cut(text, start, length);
+        let (root, errors) = DeTable::parse_recoverable(&text[start..end]);
         if !errors.is_empty() {
             return None;
         }
-        if start == 0 && end == text.len() {
-            return Some(table);
+        let piece = Piece { offset: start, root: root.into_inner() };
+        if !pieces.iter().all(|other| go_together(text, other, &piece)) {
+            return None;
         }
-        for (key, value) in table.into_inner() {
-            let (key, value) = (Spanned::new(moved(&key.span(), start), key.into_inner()), moved_value(value, start));
-            match (root.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value) {
-                (None, value) => {
-                    root.insert(key, value);
-                }
-                (Some(DeValue::Array(known)), value) => match value.into_inner() {
-                    DeValue::Array(more) if stand_below_headers(text, known) && stand_below_headers(text, &more) => {
-                        more.into_iter().for_each(|element| known.push(element));
-                    }
-                    _ => return None,
-                },
-                (Some(_), _) => return None,
-            }
-        }
-        if end == text.len() {
-            return Some(Spanned::new(0..end, root));
-        }
+        pieces.push(piece);
         start = end;
     }
+    Some(pieces)
+}
+
+/// Whether the sections that stand in both are lists that go on.
+fn go_together(text: &str, one: &Piece<'_>, other: &Piece<'_>) -> bool {
+    other.root.iter().all(|(key, value)| {
+        let is_list = |piece: &Piece<'_>, value: &DeValue<'_>| match value {
+            DeValue::Array(array) => stand_below_headers(&text[piece.offset..], array),
+            _ => false,
+        };
+        one.root
+            .get(key.get_ref().as_ref())
+            .is_none_or(|known| is_list(one, known.get_ref()) && is_list(other, value.get_ref()))
+    })
 }
 
 /// The end of the piece that begins at `start`.
@@ -77,29 +82,55 @@ fn stand_below_headers(text: &str, array: &DeArray<'_>) -> bool {
     !array.is_empty() && array.iter().all(is_section)
 }
 
-fn moved(span: &Range<usize>, by: usize) -> Range<usize> {
-    span.start + by..span.end + by
-}
-
-fn moved_value(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
-    let span = moved(&value.span(), by);
-    let value = match value.into_inner() {
-        DeValue::Array(array) => DeValue::Array(array.into_iter().map(|element| moved_value(element, by)).collect()),
-        DeValue::Table(table) => DeValue::Table(
-            table
-                .into_iter()
-                .map(|(key, value)| (Spanned::new(moved(&key.span(), by), key.into_inner()), moved_value(value, by)))
-                .collect(),
-        ),
-        plain => plain,
-    };
-    Spanned::new(span, value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::ops::Range;
+
+    fn moved(span: &Range<usize>, by: usize) -> Range<usize> {
+        span.start + by..span.end + by
+    }
+
+    fn moved_value(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
+        let span = moved(&value.span(), by);
+        let value = match value.into_inner() {
+            DeValue::Array(array) => {
+                DeValue::Array(array.into_iter().map(|element| moved_value(element, by)).collect())
+            }
+            DeValue::Table(table) => DeValue::Table(
+                table
+                    .into_iter()
+                    .map(|(key, value)| {
+                        (Spanned::new(moved(&key.span(), by), key.into_inner()), moved_value(value, by))
+                    })
+                    .collect(),
+            ),
+            plain => plain,
+        };
+        Spanned::new(span, value)
+    }
+
+    /// What all pieces say together, with places of the whole text.
+    fn together(pieces: Vec<Piece<'_>>) -> DeTable<'_> {
+        let mut whole = DeTable::new();
+        for Piece { offset, root } in pieces {
+            for (key, value) in root {
+                let (key, value) =
+                    (Spanned::new(moved(&key.span(), offset), key.into_inner()), moved_value(value, offset));
+                match (whole.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value) {
+                    (Some(DeValue::Array(known)), value) => {
+                        let DeValue::Array(more) = value.into_inner() else { panic!("{key:?}") };
+                        more.into_iter().for_each(|element| known.push(element));
+                    }
+                    (_, value) => {
+                        whole.insert(key, value);
+                    }
+                }
+            }
+        }
+        whole
+    }
 
     fn whole(text: &str) -> Option<Spanned<DeTable<'_>>> {
         let (root, errors) = DeTable::parse_recoverable(text);
@@ -116,8 +147,10 @@ mod tests {
             text += if number % 7 == 0 { "[[source]]\ntopic = 't'\n" } else { "" };
         }
         let pieces = parse_by(&text, 100).unwrap();
-        assert_eq!(format!("{:?}", pieces.get_ref()), format!("{:?}", whole(&text).unwrap().get_ref()));
-        let DeValue::Array(alarms) = pieces.get_ref()["alarm"].get_ref() else { panic!() };
+        assert!(pieces.len() > 5);
+        let pieces = together(pieces);
+        assert_eq!(format!("{pieces:?}"), format!("{:?}", whole(&text).unwrap().get_ref()));
+        let DeValue::Array(alarms) = pieces["alarm"].get_ref() else { panic!() };
         assert_eq!(alarms.len(), 50);
     }
 
@@ -147,7 +180,7 @@ mod tests {
             if let Some(pieces) = parse_by(&text, piece) {
                 let whole = whole(&text);
                 prop_assert!(whole.is_some(), "{text}");
-                prop_assert_eq!(format!("{:?}", pieces.get_ref()), format!("{:?}", whole.unwrap().get_ref()));
+                prop_assert_eq!(format!("{:?}", together(pieces)), format!("{:?}", whole.unwrap().get_ref()));
             }
         }
     }

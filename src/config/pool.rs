@@ -4,15 +4,15 @@
 //! a configuration is compiled; what came out of it stays for as long as somebody has it.
 
 use crate::model::{AlarmDefinition, Attributes, ThingPattern, fnv};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What was there so far.
 #[derive(Default)]
 pub(super) struct Pool {
-    texts: BTreeSet<Arc<str>>,
+    texts: HashSet<Arc<str>>,
     /// By a checksum of what they mean.
-    attributes: BTreeMap<u64, Arc<Attributes>>,
+    attributes: HashMap<u64, Arc<Attributes>>,
 }
 
 impl Pool {

@@ -23,6 +23,8 @@ use toml::de::{DeInteger, DeTable, DeValue};
 #[derive(Clone, Copy)]
 pub(super) struct Table<'d, 't> {
     pub(super) file: usize,
+    /// Where the piece of the text begins in which the places of its values are counted.
+    pub(super) offset: usize,
     pub(super) section: &'static Section,
     pub(super) entries: &'d DeTable<'t>,
     /// The header's place, for what is missing.
@@ -37,7 +39,7 @@ impl<'d, 't> Table<'d, 't> {
     pub(super) fn check(&self, problems: &mut Problems) {
         for (name, _) in self.entries {
             if !self.section.keys.iter().any(|key| key.name == name.get_ref().as_ref()) {
-                let place = Place { file: self.file, span: name.span() };
+                let place = self.at(name.span());
                 let help = suggestion(name.get_ref(), self.section.keys.iter().map(|key| key.name));
                 problems.add(Problem::error(
                     place,
@@ -69,6 +71,11 @@ impl<'d, 't> Table<'d, 't> {
         !self.broken && !self.has(name)
     }
 
+    /// A stretch of the piece of the text that the table stands in.
+    fn at(&self, span: Range<usize>) -> Place {
+        Place { file: self.file, span: span.start + self.offset..span.end + self.offset }
+    }
+
     /// Where the table begins.
     pub(super) fn header(&self) -> Place {
         Place { file: self.file, span: self.start..self.end }
@@ -76,7 +83,7 @@ impl<'d, 't> Table<'d, 't> {
 
     /// Where the key's value stands; the table's beginning if it does not.
     pub(super) fn place(&self, name: &str) -> Place {
-        self.find(name).map_or_else(|| self.header(), |value| Place { file: self.file, span: value.span() })
+        self.find(name).map_or_else(|| self.header(), |value| self.at(value.span()))
     }
 
     /// Whether the key is there.
@@ -96,7 +103,7 @@ impl<'d, 't> Table<'d, 't> {
     fn reject(&self, name: &str, value: &Spanned<DeValue<'_>>, wanted: &str, problems: &mut Problems) {
         let message = format!("{name} must be {wanted}, not {}", kind_of(value.get_ref()));
         let help = self.key(name).map_or("", |key| key.doc);
-        problems.add(Problem::error(Place { file: self.file, span: value.span() }, message, help));
+        problems.add(Problem::error(self.at(value.span()), message, help));
     }
 
     pub(super) fn text(&self, name: &str, problems: &mut Problems) -> Option<String> {
@@ -146,7 +153,7 @@ impl<'d, 't> Table<'d, 't> {
         for element in elements {
             match element.get_ref() {
                 DeValue::String(text) => {
-                    texts.push((text.to_string(), Place { file: self.file, span: element.span() }));
+                    texts.push((text.to_string(), self.at(element.span())));
                 }
                 _ => self.reject(name, element, "a string or a list of strings", problems),
             }
@@ -167,7 +174,7 @@ impl<'d, 't> Table<'d, 't> {
         let found = words.iter().find(|word| **word == text.as_ref()).copied();
         if found.is_none() {
             let message = format!("{name} cannot be {text:?}");
-            let place = Place { file: self.file, span: value.span() };
+            let place = self.at(value.span());
             let near =
                 nearest(text, words.iter().copied()).map(|w| format!("did you mean {w:?}? ")).unwrap_or_default();
             problems.add(Problem::error(place, message, format!("{near}It is one of {}", listed(words))));
@@ -188,7 +195,7 @@ impl<'d, 't> Table<'d, 't> {
                 usize::try_from(number).unwrap_or(default)
             }
             Some(_) => {
-                let place = Place { file: self.file, span: value.span() };
+                let place = self.at(value.span());
                 let message = format!("{name} cannot be {}", kind_of(value.get_ref()));
                 problems.add(Problem::error(place, message, format!("a whole number from {min} to {max}")));
                 default
@@ -225,7 +232,7 @@ impl<'d, 't> Table<'d, 't> {
             DeValue::Array(array) => array.iter().collect(),
             _ => vec![value],
         };
-        let place = |value: &Spanned<DeValue<'_>>| Place { file: self.file, span: value.span() };
+        let place = |value: &Spanned<DeValue<'_>>| self.at(value.span());
         let wanted = "a duration like \"15m\", or a list of durations";
         if elements.is_empty() {
             self.reject(name, value, wanted, problems);
@@ -245,7 +252,7 @@ impl<'d, 't> Table<'d, 't> {
         };
         parsed
             .map_err(|message| {
-                let place = Place { file: self.file, span: value.span() };
+                let place = self.at(value.span());
                 problems.add(Problem::error(place, format!("{name}: {message}"), self.key(name).map_or("", |k| k.doc)));
             })
             .ok()
@@ -289,8 +296,8 @@ impl<'d, 't> Table<'d, 't> {
             self.reject(name, value, &format!("a table like {{ {first} = … }}"), problems);
             return None;
         };
-        let Range { start, end } = value.span();
-        let inner = Table { file: self.file, section, entries, start, end, broken: self.broken };
+        let Place { span: Range { start, end }, .. } = self.at(value.span());
+        let inner = Table { section, entries, start, end, ..*self };
         inner.check(problems);
         Some(inner)
     }
@@ -324,7 +331,7 @@ impl<'d, 't> Table<'d, 't> {
                 None
             }
             Some(Deadband::Absolute(number) | Deadband::Percent(number)) if number < 0.0 => {
-                let place = Place { file: self.file, span: value.span() };
+                let place = self.at(value.span());
                 problems.add(Problem::error(place, format!("{name} is negative"), "a width is 0 or more"));
                 None
             }
@@ -337,8 +344,8 @@ impl<'d, 't> Table<'d, 't> {
         let value = self.find(name)?;
         let forms = "{ file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
         let mut refuse = |span: Range<usize>, message: &str| {
-            let place = Place { file: self.file, span };
-            problems.add(Problem::error(place, format!("{name}: {message}"), format!("write {name} = {forms}")));
+            let help = format!("write {name} = {forms}");
+            problems.add(Problem::error(self.at(span), format!("{name}: {message}"), help));
             None
         };
         let Some(table) = value.get_ref().as_table() else {
@@ -365,14 +372,14 @@ impl<'d, 't> Table<'d, 't> {
                 if let Secret::File(path) = &secret
                     && is_missing(path)
                 {
-                    let place = Place { file: self.file, span: place.span() };
+                    let place = self.at(place.span());
                     problems.add(missing(name, path, place).without_source());
                 }
-                let at = Place { file: self.file, span: place.span() };
+                let at = self.at(place.span());
                 files::check_secret(name, &secret, at, problems);
                 if secret.is_open_to_everybody() {
                     let message = format!("{name}: every user of this machine can read the {secret}");
-                    let place = Place { file: self.file, span: place.span() };
+                    let place = self.at(place.span());
                     problems
                         .add(Problem::warning(place, message, "chmod 600 it, or use a credential").without_source());
                 }
@@ -388,7 +395,7 @@ impl<'d, 't> Table<'d, 't> {
             self.reject(name, value, "a table like { warning = 3.5, critical = 6 }", problems);
             return None;
         };
-        let place = |span| Place { file: self.file, span };
+        let place = |span| self.at(span);
         let mut numbers = Vec::new();
         for (text, number) in table {
             match scalar(number.get_ref()) {

@@ -5,10 +5,9 @@
 //! parsed again. What remains is what the person wrote; and where something was taken out is known, so that nobody is
 //! told to add what is there.
 
-use super::pieces;
+use super::pieces::{self, Piece};
 use super::report::{Place, Problem, Problems};
 use std::ops::Range;
-use toml::Spanned;
 use toml::de::DeTable;
 
 /// More mistakes than anyone wants to read in one go: most likely it is no TOML at all.
@@ -23,12 +22,12 @@ pub(super) struct Mended {
 }
 
 /// A text as TOML; none: there are mistakes in it, and [`mend`] finds out which.
-pub(super) fn parse(text: &str) -> Option<Spanned<DeTable<'_>>> {
-    if let Some(root) = pieces::parse(text) {
-        return Some(root);
+pub(super) fn parse(text: &str) -> Option<Vec<Piece<'_>>> {
+    if let Some(pieces) = pieces::parse(text) {
+        return Some(pieces);
     }
     let (root, errors) = DeTable::parse_recoverable(text);
-    errors.is_empty().then_some(root)
+    errors.is_empty().then(|| vec![Piece { offset: 0, root: root.into_inner() }])
 }
 
 /// Takes out what is no TOML, noting each mistake once.
