@@ -25,6 +25,8 @@ const COMMITS: u64 = 260;
 const LOG: u64 = 2 << 20;
 /// Cuts of each recording in the ordinary suite; `ANNUNCIATOR_CUTS` asks for more.
 const CUTS: usize = 100;
+/// Steps of a recording for which a drive may lie.
+const LIES: usize = 120;
 /// Where the writer notes which commit has returned. It is not part of what is cut.
 const MARKS: &str = "marks";
 
@@ -113,6 +115,33 @@ fn survives(folder: &Path, returned: u64, what: &str) -> u64 {
     last
 }
 
+/// The disk at a step of a recording whose drive has lied since an earlier one.
+fn lying(begin: &Disk, recording: &[cut::Step], since: usize, place: usize) -> Disk {
+    let mut disk = begin.clone();
+    recording[..since].iter().for_each(|step| disk.play(step));
+    recording[since..place].iter().for_each(|step| disk.play_without_sync(step));
+    disk
+}
+
+/// Opens the store on what a drive has left that lied: earlier writes may be missing and later ones be there. Either it
+/// says that something is missing, or it holds what some commit has left, and in both cases it goes on.
+fn is_told(folder: &Path, returned: u64, what: &str) -> bool {
+    let Opened { mut store, trouble, .. } = DiskStore::open(folder).unwrap();
+    let map = content(&mut store);
+    let last = last_commit(&map);
+    assert!(last <= returned + 1, "{what}: commit {returned} had returned, the last is {last}");
+    assert!(trouble.is_some() || map == after(last), "{what}: not what commit {last} has left, and nothing is said");
+    let mut more = Batch::default();
+    more.put(b"more".to_vec(), b"more".to_vec());
+    store.commit(more).unwrap();
+    drop(store);
+    let mut store = DiskStore::open(folder).unwrap().store;
+    let mut map = map;
+    map.insert(b"more".to_vec(), b"more".to_vec());
+    assert!(content(&mut store) == map, "{what}: what was there, or came then, is lost");
+    trouble.is_some()
+}
+
 #[test]
 fn what_had_returned_is_there_after_hundreds_of_power_cuts() {
     if let Some(folder) = std::env::var_os("ANNUNCIATOR_WRITER") {
@@ -127,9 +156,10 @@ fn what_had_returned_is_there_after_hundreds_of_power_cuts() {
     assert!(built.success());
     let mut folder = home.path().join("life-0");
     std::fs::create_dir(&folder).unwrap();
-    let (mut steps, mut lost) = (0, 0);
+    let (mut steps, mut lost, mut lied, mut told) = (0, 0, 0, 0);
     for life in 0..LIVES {
         let mut disk = Disk::of(&folder);
+        let begin = disk.clone();
         let recording = record(&library, &folder);
         steps += recording.len();
         let mut random = Random(life);
@@ -137,13 +167,19 @@ fn what_had_returned_is_there_after_hundreds_of_power_cuts() {
         places.sort_unstable();
         let begun = last_of(&disk, &folder, home.path());
         let (mut returned, mut marks) = (begun, None);
-        let mut states = Vec::new();
+        let (mut states, mut lies) = (Vec::new(), Vec::new());
         for (place, step) in recording.iter().enumerate() {
             for _ in places.iter().filter(|cut| **cut == place) {
                 let kind = [Survives::Nothing, Survives::Everything, Survives::Some, Survives::Some][random.index(4)];
                 let to = home.path().join(format!("cut-{life}-{}", states.len()));
                 disk.cut(kind, &mut random, &folder, &to);
                 states.push((to, returned, format!("life {life}, before step {place}: {kind:?} of the rest survives")));
+            }
+            if places.contains(&place) && states.len().is_multiple_of(5) {
+                let since = place - random.index(place.min(LIES) + 1);
+                let to = home.path().join(format!("lie-{life}-{}", lies.len()));
+                lying(&begin, &recording, since, place).cut(Survives::Some, &mut random, &folder, &to);
+                lies.push((to, returned, format!("life {life}, before step {place}: no sync was true since {since}")));
             }
             marks = marks.or(step.creates(MARKS));
             if let Some(mark) = step.written_to(marks) {
@@ -169,6 +205,11 @@ fn what_had_returned_is_there_after_hundreds_of_power_cuts() {
             }
         });
         lost += more.into_inner().unwrap();
+        for (to, returned, what) in &lies {
+            told += usize::from(is_told(to, *returned, what));
+            std::fs::remove_dir_all(to).unwrap();
+        }
+        lied += lies.len();
         let _ = std::fs::remove_file(next.join(MARKS));
         folder = next;
     }
@@ -178,6 +219,8 @@ fn what_had_returned_is_there_after_hundreds_of_power_cuts() {
         cuts * usize::try_from(LIVES).unwrap(),
         LIVES * COMMITS
     );
+    println!("{lied} cuts of a drive that lied: {told} told, the others are as some commit has left them");
+    assert!(lied > 10 && told > 0 && told < lied, "the lies show in both ways");
 }
 
 /// The last commit on a disk that nothing has happened to yet.
