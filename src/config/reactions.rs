@@ -46,6 +46,12 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
     let names = named(tables.reactions, problems);
     for template in tables.templates {
         action::check_alone(template, tables.topics, problems);
+        // What is wrong with these words themselves is told elsewhere.
+        let word = |table: &Table<'_, '_>, key: &str| table.text(key, &mut Problems::default());
+        let name = word(template, "name");
+        if !tables.reactions.iter().any(|reaction| word(reaction, "template") == name) {
+            action::check_unused(template, problems);
+        }
     }
     let mut list = Vec::new();
     let mut sources = Vec::new();

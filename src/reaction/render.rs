@@ -36,6 +36,21 @@ impl Text {
         !self.0.contains("{{") && !self.0.contains("{%") && !self.0.contains("{#")
     }
 
+    /// Looks whether it is a template, whatever its variables are.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub fn check(&self) -> Result<(), String> {
+        self.prepared().map(drop)
+    }
+
+    fn prepared(&self) -> Result<Prepared, String> {
+        Prepared::new(&self.0).map_err(|refusal| match refusal {
+            Refusal::Limit(reason) => reason,
+            Refusal::Syntax(error) => explain(&error),
+        })
+    }
+
     /// Whether it asks how many others there are, or which.
     pub fn tells_of_others(&self) -> bool {
         let between = |open: &'static str, close: &'static str| {
@@ -127,10 +142,7 @@ impl Renderer {
             let text = text.0.strip_suffix('\n').map_or(&*text.0, |text| text.strip_suffix('\r').unwrap_or(text));
             return within(text.to_owned());
         }
-        let prepared = Prepared::new(&text.0).map_err(|refusal| match refusal {
-            Refusal::Limit(reason) => reason,
-            Refusal::Syntax(error) => explain(&error),
-        })?;
+        let prepared = text.prepared()?;
         self.evaluate(&prepared, variables).map_err(|error| prepared.with_constants(explain(&error))).and_then(within)
     }
 

@@ -571,3 +571,13 @@ proptest! {
         digest(&text.into_iter().collect::<String>());
     }
 }
+
+/// The next reaction that uses it would be refused, at night perhaps.
+#[test]
+fn a_template_that_no_reaction_uses_is_read_too() {
+    let template = "[[template]]\nname = \"mail\"\ntype = \"email\"\nmessage = \"{{ event.title\"\n";
+    let folder = folder(&[("c.toml", format!("{SOURCE}\n{template}").as_bytes())]);
+    let (_, warnings) = Config::load(&folder.path().join("c.toml")).unwrap();
+    let said = warnings.to_text();
+    assert!(said.contains("message: syntax error") && said.contains("no reaction uses it now"), "{said}");
+}

@@ -69,6 +69,16 @@ pub(super) fn check_alone(table: &Table<'_, '_>, topics: &Topics, problems: &mut
     compile_parts(&layers, false, topics, problems);
 }
 
+/// What is wrong with the texts of a template that no reaction uses: others are rendered with samples.
+pub(super) fn check_unused(table: &Table<'_, '_>, problems: &mut Problems) {
+    for key in ["subject", "message", "url", "body", "topic", "payload"].into_iter().filter(|key| table.has(key)) {
+        if let Some(Err(message)) = table.text(key, problems).map(|text| Text(text.into()).check()) {
+            let help = "no reaction uses it now";
+            problems.add(Problem::warning(table.place(key), format!("{key}: {message}"), help));
+        }
+    }
+}
+
 pub(super) fn compile(layers: &Layers<'_, '_>, topics: &Topics, problems: &mut Problems) -> Option<Action> {
     compile_parts(layers, true, topics, problems)
 }
