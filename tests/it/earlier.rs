@@ -4,8 +4,10 @@
 //! The process that wrote it was killed while the broker was away and the web hook refused connections, after an active
 //! alarm had left the configuration.
 
+use crate::anomalies::{MINUTE, Scene, now, usual};
 use crate::support::servers::Server;
 use crate::support::{Broker, Daemon, Seen, Watcher, check_state};
+use annunciator::time::Stamp;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,4 +119,33 @@ fn a_store_of_0_1_0_goes_on_as_it_was() {
     watcher.value("press-1", "pressure", "17");
     let activated = watcher.event("press-1/pressure/acknowledged");
     assert_eq!((&activated["seq"], &activated["occurrence"]), (&json!(LAST + 2), &json!(3)), "{activated}");
+}
+
+/// `models.tar.gz` holds a model that was built, with an anomaly that was open when the process was killed.
+#[test]
+fn a_model_of_0_1_0_is_there_as_it_was_built() {
+    let broker = Broker::with("allow_anonymous true\nmax_queued_messages 0\n");
+    let config = std::fs::read_to_string(stored("models.toml")).unwrap();
+    let mut daemon = Daemon::prepare(&config.replace("PORT", &broker.port.to_string()));
+    let folder = daemon.state_dir().parent().unwrap().to_owned();
+    let unpacked = Command::new("tar").arg("-xzf").arg(stored("models.tar.gz")).arg("-C").arg(folder).status().unwrap();
+    assert!(unpacked.success());
+    let before: Value = serde_json::from_slice(&std::fs::read(stored("models.json")).unwrap()).unwrap();
+    let begin = Stamp::parse(before["model"]["from"].as_str().unwrap()).unwrap().as_micros() / 1_000;
+    let mut scene = Scene { watcher: Watcher::connect(broker.port), begin };
+    daemon.launch();
+    let status = scene.watcher.status("online");
+    assert_eq!((&status["problems"], &status["active"]), (&Value::Null, &json!(1)), "{status}");
+    let model = scene.does("anomaly-model", json!({ "model": "strange" }))["models"][0].clone();
+    for name in
+        ["state", "revision", "built_at", "from", "to", "samples", "segments", "clusters", "thresholds", "things"]
+    {
+        assert_eq!(model[name], before["model"][name], "{name} of {model}");
+    }
+    // It knows what is usual, whenever that is: what comes now is, and so the alarm of the past ends.
+    let present = (now() - begin) / MINUTE;
+    scene.import("press-1", present - 100..present, usual);
+    let idled = scene.watcher.event("press-1/pressure/strange");
+    assert_eq!((&idled["to"], &idled["seq"], &idled["occurrence"]), (&json!("idled"), &json!(2), &json!(1)), "{idled}");
+    assert_eq!(daemon.stop(), 0);
 }
