@@ -406,10 +406,6 @@ impl Deref for AlarmDefinition {
 
 impl Attributes {
     /// One text per meaning: see [`canonical`].
-    pub(crate) fn canonical(&self) -> String {
-        self.canonical_by(canonical::quoted)
-    }
-
     fn canonical_by(&self, quoted: Quote) -> String {
         let Attributes { property, level, trigger, on_gap, enabled, severity, title, description } = self;
         let (trigger, on_gap, severity) = (trigger.canonical(quoted), on_gap.canonical(), severity.canonical());
