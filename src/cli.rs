@@ -3,35 +3,17 @@
 //! Standard output is data, standard error is for people. Exit status: 0 fine, 1 run-time failure, 2 configuration or
 //! usage.
 
-mod acknowledge;
 mod anomaly;
-mod change;
 mod check;
 mod completions;
 mod demo;
-mod disable;
-mod enable;
-mod explain;
-mod history;
-mod journal;
-mod list;
 mod man;
-mod reload;
+pub mod output;
 mod remote;
 mod replay;
 mod run;
 mod schema;
-mod shelve;
-mod signals;
-mod states;
-mod stats;
-mod table;
-mod terminal;
-mod test_reaction;
-mod throttle;
-mod unshelve;
-mod watch;
-mod when;
+mod time_arg;
 
 use crate::config::Config;
 use clap::{Parser, Subcommand};
@@ -54,29 +36,29 @@ enum Verb {
     /// Check a configuration and show every problem with its place
     Check(check::Args),
     /// List the alarms of a running daemon and their states
-    List(list::Args),
+    List(remote::list::Args),
     /// Show what has happened: events of a running daemon, past and live
-    History(history::Args),
+    History(remote::history::Args),
     /// Watch the active alarms of a running daemon, live
-    Watch(watch::Args),
+    Watch(remote::watch::Args),
     /// Take note of alarms, with your name on them
-    Acknowledge(acknowledge::Args),
+    Acknowledge(remote::acknowledge::Args),
     /// Let alarms be evaluated again
-    Enable(enable::Args),
+    Enable(remote::enable::Args),
     /// Let alarms be evaluated no more
-    Disable(disable::Args),
+    Disable(remote::disable::Args),
     /// Hold back the reactions of alarms for a while
-    Shelve(shelve::Args),
+    Shelve(remote::shelve::Args),
     /// Let the reactions of shelved alarms go out again
-    Unshelve(unshelve::Args),
+    Unshelve(remote::unshelve::Args),
     /// Explain why an alarm is active, or why it is not
-    Explain(explain::Args),
+    Explain(remote::explain::Args),
     /// Show how well the alarms serve people: load, floods, and the alarms that need work
-    Stats(stats::Args),
+    Stats(remote::stats::Args),
     /// Let the running daemon read its configuration again
-    Reload(reload::Args),
+    Reload(remote::reload::Args),
     /// Let the running daemon try a reaction, and show what the other side answers
-    TestReaction(test_reaction::Args),
+    TestReaction(remote::test_reaction::Args),
     /// Play a recording through the engine and print the events it causes
     Replay(replay::Args),
     /// Watch the three example alarms live, on a broker and things of its own
@@ -101,7 +83,7 @@ struct ConfigArg {
 
 /// How a verb can fail.
 #[derive(Debug)]
-enum Failure {
+pub(crate) enum Failure {
     /// The configuration or the usage; what is wrong has been said.
     Config,
     /// Anything else, to be said now.
@@ -123,18 +105,18 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Anomaly(args) => anomaly::run(&args),
         Verb::Schema => schema::run(),
-        Verb::List(args) => list::run(&args),
-        Verb::History(args) => history::run(&args),
-        Verb::Watch(args) => watch::run(&args),
-        Verb::Acknowledge(args) => acknowledge::run(&args),
-        Verb::Enable(args) => enable::run(&args),
-        Verb::Disable(args) => disable::run(&args),
-        Verb::Shelve(args) => shelve::run(&args),
-        Verb::Unshelve(args) => unshelve::run(&args),
-        Verb::Explain(args) => explain::run(&args),
-        Verb::Stats(args) => stats::run(&args),
-        Verb::Reload(args) => reload::run(&args),
-        Verb::TestReaction(args) => test_reaction::run(&args),
+        Verb::List(args) => remote::list::run(&args),
+        Verb::History(args) => remote::history::run(&args),
+        Verb::Watch(args) => remote::watch::run(&args),
+        Verb::Acknowledge(args) => remote::acknowledge::run(&args),
+        Verb::Enable(args) => remote::enable::run(&args),
+        Verb::Disable(args) => remote::disable::run(&args),
+        Verb::Shelve(args) => remote::shelve::run(&args),
+        Verb::Unshelve(args) => remote::unshelve::run(&args),
+        Verb::Explain(args) => remote::explain::run(&args),
+        Verb::Stats(args) => remote::stats::run(&args),
+        Verb::Reload(args) => remote::reload::run(&args),
+        Verb::TestReaction(args) => remote::test_reaction::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
     };
@@ -158,11 +140,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// listens is no reason to stop.
 fn say(text: &str) {
     let lines = text.trim_end().lines();
-    let shown = lines.map(|line| line.split('\t').map(terminal::printable).collect::<Vec<_>>().join("\t"));
-    let is_for_the_journal = journal::is_behind_standard_error();
+    let shown = lines.map(|line| line.split('\t').map(output::terminal::printable).collect::<Vec<_>>().join("\t"));
+    let is_for_the_journal = output::journal::is_behind_standard_error();
     let mut stderr = std::io::stderr().lock();
     for line in shown {
-        let line = if is_for_the_journal { journal::as_warning(&line).to_string() } else { line };
+        let line = if is_for_the_journal { output::journal::as_warning(&line).to_string() } else { line };
         let _ = writeln!(stderr, "{line}");
     }
 }

@@ -13,10 +13,10 @@ mod trouble;
 pub use session::Message;
 pub use trouble::Trouble;
 
-use crate::clock::{self, Clock};
+use crate::api::topics::Topics;
 use crate::config::Config;
-use crate::time::{Moment, Span};
-use crate::wire::topics::Topics;
+use crate::domain::time::{Moment, Span};
+use crate::io::clock::{self, Clock};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

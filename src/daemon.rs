@@ -7,71 +7,70 @@
 //! One thread runs the loop and the connection, side by side; another one has the disk. So a message costs no change of
 //! threads, and a slow disk holds up the turn but not the listening.
 
-mod anomalies;
-mod answers;
-mod chronicle;
 mod commands;
 mod discovery;
-mod farewell;
 mod faults;
-mod figures;
 mod filters;
+mod history_log;
+mod history_queries;
 mod housekeeping;
 mod inbound;
-mod journal;
-mod observing;
-mod pace;
-mod reacting;
+mod metrics;
+mod models;
+mod notifier;
+mod observer;
+mod persistence;
+mod poison;
 mod reload;
-mod repeats;
-mod searches;
+mod replies;
+mod shutdown;
 mod signals;
 #[cfg(test)]
 mod simulation;
 mod stall;
-mod suspects;
+mod standby;
+mod takeover;
 mod testing;
-mod vigil;
-mod yielding;
+mod throttle;
 
-pub(crate) use repeats::{PACKETS_PER_BLOCK, Packet, PacketChanges};
+pub(crate) use crate::domain::dedup::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
 use signals::Wish;
 
-use crate::clock::Clock;
+use crate::api::status::{self, Metrics, Status};
+use crate::api::{home_assistant, state};
 use crate::config::{Config, Gateway, HttpSettings};
-use crate::engine::{Engine, Step};
-use crate::http::{self, Board};
-use crate::intake::Intake;
-use crate::intake::recorder::Recorder;
-use crate::mqtt::{self, Link, LinkEvent, Listener, Outbound, Receipt, Terms};
-use crate::observation::{Cause, Observation};
-use crate::outbox::{Send, Token};
-use crate::reaction::sender::Answer;
-use crate::source::subscriptions;
-use crate::store::disk::{DiskStore, OpenError, Opened};
-use crate::time::{Moment, Span};
-use crate::wire::status::{self, Metrics, Status};
-use crate::wire::{home_assistant, state};
-use answers::Replies;
+use crate::domain::engine::{Engine, Step};
+use crate::domain::observation::{Cause, Observation};
+use crate::domain::outbox::{Send, Token};
+use crate::domain::time::{Moment, Span};
+use crate::ingest::recorder::Recorder;
+use crate::ingest::router::Intake;
+use crate::ingest::source::subscriptions;
+use crate::io::clock::Clock;
+use crate::io::http::{self, Board};
+use crate::io::mqtt::{self, Link, LinkEvent, Listener, Outbound, Receipt, Terms};
+use crate::io::send::sender::Answer;
+use crate::io::store::disk::{DiskStore, OpenError, Opened};
 use commands::Commands;
 use discovery::Discovery;
 use faults::FaultLog;
-use figures::Counts;
-use journal::{Journal, Occasion, Reactors};
-use observing::Delay;
-use pace::Pace;
-use reacting::Reacting;
+use history_queries::Searches;
+use metrics::Counts;
+use notifier::Reacting;
+use observer::Delay;
+use persistence::{Journal, Occasion, Reactors};
+use poison::Suspects;
 use reload::Reload;
-use searches::Searches;
+use replies::Replies;
 use stall::StallDetector;
+use standby::Heritage;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use suspects::Suspects;
+use throttle::Pace;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
-use vigil::Heritage;
 
 /// Messages that one turn takes: with a fast disk a turn is short anyway, with a slow one this bounds what a crash makes
 /// the broker send again.
@@ -97,10 +96,10 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
     let local = tokio::task::LocalSet::new();
     let end = local.block_on(&runtime, async move {
         // Where others may work the store is opened when there is work.
-        let is_alone = vigil::is_alone(&config.gateway);
+        let is_alone = standby::is_alone(&config.gateway);
         let opened = is_alone.then(|| DiskStore::open(&config.gateway.state_dir));
-        let has_lost = opened.as_ref().is_some_and(|opened| returns || journal::has_lost(opened));
-        match vigil::keep(&config, returns, has_lost, &mut stop).await? {
+        let has_lost = opened.as_ref().is_some_and(|opened| returns || persistence::has_lost(opened));
+        match standby::keep(&config, returns, has_lost, &mut stop).await? {
             Some(heritage) => {
                 let opened = opened.unwrap_or_else(|| DiskStore::open(&config.gateway.state_dir));
                 let looks = is_alone && !returns;
@@ -252,7 +251,7 @@ impl Daemon {
             },
             fence_is_out: false,
             alarms_known: engine.next_alarm(),
-            gap_cause: observing::describe_cause(Cause::NotRunning).to_owned(),
+            gap_cause: observer::describe_cause(Cause::NotRunning).to_owned(),
             has_lost_its_place: false,
             config,
             clock,
@@ -372,7 +371,7 @@ impl Daemon {
             let taken = self.metrics.messages - earlier;
             let events = if self.journal.outbox.has_unsent_letters() { 0 } else { events };
             if let Some(rest) = self.pace.turned(taken, events, began, self.clock.at()).filter(|_| !wants_answers) {
-                pace::rest(rest).await;
+                throttle::rest(rest).await;
             }
         }
         self.stop().await;

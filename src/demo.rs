@@ -12,7 +12,7 @@ mod screen;
 
 use crate::config::Config;
 use crate::daemon::{self, Stop};
-use crate::time::Span;
+use crate::domain::time::Span;
 use anyhow::{Context as _, bail};
 use broker::{Broker, HOST};
 use ears::Heard;

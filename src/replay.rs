@@ -4,13 +4,13 @@
 //! the same recording under the same configuration gives the same events, byte for byte, on every machine. One line is
 //! held in memory at a time.
 
+use crate::api::channel::{Announced, Channel};
+use crate::api::execute;
+use crate::api::{commands, reply};
 use crate::config::Config;
-use crate::engine::{Engine, Input, Step};
-use crate::intake::{Fault, Intake, Message, Remember};
-use crate::operate;
-use crate::time::{Moment, Now, Span, Stamp};
-use crate::wire::channel::{Announced, Channel};
-use crate::wire::{command, reply};
+use crate::domain::engine::{Engine, Input, Step};
+use crate::domain::time::{Moment, Now, Span, Stamp};
+use crate::ingest::router::{Fault, Intake, Message, Remember};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -213,14 +213,14 @@ impl Player {
             return;
         }
         let bounds = (gateway.command_max_age, gateway.max_shelve);
-        let admitted = command::admit(verb, payload, retained, now.wall, bounds);
+        let admitted = commands::admit(verb, payload, retained, now.wall, bounds);
         if !is_addressed
-            && admitted.as_ref().is_ok_and(|request| !operate::is_ours(self.config.model.share, &request.command))
+            && admitted.as_ref().is_ok_and(|request| !execute::is_ours(self.config.model.share, &request.command))
         {
             return;
         }
         self.replies.push(match admitted {
-            Ok(request) => operate::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
+            Ok(request) => execute::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
                 .unwrap_or_else(|asked| reply::refused(asked.0, NOT_IN_A_RECORDING.to_owned())),
             Err(refusal) => refusal.render(),
         });

@@ -1,18 +1,17 @@
 //! `annunciator anomaly`: what is learnt from the past, and what is unusual about the present.
 
 mod build;
+mod csv_row;
 mod delete;
 mod drawing;
 mod import;
 mod list;
 mod model;
-mod moment;
-mod progress;
 mod refresh;
 mod reprocess;
-mod row;
 mod score;
 mod show;
+mod timestamp;
 
 use super::Failure;
 use clap::Subcommand;

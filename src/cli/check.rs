@@ -4,7 +4,7 @@ mod online;
 
 use super::{ConfigArg, Failure, say};
 use crate::config::Config;
-use crate::store::inspect::{Built, Findings, inspect};
+use crate::io::store::inspect::{Built, Findings, inspect};
 use std::io::Write as _;
 
 #[derive(Debug, clap::Args)]

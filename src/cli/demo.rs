@@ -4,7 +4,7 @@
 
 use super::Failure;
 use crate::config::parse_duration;
-use crate::time::Span;
+use crate::domain::time::Span;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -1,12 +1,27 @@
 //! What all verbs have in common that talk to a running daemon: how to reach it, who asks, and how answers are shown.
 
-use super::terminal::{Paper, json_line};
+pub(crate) mod acknowledge;
+pub(crate) mod change;
+pub(crate) mod disable;
+pub(crate) mod enable;
+pub(crate) mod explain;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod reload;
+pub(crate) mod shelve;
+pub(crate) mod states;
+pub(crate) mod stats;
+pub(crate) mod test_reaction;
+pub(crate) mod unshelve;
+pub(crate) mod watch;
+
+use super::output::terminal::{Paper, json_line};
 use super::{ConfigArg, Failure, say};
+use crate::api::topics::Topics;
 use crate::client::{Client, Command, Reply, Trouble};
 use crate::config::{Config, Shard, parse_duration};
-use crate::model::owner_of_alarm;
-use crate::time::Span;
-use crate::wire::topics::Topics;
+use crate::domain::model::owner_of_alarm;
+use crate::domain::time::Span;
 use anyhow::anyhow;
 use serde::Deserialize;
 use serde_json::Value;
@@ -192,9 +207,9 @@ pub(super) struct Outcomes {
 
 impl Outcome {
     /// As a line of a table.
-    pub(super) fn row(&self) -> [super::table::Cell; 3] {
-        use super::table::Cell;
-        use super::terminal::{Look, local_time, printable};
+    pub(super) fn row(&self) -> [super::output::table::Cell; 3] {
+        use super::output::table::Cell;
+        use super::output::terminal::{Look, local_time, printable};
         let remark = match (&self.error, self.changed, &self.shelved_until) {
             (Some(error), _, _) => Cell::new(Look::Warning, printable(error)),
             (None, _, Some(until)) => Cell::plain(format!("shelved until {}", local_time(until))),
@@ -209,11 +224,11 @@ impl Outcome {
 /// Prints a table, or nothing where there are no rows.
 pub(super) fn print_table<const N: usize>(
     head: [&str; N],
-    rows: &[[super::table::Cell; N]],
+    rows: &[[super::output::table::Cell; N]],
     paper: Paper,
 ) -> Result<(), Failure> {
     if !rows.is_empty() {
-        std::io::stdout().write_all(super::table::render(head, rows, paper).as_bytes())?;
+        std::io::stdout().write_all(super::output::table::render(head, rows, paper).as_bytes())?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! `annunciator replay`: a recording under a configuration, and the events it causes.
 
 use super::{ConfigArg, Failure, load, people_watch, say};
-use crate::intake::Fault;
+use crate::api::event;
+use crate::ingest::router::Fault;
 use crate::plot::{self, Choice, Collector};
 use crate::replay::Player;
-use crate::wire::event;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal as _, Read as _, Write};

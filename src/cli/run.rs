@@ -1,7 +1,7 @@
 //! `annunciator run`: the daemon.
 
-use super::journal::Journal;
-use super::throttle::{ShortLines, Throttle};
+use super::output::journal::Journal;
+use super::output::throttle::{ShortLines, Throttle};
 use super::{ConfigArg, Failure, load, say};
 use crate::daemon::{self, End, Stop, Unusable};
 use std::os::unix::process::CommandExt as _;
@@ -83,8 +83,8 @@ mod tests {
             assert!(logs(usual, "annunciator::daemon", Level::INFO) && !logs(usual, "rumqttc::state", Level::INFO));
         }
         assert!(logs(Some("debug"), "rumqttc::state", Level::DEBUG) && !logs(Some("debug"), "sled", Level::TRACE));
-        let by_module = Some("warn,annunciator::mqtt=trace");
-        assert!(logs(by_module, "annunciator::mqtt::poll", Level::TRACE));
+        let by_module = Some("warn,annunciator::io::mqtt=trace");
+        assert!(logs(by_module, "annunciator::io::mqtt::poll", Level::TRACE));
         assert!(!logs(by_module, "annunciator::daemon", Level::INFO));
         assert!(!logs(Some("off"), "annunciator", Level::ERROR));
     }

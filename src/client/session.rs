@@ -4,8 +4,8 @@
 
 use super::Trouble;
 use crate::config::MqttSettings;
-use crate::mqtt::route::{self, Pass};
-use crate::time::Span;
+use crate::domain::time::Span;
+use crate::io::mqtt::route::{self, Pass};
 use rumqttc::{
     Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Outgoing, Packet, QoS, StateError,
     SubscribeFilter, SubscribeReasonCode,

@@ -1,6 +1,6 @@
 //! What can come between a person and the daemon, in words that say what to look at.
 
-use crate::time::Span;
+use crate::domain::time::Span;
 use thiserror::Error;
 
 /// Why there is no answer.

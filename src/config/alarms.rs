@@ -3,13 +3,13 @@
 use super::pool::Pool;
 use super::reader::Table;
 use super::report::{Place, Problem, Problems};
-use crate::intake::MAX_NAME;
-use crate::model::{
+use crate::domain::model::{
     AlarmDefinition, AlarmType, Attributes, Condition, Deadband, Glob, OnGap, Operator, Severity, ThingPattern,
     Trigger, Value,
 };
-use crate::source::Source;
-use crate::time::Span;
+use crate::domain::time::Span;
+use crate::ingest::router::MAX_NAME;
+use crate::ingest::source::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

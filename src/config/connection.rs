@@ -3,8 +3,8 @@
 use super::Gateway;
 use super::reader::Table;
 use super::report::{Problem, Problems};
-use super::secret::Secret;
-use crate::time::Span;
+use crate::domain::time::Span;
+use crate::io::secret::Secret;
 use std::path::PathBuf;
 
 /// How to reach the broker, and as whom.

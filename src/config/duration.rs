@@ -1,6 +1,6 @@
 //! Durations as people write them.
 
-use crate::time::Span;
+use crate::domain::time::Span;
 
 /// Longer than any machine lives, and far from every overflow.
 const MAX: Span = Span::from_secs(100 * 366 * 86_400);

@@ -6,8 +6,8 @@
 
 use super::connection::Tls;
 use super::report::{Place, Problem, Problems};
-use super::secret::Secret;
-use crate::mqtt::tls;
+use crate::io::mqtt::tls;
+use crate::io::secret::Secret;
 use std::path::Path;
 
 /// Whether this can be looked at by who asks. A pipe would wait for somebody to write into it.

@@ -3,7 +3,7 @@
 //! One declaration serves four readers: the check (unknown keys, wrong types), the defaults, the JSON Schema for
 //! editors, and the test that holds the reference file `config/annunciator.toml` against it.
 
-use crate::model::{AlarmType, Operator, Severity};
+use crate::domain::model::{AlarmType, Operator, Severity};
 
 mod anomalies;
 mod reactions;

@@ -2,7 +2,7 @@
 
 use super::reader::Table;
 use super::report::{Problem, Problems};
-use crate::wire::topics::Topics;
+use crate::api::topics::Topics;
 use std::net::SocketAddr;
 
 /// Where monitoring can look at the daemon.

@@ -3,7 +3,7 @@
 //! Who generates a configuration repeats properties, levels, titles and limits thousands of times. The pool is there while
 //! a configuration is compiled; what came out of it stays for as long as somebody has it.
 
-use crate::model::{AlarmDefinition, Attributes, Condition, ThingPattern};
+use crate::domain::model::{AlarmDefinition, Attributes, Condition, ThingPattern};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;

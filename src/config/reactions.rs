@@ -11,13 +11,13 @@ pub(crate) use sample::test_delivery;
 use super::connection::Tls;
 use super::reader::{Table, suggestion};
 use super::report::{Problem, Problems};
-use crate::model::{AlarmDefinition, Glob, Severity};
-use crate::reaction::{
+use crate::api::topics::Topics;
+use crate::domain::model::{AlarmDefinition, Glob, Severity};
+use crate::domain::notify::{
     Action, Hours, Plan, Reaction, ReactionIx, Reactions, Security, Smtp, Terms, ThingFilter, Transition, Zone,
 };
-use crate::source::Source;
-use crate::time::Span;
-use crate::wire::topics::Topics;
+use crate::domain::time::Span;
+use crate::ingest::source::Source;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -10,10 +10,11 @@
 
 use super::keys::{Key, Section, Shape};
 use super::report::{Place, Problem, Problems};
-use super::{duration, files, secret::Secret};
-use crate::model::{Deadband, Value};
-use crate::source::payload::Map;
-use crate::time::Span;
+use super::{duration, files};
+use crate::domain::model::{Deadband, Value};
+use crate::domain::time::Span;
+use crate::ingest::formats::Map;
+use crate::io::secret::Secret;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;

@@ -2,8 +2,8 @@
 
 use super::reader::Table;
 use super::report::{Problem, Problems};
-use crate::model::{Share, Value};
-use crate::time::Span;
+use crate::domain::model::{Share, Value};
+use crate::domain::time::Span;
 
 /// The largest number of instances: what a person would still call one gateway.
 pub(super) const MAX_COUNT: u32 = 1_024;

@@ -2,8 +2,8 @@
 
 use super::reader::Table;
 use super::report::{Problem, Problems};
-use crate::source::payload::{Pointer, TimePointer, TimeUnit};
-use crate::source::{Alive, Pattern, Source};
+use crate::ingest::formats::{Pointer, TimePointer, TimeUnit};
+use crate::ingest::source::{Alive, Pattern, Source};
 use std::sync::Arc;
 
 pub(super) fn compile(tables: &[Table<'_, '_>], problems: &mut Problems) -> Vec<Source> {

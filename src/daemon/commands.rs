@@ -6,13 +6,13 @@
 //! refused in words.
 
 use super::Daemon;
-use super::answers::Reply;
-use crate::engine::Engine;
-use crate::mqtt::ReplyTo;
-use crate::operate::{PAGE_BYTES, Task};
-use crate::time::{Now, Span};
-use crate::wire::command::{AnomalyCommand, DaemonCommand, HistoryQuery, Request};
-use crate::wire::reply;
+use super::replies::Reply;
+use crate::api::commands::{AnomalyCommand, DaemonCommand, HistoryQuery, Request};
+use crate::api::execute::{PAGE_BYTES, Task};
+use crate::api::reply;
+use crate::domain::engine::Engine;
+use crate::domain::time::{Now, Span};
+use crate::io::mqtt::ReplyTo;
 use serde_json::Value;
 use std::collections::VecDeque;
 

@@ -7,13 +7,13 @@
 //! letter, as on their own topic.
 
 use super::Daemon;
-use crate::engine::AlarmIx;
-use crate::model::AlarmId;
-use crate::mqtt::Outbound;
-use crate::outbox::{Letter, Token};
-use crate::store::{Batch, record};
-use crate::time::{Moment, Span};
-use crate::wire::home_assistant;
+use crate::api::home_assistant;
+use crate::domain::engine::AlarmIx;
+use crate::domain::model::AlarmId;
+use crate::domain::outbox::{Letter, Token};
+use crate::domain::time::{Moment, Span};
+use crate::io::mqtt::Outbound;
+use crate::io::store::{Batch, record};
 use bytes::Bytes;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Inputs that could not be used: counted by topic and reason until they are reported.
 
-use crate::intake::Fault;
-use crate::wire::status;
+use crate::api::status;
+use crate::ingest::router::Fault;
 use std::collections::BTreeMap;
 
 /// Different faults that are told apart between two reports; of further ones only the number is kept.

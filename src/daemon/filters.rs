@@ -4,7 +4,7 @@
 //! coming. So the store keeps every filter that may be in the session, until the broker has confirmed that it has what is
 //! wanted and nothing else.
 
-use crate::store::{Batch, record};
+use crate::io::store::{Batch, record};
 use std::collections::BTreeSet;
 
 /// The filters of this configuration, and those that earlier ones may have left.

@@ -3,11 +3,11 @@
 //! Each has its time in [`super::Due`]; whatever is due is done at the end of a turn, and what nobody could hear is not.
 
 use super::{Daemon, signals};
-use crate::engine::Refused;
-use crate::mqtt::Outbound;
-use crate::outbox::Token;
-use crate::time::{Now, Span};
-use crate::wire::status;
+use crate::api::status;
+use crate::domain::engine::Refused;
+use crate::domain::outbox::Token;
+use crate::domain::time::{Now, Span};
+use crate::io::mqtt::Outbound;
 
 /// The status topic follows changes, but no faster than this.
 const STATUS_PAUSE: Span = Span::from_secs(1);

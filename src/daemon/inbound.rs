@@ -2,16 +2,16 @@
 
 use super::Daemon;
 use super::housekeeping::SUBSCRIPTION;
-use super::observing;
-use super::repeats::Repeats;
-use crate::intake::{Fault, Message, Remember};
-use crate::mqtt::{Heard, Inbound, LinkEvent, Outbound};
-use crate::observation::{Acknowledgement, Cause, PROBE_HOLD_UP};
-use crate::operate;
-use crate::outbox::Token;
-use crate::time::{Moment, Now};
-use crate::wire::channel::{Announced, Channel};
-use crate::wire::command::Request;
+use super::observer;
+use crate::api::channel::{Announced, Channel};
+use crate::api::commands::Request;
+use crate::api::execute;
+use crate::domain::dedup::Repeats;
+use crate::domain::observation::{Acknowledgement, Cause, PROBE_HOLD_UP};
+use crate::domain::outbox::Token;
+use crate::domain::time::{Moment, Now};
+use crate::ingest::router::{Fault, Message, Remember};
+use crate::io::mqtt::{Heard, Inbound, LinkEvent, Outbound};
 
 /// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
 const UNSETTLED: usize = 512;
@@ -103,7 +103,7 @@ impl Daemon {
                 if !payload.is_empty() && self.config.gateway.commands {
                     match self.admit(verb, inbound, now.wall) {
                         Ok(Request { command, .. })
-                            if !is_addressed && !operate::is_ours(self.config.model.share, &command) => {}
+                            if !is_addressed && !execute::is_ours(self.config.model.share, &command) => {}
                         Ok(request) => self.command(request, payload.len(), reply_to.clone(), now),
                         Err(refusal) => self.replies.push(refusal),
                     }
@@ -207,7 +207,7 @@ impl Daemon {
         }
         let deadline = self.engine.next_deadline();
         let begun = self.observation.disconnected(now.at, silent_since, deadline);
-        let cause = format!("{}: {reason}", observing::describe_cause(Cause::NotConnected));
+        let cause = format!("{}: {reason}", observer::describe_cause(Cause::NotConnected));
         if was_connected && begun.is_none() {
             // A gap goes on for another reason.
             self.gap_cause = format!("{}; then {cause}", self.gap_cause);

@@ -4,17 +4,17 @@
 //! The files are read and compared beside the loop, because compiling a hundred thousand alarms takes a while. What is
 //! different is carried out in slices: messages that come meanwhile wait for the end, but they are received.
 
-use super::answers::Reply;
+use super::replies::Reply;
 use super::{Daemon, signals, wanted};
+use crate::api::reply::{self, Names};
 use crate::config::Config;
 use crate::config::report::Problems;
-use crate::engine::{Difference, Outline, Reconfiguration};
-use crate::intake::Intake;
-use crate::intake::recorder::Recorder;
-use crate::mqtt::ReplyTo;
-use crate::source::of_last_wills;
-use crate::time::Now;
-use crate::wire::reply::{self, Names};
+use crate::domain::engine::{Difference, Outline, Reconfiguration};
+use crate::domain::time::Now;
+use crate::ingest::recorder::Recorder;
+use crate::ingest::router::Intake;
+use crate::ingest::source::of_last_wills;
+use crate::io::mqtt::ReplyTo;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 

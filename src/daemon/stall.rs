@@ -5,8 +5,8 @@
 //! everything runs was not running, the socket was not read, and what comes out of it now is older than it looks. The disk
 //! has a thread of its own, so a slow one is no stall.
 
-use crate::clock::Clock;
-use crate::time::{Moment, Span};
+use crate::domain::time::{Moment, Span};
+use crate::io::clock::Clock;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -1,10 +1,10 @@
 //! The command `test-reaction`: sends a real one, waits for what the other side says, and passes that on.
 
 use super::Daemon;
-use super::answers::Reply;
-use crate::mqtt::ReplyTo;
-use crate::time::Now;
-use crate::wire::reply;
+use super::replies::Reply;
+use crate::api::reply;
+use crate::domain::time::Now;
+use crate::io::mqtt::ReplyTo;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

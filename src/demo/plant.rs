@@ -1,7 +1,7 @@
 //! The simulated things: three presses, what each says in every second of a round, and what is watched on them.
 
 use crate::config::Config;
-use crate::time::Span;
+use crate::domain::time::Span;
 use anyhow::Context as _;
 use std::path::Path;
 

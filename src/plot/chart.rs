@@ -10,7 +10,7 @@ use super::picture::{Panel, Picture, Reading};
 use super::scale::{TimeScale, ValueScale};
 use super::thin::{Bucket, Thin};
 use super::words::{fit, number};
-use crate::time::Stamp;
+use crate::domain::time::Stamp;
 use plotters::style::RGBAColor;
 
 /// Values up to this number are drawn with their points.

@@ -8,10 +8,10 @@ use super::picture::{Gap, Legend, Level, Panel, Picture, Reading};
 use super::thin::Thin;
 use super::track::Track;
 use super::words::{about, fit, number, time, times};
-use crate::engine::{AlarmIx, AlarmView, Engine, Link, State};
-use crate::model::{Condition, Glob, PropertyName, ThingId, Trigger, ValueRef, ValueType};
+use crate::domain::engine::{AlarmIx, AlarmView, Engine, Link, State};
+use crate::domain::model::{Condition, Glob, PropertyName, ThingId, Trigger, ValueRef, ValueType};
+use crate::domain::time::{Moment, Stamp};
 use crate::replay::Player;
-use crate::time::{Moment, Stamp};
 use std::collections::BTreeMap;
 
 /// Panels of one picture: more is a wall that nobody reads, and some megabytes.

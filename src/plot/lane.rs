@@ -9,7 +9,7 @@ use super::canvas::{
 use super::picture::{Lane, Legend, Light, Picture, Wait};
 use super::scale::TimeScale;
 use super::words::{fit, short_time, times};
-use crate::time::Stamp;
+use crate::domain::time::Stamp;
 use plotters::style::RGBAColor;
 
 const WORDS: f64 = 17.0;

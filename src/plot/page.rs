@@ -10,7 +10,7 @@ use super::picture::{Legend, Light, Panel, Picture};
 use super::scale::{TimeScale, end_of_axis, time_labels};
 use super::words::fit;
 use super::{chart, lane};
-use crate::time::Stamp;
+use crate::domain::time::Stamp;
 use plotters::style::RGBAColor;
 
 const WIDTH: f64 = 1280.0;

@@ -3,7 +3,7 @@
 //! It knows no engine and no pixels. Everything in it is bounded by whoever fills it.
 
 use super::thin::{Merge, Thin};
-use crate::time::Stamp;
+use crate::domain::time::Stamp;
 
 /// A whole picture.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@
 //! with 1970 was written by hand: its times are read as seconds.
 
 use super::words;
-use crate::time::{Span, Stamp};
+use crate::domain::time::{Span, Stamp};
 
 /// Labels on the time axis at most; the longest takes 75 pixels.
 const TIME_LABELS: i64 = 11;

@@ -4,7 +4,7 @@
 //! buckets are made twice as wide as often as it takes. Where there is data, a series therefore never has less than
 //! [`MOST`] / 4 entries once it has begun to join them: more than the picture has pixels.
 
-use crate::time::{Span, Stamp};
+use crate::domain::time::{Span, Stamp};
 
 /// Entries of one series at most: four for each pixel of the picture's width.
 const MOST: usize = 4096;

@@ -5,8 +5,8 @@
 
 use super::picture::{Lane, Light, Reading, Turn, Wait};
 use super::words;
-use crate::engine::{AlarmView, Event, State, Timer};
-use crate::time::{Span, Stamp};
+use crate::domain::engine::{AlarmView, Event, State, Timer};
+use crate::domain::time::{Span, Stamp};
 
 /// One alarm, and what was running for it when it was last looked at.
 #[derive(Debug)]

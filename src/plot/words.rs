@@ -2,8 +2,8 @@
 //!
 //! It decides about sentences and nothing else. They have to say the same as [`Condition::judge`] does.
 
-use crate::model::{AlarmDefinition, Condition, Operator, Trigger};
-use crate::time::{Span, Stamp};
+use crate::domain::model::{AlarmDefinition, Condition, Operator, Trigger};
+use crate::domain::time::{Span, Stamp};
 
 /// Where a recording in seconds may begin: nothing real has happened in the first day of 1970.
 const BY_HAND: Span = Span::from_secs(86_400);
@@ -150,7 +150,7 @@ pub(crate) fn fit(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Deadband;
+    use crate::domain::model::Deadband;
 
     #[test]
     fn numbers_have_the_digits_that_mean_something() {

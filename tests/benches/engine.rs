@@ -8,8 +8,8 @@
 #[path = "engine/load.rs"]
 mod load;
 
-use annunciator::model::{Condition, Deadband, Operator, Trigger};
-use annunciator::time::Span;
+use annunciator::domain::model::{Condition, Deadband, Operator, Trigger};
+use annunciator::domain::time::Span;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Bencher, Criterion};
 use load::{Load, processor_time};

@@ -10,14 +10,14 @@
     reason = "a benchmark measures time and prints it"
 )]
 
-use annunciator::engine::{Cause, Event, State};
-use annunciator::history::{Entry, Filter};
-use annunciator::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
-use annunciator::store::disk::DiskStore;
-use annunciator::store::history::{self, Binding, Names, Search, Shelf, Shelved};
-use annunciator::store::{Batch, Store};
-use annunciator::time::{Moment, Stamp};
-use annunciator::wire::command::HistoryQuery;
+use annunciator::api::commands::HistoryQuery;
+use annunciator::domain::engine::{Cause, Event, State};
+use annunciator::domain::history::{Entry, Filter};
+use annunciator::domain::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
+use annunciator::domain::time::{Moment, Stamp};
+use annunciator::io::store::disk::DiskStore;
+use annunciator::io::store::history::{self, Binding, Names, Search, Shelf, Shelved};
+use annunciator::io::store::{Batch, Store};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

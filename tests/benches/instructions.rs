@@ -9,9 +9,9 @@
 #![expect(clippy::print_stdout, reason = "figures are for people to read")]
 
 use annunciator::config::Config;
-use annunciator::engine::{Engine, Input, Step};
-use annunciator::intake::{Intake, Message};
-use annunciator::time::{Moment, Now, Span, Stamp};
+use annunciator::domain::engine::{Engine, Input, Step};
+use annunciator::domain::time::{Moment, Now, Span, Stamp};
+use annunciator::ingest::router::{Intake, Message};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;

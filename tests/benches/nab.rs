@@ -16,7 +16,7 @@ mod rule;
 #[path = "nab/series.rs"]
 mod series;
 
-use annunciator::anomaly::detector::Detector;
+use annunciator::domain::anomaly::detector::Detector;
 use series::Series;
 use std::path::PathBuf;
 

@@ -17,7 +17,7 @@ pub(crate) fn now() -> i64 {
 }
 
 pub(crate) fn rfc3339(millis: i64) -> String {
-    annunciator::time::Stamp::from_micros(millis * 1_000).to_string()
+    annunciator::domain::time::Stamp::from_micros(millis * 1_000).to_string()
 }
 
 /// The usual value of minute `n`: a swing of two hours, and a noise that no model knows.

@@ -7,7 +7,7 @@
 use crate::anomalies::{MINUTE, Scene, now, usual};
 use crate::support::servers::Server;
 use crate::support::{Broker, Daemon, Seen, Watcher, check_state};
-use annunciator::time::Stamp;
+use annunciator::domain::time::Stamp;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -5,8 +5,8 @@
 //! returned is there, or it is said that something is not.
 
 use crate::support::traffic::Random;
-use annunciator::store::disk::{DiskStore, Opened};
-use annunciator::store::{Batch, Store};
+use annunciator::io::store::disk::{DiskStore, Opened};
+use annunciator::io::store::{Batch, Store};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +49,7 @@ fn after(number: u64) -> Map {
     entries.filter_map(|(key, value)| Some((key.to_vec(), value?.to_vec()))).collect()
 }
 
-fn content(store: &mut dyn Store) -> Result<Map, annunciator::store::StoreError> {
+fn content(store: &mut dyn Store) -> Result<Map, annunciator::io::store::StoreError> {
     Ok(store.scan(b"", b"", usize::MAX)?.into_iter().filter(|(key, _)| key != b"l").collect())
 }
 

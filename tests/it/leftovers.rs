@@ -1,8 +1,8 @@
 //! What stays in a store of alarms that are gone, or that begin anew: nothing.
 
 use crate::support::{Broker, Daemon, HI, Watcher, config, until};
-use annunciator::store::Store as _;
-use annunciator::store::disk::DiskStore;
+use annunciator::io::store::Store as _;
+use annunciator::io::store::disk::DiskStore;
 use std::collections::BTreeMap;
 
 /// Samples of two blocks.

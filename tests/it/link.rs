@@ -1,10 +1,10 @@
 //! The link by itself: what is subscribed follows what is wanted, on a live connection, over breaks and restarts.
 
 use crate::support::{Broker, PATIENCE, Protocol, Watcher, config, for_both_versions};
-use annunciator::clock::Clock;
 use annunciator::config::Config;
-use annunciator::mqtt::{self, Link, LinkEvent, Listener, Outbound};
-use annunciator::outbox::Token;
+use annunciator::domain::outbox::Token;
+use annunciator::io::clock::Clock;
+use annunciator::io::mqtt::{self, Link, LinkEvent, Listener, Outbound};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;

@@ -243,7 +243,7 @@ fn a_command_that_has_waited_for_too_long_is_refused(mqtt: Protocol) {
     watcher.status("offline");
     // What is said while the daemon is away waits in its session.
     let command = |time: &str| format!(r#"{{"alarm":"*","by":"kim","request":"{time}","time":"{time}"}}"#);
-    let now = annunciator::time::Stamp::from_micros(
+    let now = annunciator::domain::time::Stamp::from_micros(
         i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap(),
     );
     watcher.publish("annunciator/gw/commands/disable", command("2026-05-01T12:00:00Z"));

@@ -8,8 +8,8 @@ mod cut;
 mod kills;
 
 use crate::support::traffic::Random;
-use annunciator::store::disk::{DiskStore, Opened};
-use annunciator::store::{Batch, Store};
+use annunciator::io::store::disk::{DiskStore, Opened};
+use annunciator::io::store::{Batch, Store};
 use cut::{Disk, Survives};
 use std::collections::BTreeMap;
 use std::io::Write as _;

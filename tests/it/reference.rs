@@ -12,9 +12,9 @@ mod late;
 mod restart;
 mod semantics;
 
+use annunciator::api::event;
 use annunciator::config::Config;
 use annunciator::replay::Player;
-use annunciator::wire::event;
 use case::Case;
 use generate::Generator;
 use serde_json::Value;

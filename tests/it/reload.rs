@@ -139,9 +139,9 @@ fn under_traffic_no_message_and_no_timer_is_lost() {
         watcher.drain();
     }
     let event = watcher.event("press-2/pressure/range");
-    let stamp = |key: &str| annunciator::time::Stamp::parse(event[key].as_str().unwrap()).unwrap();
+    let stamp = |key: &str| annunciator::domain::time::Stamp::parse(event[key].as_str().unwrap()).unwrap();
     let late = stamp("at") - stamp("since");
-    assert_eq!(late, annunciator::time::Span::from_secs(4), "{event}");
+    assert_eq!(late, annunciator::domain::time::Span::from_secs(4), "{event}");
     watcher.looked_back();
     let mut changes = 0;
     watcher.next("the last change", |seen| {

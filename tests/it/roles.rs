@@ -152,7 +152,7 @@ fn with_its_lines_for_several_instances_they_share_the_things(mqtt: Protocol) {
     let ca = folder.path().join("ca.pem");
     let log_in = |role: &str| Watcher::log_in(broker.port, role, &password(role), &ca);
     let (mut operator, sensor) = (log_in("operator"), log_in("press-1"));
-    let owner = annunciator::model::owner("press-1", 2);
+    let owner = annunciator::domain::model::owner("press-1", 2);
     let start =
         |index: u32| daemon(&broker, folder.path(), mqtt, &format!("[shard]\nindex = {index}\ncount = 2\n\n{HI}"));
     let mut daemons = [start(0), start(1)];

@@ -2,7 +2,7 @@
 
 use crate::support::operator::Operator;
 use crate::support::{Broker, Daemon, Watcher, until};
-use annunciator::model::owner;
+use annunciator::domain::model::owner;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,12 @@
 //! What monitoring sees: figures and health over HTTP.
 
 use crate::support::{Broker, Daemon, HI, PATIENCE, Seen, Watcher, config, free_port, until};
-use annunciator::model::AlarmId;
-use annunciator::performance::{Performance, Standing};
-use annunciator::time::{Moment, Now, Stamp};
-use annunciator::wire::openmetrics::{self, Dialect, Snapshot};
-use annunciator::wire::performance::Figures;
-use annunciator::wire::status::{Metrics, Status};
+use annunciator::api::alarm_metrics::Figures;
+use annunciator::api::openmetrics::{self, Dialect, Snapshot};
+use annunciator::api::status::{Metrics, Status};
+use annunciator::domain::alarm_metrics::{Performance, Standing};
+use annunciator::domain::model::AlarmId;
+use annunciator::domain::time::{Moment, Now, Stamp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

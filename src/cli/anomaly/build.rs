@@ -4,14 +4,14 @@
 //! may be old, so a state counts as the end of this build if a beginning was seen before it, if it differs from what was
 //! there, or if the daemon was asked.
 
+use super::super::output::progress::{Progress, say_at_interrupt};
 use super::model::ModelState;
-use super::progress::{Progress, say_at_interrupt};
+use crate::cli::output::terminal::{Paper, json_line, printable};
 use crate::cli::remote::{Remote, accepted, print_json, put};
-use crate::cli::terminal::{Paper, json_line, printable};
-use crate::cli::when::Period;
+use crate::cli::time_arg::Period;
 use crate::cli::{Failure, say};
 use crate::client::{Client, Command, Reply};
-use crate::time::Span;
+use crate::domain::time::Span;
 use anyhow::anyhow;
 use serde::Deserialize;
 use serde_json::value::RawValue;

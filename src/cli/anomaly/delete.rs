@@ -3,7 +3,7 @@
 use super::build::Models;
 use super::model::ModelState;
 use crate::cli::remote::{Remote, accepted, print_json, put};
-use crate::cli::when::Period;
+use crate::cli::time_arg::Period;
 use crate::cli::{Failure, say};
 use crate::client::{Client, Command};
 use serde::Deserialize;

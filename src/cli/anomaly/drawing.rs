@@ -2,8 +2,8 @@
 //!
 //! It is filled as the data comes, from a file or from a daemon, and drawn at the end.
 
+use crate::domain::time::Stamp;
 use crate::plot::{self, Lane, Legend, Level, Light, Panel, Picture, Reading as Point, Thin, Turn};
-use crate::time::Stamp;
 use anyhow::Context as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

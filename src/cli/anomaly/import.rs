@@ -7,15 +7,15 @@
 mod past;
 mod recording;
 
-use super::progress::Progress;
-use super::row::Layout;
-use crate::anomaly::series::Sample;
+use super::super::output::progress::Progress;
+use super::csv_row::Layout;
+use crate::cli::output::table::Cell;
+use crate::cli::output::terminal::{Look, Paper, json_line, local_time, printable};
 use crate::cli::remote::{Remote, accepted, print_table, put};
-use crate::cli::table::Cell;
-use crate::cli::terminal::{Look, Paper, json_line, local_time, printable};
 use crate::cli::{Failure, say};
 use crate::client::{Client, Command};
 use crate::config::Config;
+use crate::domain::anomaly::series::Sample;
 use anyhow::Context as _;
 use past::Past;
 use serde::Deserialize;
@@ -165,7 +165,7 @@ fn send(args: &Args, client: &mut Client, past: &Past) -> Result<u64, Failure> {
             let Taken { taken, ignored } = answer?.read()?;
             (total.taken, total.ignored) = (total.taken + taken, total.ignored + ignored);
             sent += piece.len();
-            progress.show("importing", Some(crate::anomaly::real(sent) / crate::anomaly::real(all)));
+            progress.show("importing", Some(crate::domain::anomaly::real(sent) / crate::domain::anomaly::real(all)));
         }
         ignored_in_all += total.ignored;
         let times =
@@ -217,7 +217,7 @@ fn pieces(samples: &[Sample]) -> Vec<&[Sample]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Stamp;
+    use crate::domain::time::Stamp;
 
     #[test]
     fn pieces_fit_into_commands_and_lose_nothing() {

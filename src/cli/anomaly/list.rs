@@ -3,12 +3,12 @@
 use super::build::Models;
 use super::model::{self, ModelState};
 use crate::cli::Failure;
+use crate::cli::output::table::Cell;
+use crate::cli::output::terminal::{Look, Paper, json_line, local_time, printable, value};
 use crate::cli::remote::{Remote, accepted, print_table, put};
-use crate::cli::table::Cell;
-use crate::cli::terminal::{Look, Paper, json_line, local_time, printable, value};
-use crate::cli::when::Period;
+use crate::cli::time_arg::Period;
 use crate::client::{Client, Command};
-use crate::time::Stamp;
+use crate::domain::time::Stamp;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;

@@ -1,7 +1,7 @@
 //! A model as its retained topic has it, and how it is shown.
 
-use crate::cli::table::{Cell, render};
-use crate::cli::terminal::{Look, Paper, local_time, printable, value};
+use crate::cli::output::table::{Cell, render};
+use crate::cli::output::terminal::{Look, Paper, local_time, printable, value};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

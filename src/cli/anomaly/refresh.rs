@@ -1,8 +1,8 @@
 //! `annunciator anomaly refresh`: whether a model looks at live data, and the one look that is wanted now.
 
 use super::model::Refresh;
+use crate::cli::output::terminal::printable;
 use crate::cli::remote::{Remote, accepted, print_json, put};
-use crate::cli::terminal::printable;
 use crate::cli::{Failure, say};
 use crate::client::Command;
 use serde::Deserialize;

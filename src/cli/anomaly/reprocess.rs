@@ -1,14 +1,14 @@
 //! `annunciator anomaly reprocess`: a model looks at a part of the past, once, and what it finds there replaces what was
 //! known of it.
 
+use super::super::output::progress::{Progress, say_at_interrupt};
 use super::build::Models;
 use super::model::ModelState;
-use super::progress::{Progress, say_at_interrupt};
 use crate::cli::remote::{Remote, accepted, print_json, put};
-use crate::cli::when::time_or_ago;
+use crate::cli::time_arg::time_or_ago;
 use crate::cli::{Failure, say};
 use crate::client::Command;
-use crate::time::Stamp;
+use crate::domain::time::Stamp;
 use serde::Deserialize;
 
 #[derive(Debug, clap::Args)]

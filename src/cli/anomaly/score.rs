@@ -3,15 +3,15 @@
 //! It learns on the first part and streams the rest through the same code as live data: each row is scored and written
 //! before the next one is read, so its memory does not grow with the series.
 
+use super::csv_row::{Layout, Row, Rows};
 use super::drawing::{Drawing, Sheet};
-use super::row::{Layout, Row, Rows};
-use crate::anomaly::detector::{Detector, Evidence};
-use crate::anomaly::interval::{Anomaly, Change, Follower};
-use crate::anomaly::model::LEAST_SEGMENTS;
-use crate::anomaly::series::Sample;
 use crate::cli::{Failure, say};
-use crate::model::Severity;
-use crate::time::{Span, Stamp};
+use crate::domain::anomaly::detector::{Detector, Evidence};
+use crate::domain::anomaly::interval::{Anomaly, Change, Follower};
+use crate::domain::anomaly::model::LEAST_SEGMENTS;
+use crate::domain::anomaly::series::Sample;
+use crate::domain::model::Severity;
+use crate::domain::time::{Span, Stamp};
 use anyhow::Context as _;
 use serde_json::json;
 use std::borrow::Cow;
@@ -70,7 +70,7 @@ impl Train {
     fn rows(self, of: Option<usize>) -> usize {
         match self {
             Train::Percent(percent) => {
-                crate::anomaly::share_of(of.map_or(SHARE_OF, |of| of.min(SHARE_OF)), percent / 100.0)
+                crate::domain::anomaly::share_of(of.map_or(SHARE_OF, |of| of.min(SHARE_OF)), percent / 100.0)
             }
             Train::Rows(rows) => rows,
         }

@@ -1,16 +1,16 @@
 //! `annunciator anomaly show`: what a model has learnt, and a thing as the model sees it.
 
+use super::super::output::progress::Progress;
 use super::build::Models;
 use super::drawing::Drawing;
 use super::list::{Anomaly, Query, fetch};
 use super::model::ModelState;
-use super::progress::Progress;
+use crate::cli::output::terminal::{Paper, local_time, printable};
 use crate::cli::remote::{Remote, accepted, print_json, put};
-use crate::cli::terminal::{Paper, local_time, printable};
-use crate::cli::when::Period;
+use crate::cli::time_arg::Period;
 use crate::cli::{Failure, say};
 use crate::client::{Client, Command, Reply};
-use crate::time::Stamp;
+use crate::domain::time::Stamp;
 use anyhow::anyhow;
 use serde::Deserialize;
 use std::io::Write as _;

@@ -2,8 +2,8 @@
 
 use crate::cli::{Failure, say};
 use crate::config::Config;
-use crate::mqtt::visit::visit;
-use crate::reaction::online::{Finding, rehearse};
+use crate::io::mqtt::visit::visit;
+use crate::io::send::rehearsal::{Finding, rehearse};
 use std::io::Write as _;
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! The keys of `[[anomaly]]`.
 
 use super::{Section, Shape, key, required};
-use crate::anomaly::cluster::Clustering;
-use crate::anomaly::definition::Per;
+use crate::domain::anomaly::cluster::Clustering;
+use crate::domain::anomaly::definition::Per;
 
 const CLUSTERINGS: &[&str] = &[Clustering::ALL[0].as_str(), Clustering::ALL[1].as_str(), Clustering::ALL[2].as_str()];
 const PER: &[&str] = &[Per::ALL[0].as_str(), Per::ALL[1].as_str()];

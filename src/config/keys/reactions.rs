@@ -1,7 +1,7 @@
 //! The keys of `[smtp]`, `[[template]]` and `[[reaction]]`.
 
 use super::{Key, Section, Shape, key, required};
-use crate::reaction::ActionType;
+use crate::domain::notify::ActionType;
 
 /// `[smtp]`
 pub const SMTP: Section = Section {

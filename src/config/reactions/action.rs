@@ -1,12 +1,12 @@
 //! What a reaction sends and where to: its own keys first, then those of its template.
 
+use crate::api::topics::Topics;
 use crate::config::connection::Tls;
 use crate::config::reader::Table;
 use crate::config::report::{Problem, Problems};
-use crate::reaction::render::Text;
-use crate::reaction::{Action, ActionType, Email, Publish, Webhook};
-use crate::time::Span;
-use crate::wire::topics::Topics;
+use crate::domain::notify::{Action, ActionType, Email, Publish, Webhook};
+use crate::domain::time::Span;
+use crate::io::send::template::Text;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -236,7 +236,7 @@ fn headers(layers: &Layers<'_, '_>, problems: &mut Problems) -> BTreeMap<String,
                 .without_source(),
             );
         }
-        let text = crate::wire::value_as_json(&value);
+        let text = crate::api::value_as_json(&value);
         let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
         headers.insert(name.clone(), Text(text.into()));
     }
@@ -246,7 +246,7 @@ fn headers(layers: &Layers<'_, '_>, problems: &mut Problems) -> BTreeMap<String,
 fn publish(layers: &Layers<'_, '_>, topics: &Topics, problems: &mut Problems) -> Option<Publish> {
     let topic = layers.text("topic", problems);
     if let Some(topic) = topic.as_ref().filter(|topic| topic.is_plain())
-        && let Err(message) = crate::reaction::check_topic(&topic.0, topics)
+        && let Err(message) = crate::domain::notify::check_topic(&topic.0, topics)
     {
         let place = layers.with("topic").place("topic");
         problems.add(Problem::error(place, format!("topic: {message}"), "like \"plant/horn/set\""));

@@ -1,17 +1,17 @@
 //! Renders every template with sample events of every alarm that uses it.
 
 use super::action::Layers;
-use crate::clock::Clock;
+use crate::api::topics::Topics;
 use crate::config::report::{Problem, Problems};
-use crate::engine::{Cause, Event, State};
-use crate::model::{AlarmDefinition, AlarmType, Condition, Trigger, Value};
-use crate::reaction::delivery::{Delivery, Kind, Occasion, facts};
-use crate::reaction::queue::FEEDS;
-use crate::reaction::render::Renderer;
-use crate::reaction::{Action, Reaction, ReactionIx, Reactions, Transition};
-use crate::source::Source;
-use crate::time::{Moment, Span, Stamp};
-use crate::wire::topics::Topics;
+use crate::domain::engine::{Cause, Event, State};
+use crate::domain::model::{AlarmDefinition, AlarmType, Condition, Trigger, Value};
+use crate::domain::notify::delivery::{Delivery, Kind, Occasion, facts};
+use crate::domain::notify::queue::FEEDS;
+use crate::domain::notify::{Action, Reaction, ReactionIx, Reactions, Transition};
+use crate::domain::time::{Moment, Span, Stamp};
+use crate::ingest::source::Source;
+use crate::io::clock::Clock;
+use crate::io::send::template::Renderer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -171,11 +171,13 @@ fn check_rendered(action: &Action, key: &str, rendered: &str) -> Result<(), Stri
     match key {
         "topic" => match action {
             // One without a template was looked at where it was read.
-            Action::Mqtt(publish) if !publish.topic.is_plain() => crate::reaction::check_topic(rendered, &publish.own),
+            Action::Mqtt(publish) if !publish.topic.is_plain() => {
+                crate::domain::notify::check_topic(rendered, &publish.own)
+            }
             Action::Mqtt(_) | Action::Email(_) | Action::Webhook(_) => Ok(()),
         },
         "url" => match action {
-            Action::Webhook(webhook) => crate::reaction::address(webhook, rendered).map(drop),
+            Action::Webhook(webhook) => crate::domain::notify::address(webhook, rendered).map(drop),
             Action::Mqtt(_) | Action::Email(_) => Ok(()),
         },
         "headers" => match rendered.parse::<hyper::header::HeaderValue>() {
@@ -273,8 +275,8 @@ pub(crate) fn sample_delivery(
 
 /// An alarm for reactions that no alarm names.
 fn sample_definition() -> AlarmDefinition {
-    use crate::compact::Few;
-    use crate::model::{Attributes, OnGap, Operator, Severity, ThingPattern};
+    use crate::domain::model::{Attributes, OnGap, Operator, Severity, ThingPattern};
+    use crate::domain::small_list::Few;
     let attributes = Attributes {
         property: "property".into(),
         level: "test".into(),
@@ -293,7 +295,12 @@ fn sample_definition() -> AlarmDefinition {
 }
 
 /// What a test sends: an activation of no real alarm.
-pub(crate) fn test_delivery(ix: ReactionIx, reaction: &Reaction, gateway: &str, now: crate::time::Now) -> Delivery {
+pub(crate) fn test_delivery(
+    ix: ReactionIx,
+    reaction: &Reaction,
+    gateway: &str,
+    now: crate::domain::time::Now,
+) -> Delivery {
     let definition = sample_definition();
     let mut event = sample_event(&definition, State::Enabled, State::Activated, Cause::Command);
     event.at = now.wall;

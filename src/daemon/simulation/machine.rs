@@ -2,10 +2,10 @@
 
 use super::outages::Interval;
 use super::random::Random;
-use crate::clock::Machine;
-use crate::store::keeper::Job;
-use crate::store::{Batch, Pair, Store, StoreError};
-use crate::time::{Span, Stamp};
+use crate::domain::time::{Span, Stamp};
+use crate::io::clock::Machine;
+use crate::io::store::keeper::Job;
+use crate::io::store::{Batch, Pair, Store, StoreError};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;

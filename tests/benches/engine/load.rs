@@ -1,8 +1,10 @@
 //! The load of an engine alone: one value after the other, and none that changes an alarm.
 
-use annunciator::engine::{Engine, Input, PropertyIx, Sample, Step};
-use annunciator::model::{AlarmDefinition, Attributes, Model, OnGap, Severity, ThingPattern, Trigger, ValueRef};
-use annunciator::time::{Moment, Now, Span, Stamp};
+use annunciator::domain::engine::{Engine, Input, PropertyIx, Sample, Step};
+use annunciator::domain::model::{
+    AlarmDefinition, Attributes, Model, OnGap, Severity, ThingPattern, Trigger, ValueRef,
+};
+use annunciator::domain::time::{Moment, Now, Span, Stamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::Duration;

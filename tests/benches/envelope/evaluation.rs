@@ -3,8 +3,8 @@
 use crate::engine_load::{Load, PERIOD, processor_time};
 use crate::table::{Aim, Row, Runs};
 use crate::{ALLOCATOR, Effort};
-use annunciator::model::{Condition, Deadband, Operator, Trigger};
-use annunciator::time::Span;
+use annunciator::domain::model::{Condition, Deadband, Operator, Trigger};
+use annunciator::domain::time::Span;
 use anyhow::Result;
 use stats_alloc::Region;
 

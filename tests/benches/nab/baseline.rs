@@ -39,7 +39,7 @@ pub(crate) fn windowed_gaussian(series: &Series) -> Vec<f64> {
 
 /// How far a value is from the mean of its hour of the day in the training part, in standard deviations of those.
 pub(crate) fn seasonal_mean(series: &Series) -> Vec<f64> {
-    let hour = |at: annunciator::time::Stamp| at.as_micros().rem_euclid(86_400_000_000) / 3_600_000_000;
+    let hour = |at: annunciator::domain::time::Stamp| at.as_micros().rem_euclid(86_400_000_000) / 3_600_000_000;
     let past = &series.samples[..series.probation()];
     let mut hours: BTreeMap<i64, VecDeque<f64>> = BTreeMap::new();
     past.iter().for_each(|sample| hours.entry(hour(sample.at)).or_default().push_back(sample.value));

@@ -1,10 +1,10 @@
 //! What a score costs: time, memory, and the time to learn from a month.
 
-use annunciator::anomaly::cluster::Clustering;
-use annunciator::anomaly::detector::Detector;
-use annunciator::anomaly::model::{Model, Settings};
-use annunciator::anomaly::series::Sample;
-use annunciator::time::{Span, Stamp};
+use annunciator::domain::anomaly::cluster::Clustering;
+use annunciator::domain::anomaly::detector::Detector;
+use annunciator::domain::anomaly::model::{Model, Settings};
+use annunciator::domain::anomaly::series::Sample;
+use annunciator::domain::time::{Span, Stamp};
 use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;

@@ -1,7 +1,7 @@
 //! Reads the benchmark's files.
 
-use annunciator::anomaly::series::Sample;
-use annunciator::time::Stamp;
+use annunciator::domain::anomaly::series::Sample;
+use annunciator::domain::time::Stamp;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,19 +1,19 @@
 //! What is done with the bytes, and what has to hold whatever they are.
 
+use annunciator::api::commands::HistoryQuery;
+use annunciator::api::execute;
+use annunciator::api::topics::{decode, encode};
+use annunciator::api::{commands, state};
 use annunciator::config::Config;
-use annunciator::engine::{Engine, Input, Step};
-use annunciator::history::Filter;
-use annunciator::intake::{Intake, Message};
-use annunciator::model::{Glob, ValueRef};
-use annunciator::operate;
-use annunciator::source::payload::{Flaw, Map, Payload, Pointer, TimePointer, TimeUnit};
-use annunciator::source::{Pattern, subscriptions};
-use annunciator::store::history::{Search, names, oldest};
-use annunciator::store::{Batch, Pair, Store, StoreError, record};
-use annunciator::time::{Moment, Now, Span, Stamp};
-use annunciator::wire::command::HistoryQuery;
-use annunciator::wire::topics::{decode, encode};
-use annunciator::wire::{command, state};
+use annunciator::domain::engine::{Engine, Input, Step};
+use annunciator::domain::history::Filter;
+use annunciator::domain::model::{Glob, ValueRef};
+use annunciator::domain::time::{Moment, Now, Span, Stamp};
+use annunciator::ingest::formats::{Flaw, Map, Payload, Pointer, TimePointer, TimeUnit};
+use annunciator::ingest::router::{Intake, Message};
+use annunciator::ingest::source::{Pattern, subscriptions};
+use annunciator::io::store::history::{Search, names, oldest};
+use annunciator::io::store::{Batch, Pair, Store, StoreError, record};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn payload(bytes: &[u8]) {
             return;
         }
     };
-    let map = Map::from([("ON".to_owned(), annunciator::model::Value::Boolean(true))]);
+    let map = Map::from([("ON".to_owned(), annunciator::domain::model::Value::Boolean(true))]);
     let look = |value: ValueRef<'_>| match value {
         ValueRef::Number(number) => assert!(number.is_finite()),
         ValueRef::Text(text) => assert!(text.len() <= bytes.len()),
@@ -66,10 +66,10 @@ pub fn payload(bytes: &[u8]) {
     // The same, the simple way.
     let got = payload.scalar(None, &Map::new(), |value| value.to_value());
     match serde_json::from_slice::<Value>(bytes) {
-        Ok(Value::String(text)) => assert_eq!(got, Ok(annunciator::model::Value::Text(text.into()))),
-        Ok(Value::Bool(truth)) => assert_eq!(got, Ok(annunciator::model::Value::Boolean(truth))),
+        Ok(Value::String(text)) => assert_eq!(got, Ok(annunciator::domain::model::Value::Text(text.into()))),
+        Ok(Value::Bool(truth)) => assert_eq!(got, Ok(annunciator::domain::model::Value::Boolean(truth))),
         Ok(Value::Number(number)) => {
-            assert_eq!(got, Ok(annunciator::model::Value::Number(number.as_f64().unwrap())));
+            assert_eq!(got, Ok(annunciator::domain::model::Value::Number(number.as_f64().unwrap())));
         }
         Ok(Value::Null | Value::Array(_) | Value::Object(_)) => assert!(matches!(got, Err(Flaw::NotScalar(_)))),
         // No JSON, or a number that is too large for a float, or half of a surrogate pair.
@@ -94,7 +94,7 @@ pub fn topics(bytes: &[u8]) {
         assert_eq!(Pattern::parse(&filter).unwrap().filter(), filter, "a filter is a pattern without names");
         let names = parsed.names(topic);
         let empty = |level: &&str| level.is_empty();
-        let has_nameless = |names: annunciator::source::Names<'_>| {
+        let has_nameless = |names: annunciator::ingest::source::Names<'_>| {
             names.thing.as_ref().is_some_and(empty) || names.property.as_ref().is_some_and(empty)
         };
         assert!(names.is_none_or(|names| !has_nameless(names) && fits(&filter, topic)));
@@ -163,9 +163,9 @@ pub fn command(bytes: &[u8]) {
     let states =
         |engine: &Engine| -> Vec<Vec<u8>> { engine.alarms().map(|ix| state::render(engine.view(ix), "gw")).collect() };
     let before = states(&engine);
-    let reply = match command::parse(verb, payload, retained, Span::from_secs(28_800)) {
+    let reply = match commands::parse(verb, payload, retained, Span::from_secs(28_800)) {
         Ok(_) if retained => panic!("a retained command was read"),
-        Ok(request) => match operate::execute(request, "gw", &mut engine, now(3), &mut step) {
+        Ok(request) => match execute::execute(request, "gw", &mut engine, now(3), &mut step) {
             Ok(reply) => reply,
             // It needs more than the engine, which has not been touched.
             Err(_) => return assert_eq!(before, states(&engine)),

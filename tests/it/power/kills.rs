@@ -3,8 +3,8 @@
 //! What is written looks like a daemon's: things that stay under few keys, and numbered ones that come, wait and go.
 
 use crate::support::traffic::Random;
-use annunciator::store::disk::{DiskStore, Opened};
-use annunciator::store::{Batch, Store};
+use annunciator::io::store::disk::{DiskStore, Opened};
+use annunciator::io::store::{Batch, Store};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

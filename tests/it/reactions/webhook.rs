@@ -87,7 +87,7 @@ fn a_server_says_when_it_wants_to_be_asked_again() {
     server.behave("status 503 120");
     watcher.value("press-1", "pressure", "16");
     let failed = report(&mut watcher, "hook", "failed");
-    let stamp = |name: &str| annunciator::time::Stamp::parse(failed[name].as_str().unwrap()).unwrap();
+    let stamp = |name: &str| annunciator::domain::time::Stamp::parse(failed[name].as_str().unwrap()).unwrap();
     let wait = (stamp("retry_at") - stamp("at")).as_secs_f64();
     assert!((119.0..121.0).contains(&wait), "{failed}");
 }

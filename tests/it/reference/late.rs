@@ -3,8 +3,8 @@
 
 use super::case::{Case, Line};
 use super::generate::{Generator, Rng};
+use annunciator::api::event;
 use annunciator::replay::Player;
-use annunciator::wire::event;
 
 const CASES: u64 = 800;
 
@@ -53,7 +53,7 @@ fn idle_wake_ups_change_nothing() {
     }
 }
 
-/// [`annunciator::engine::Engine::next_deadline`] is a promise: just after it something happens, before it nothing does.
+/// [`annunciator::domain::engine::Engine::next_deadline`] is a promise: just after it something happens, before it nothing does.
 #[test]
 fn who_wakes_at_each_deadline_is_never_late_and_never_woken_in_vain() {
     let mut wake_ups = 0;

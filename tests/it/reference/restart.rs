@@ -3,12 +3,12 @@
 
 use super::case::{Case, Line, What};
 use super::generate::{Generator, Rng};
+use annunciator::api::execute;
+use annunciator::api::{commands, event, state};
 use annunciator::config::Config;
-use annunciator::engine::{AlarmMemory, Engine, Input, Link, Memory, SoftMemory, Step, WindowSample};
-use annunciator::intake::{Intake, Message};
-use annunciator::operate;
-use annunciator::time::{Moment, Now, Stamp};
-use annunciator::wire::{command, event, state};
+use annunciator::domain::engine::{AlarmMemory, Engine, Input, Link, Memory, SoftMemory, Step, WindowSample};
+use annunciator::domain::time::{Moment, Now, Stamp};
+use annunciator::ingest::router::{Intake, Message};
 use std::collections::BTreeMap;
 
 const CASES: u64 = 1_200;
@@ -71,8 +71,8 @@ impl Gateway {
         let Some((topic, payload, retained)) = line.published() else { return };
         let (topic, payload) = (topic.as_str(), payload.as_bytes());
         if let Some(verb) = self.config.gateway.topics.verb(topic) {
-            if let Ok(request) = command::parse(verb, payload, retained, self.config.gateway.max_shelve) {
-                operate::execute(request, "gw", &mut self.engine, now(line.at), &mut self.step).unwrap();
+            if let Ok(request) = commands::parse(verb, payload, retained, self.config.gateway.max_shelve) {
+                execute::execute(request, "gw", &mut self.engine, now(line.at), &mut self.step).unwrap();
             }
         } else {
             let message = Message { topic, payload, retained };

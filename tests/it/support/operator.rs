@@ -212,7 +212,7 @@ impl Responder {
         let members = command.as_object_mut().unwrap();
         assert!(members.remove("request").unwrap().is_string());
         let time = members.remove("time").unwrap();
-        annunciator::time::Stamp::parse(time.as_str().unwrap()).unwrap();
+        annunciator::domain::time::Stamp::parse(time.as_str().unwrap()).unwrap();
         (verb, command)
     }
 }

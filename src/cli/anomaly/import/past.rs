@@ -1,7 +1,7 @@
 //! What a file says of the past: the values of each property, in the order of time.
 
-use crate::anomaly::series::Sample;
-use crate::cli::anomaly::row::{Layout, Rows};
+use crate::cli::anomaly::csv_row::{Layout, Rows};
+use crate::domain::anomaly::series::Sample;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 

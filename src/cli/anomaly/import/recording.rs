@@ -4,15 +4,15 @@
 
 use super::Args;
 use super::past::Past;
-use crate::anomaly::definition::AnomalyDefinition;
-use crate::anomaly::series::Sample;
-use crate::cli::history::Name;
+use crate::cli::remote::history::Name;
 use crate::config::Config;
-use crate::model::ValueRef;
+use crate::domain::anomaly::definition::AnomalyDefinition;
+use crate::domain::anomaly::series::Sample;
+use crate::domain::model::ValueRef;
+use crate::domain::time::Stamp;
+use crate::ingest::formats::{Flaw, Payload};
+use crate::ingest::source::Source;
 use crate::replay::{self, Recorded};
-use crate::source::Source;
-use crate::source::payload::{Flaw, Payload};
-use crate::time::Stamp;
 use std::io::{BufRead, Read as _};
 
 /// A line longer than this is no recorded message: MQTT itself ends at 256 MiB, and its JSON at six times that.

@@ -1,0 +1,422 @@
+//! What operators want of alarms, carried out on the engine.
+//!
+//! A command is carried out in slices: a pattern may stand for a hundred thousand alarms, and between two slices
+//! the daemon goes on evaluating. An answer has a bound in bytes, and says where to go on.
+//!
+//! Commands that need more than the engine (the history, the configuration) are carried out by [`crate::daemon`]; in a
+//! recording there is neither. Reading a command is in [`crate::api::commands`].
+
+use crate::api::commands::{Command, DaemonCommand, ListQuery, MAX_LISTED, Request};
+use crate::api::explain;
+use crate::api::reaction::Explained as ToldReaction;
+use crate::api::reply::{self, Outcome};
+use crate::api::state;
+use crate::domain::engine::{AlarmIx, Answer, Engine, Signature, Step, Verb};
+use crate::domain::model::{AlarmId, Selector, Share};
+use crate::domain::text::clip;
+use crate::domain::time::Now;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Alarms that are named to somebody who gave a pattern where one alarm is wanted.
+const SUGGESTED: usize = 5;
+/// Bytes of what one answer lists: with the rest of it, what brokers and clients take everywhere.
+pub(crate) const PAGE_BYTES: usize = 256 << 10;
+/// Pairs of letters that are compared to find what somebody may have meant: about ten milliseconds.
+const COMPARISONS: usize = 4_000_000;
+/// Bytes of a name that an error repeats.
+const NAMED: usize = 256;
+
+/// What the reactions of an alarm have to say of it.
+type TellReactions<'a> = &'a dyn Fn(&Engine, AlarmIx) -> Vec<ToldReaction>;
+
+/// Carries out a command and gives the answer's payload.
+///
+/// # Errors
+/// What is wanted, and what the request calls itself, if it needs more than the engine: for whoever has that.
+pub fn execute(
+    request: Request,
+    gateway: &str,
+    engine: &mut Engine,
+    now: Now,
+    step: &mut Step,
+) -> Result<Vec<u8>, Box<(Value, DaemonCommand)>> {
+    let mut task = Task::of(request)?;
+    loop {
+        if let Some(answer) = task.advance(usize::MAX, PAGE_BYTES, gateway, engine, &|_, _| Vec::new(), now, step) {
+            return Ok(answer);
+        }
+    }
+}
+
+/// A command that is being carried out.
+#[derive(Debug)]
+pub(crate) struct Task {
+    name: Value,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    Change { verb: Verb, wanted: String, who: Signature, begun: Option<Change> },
+    List { query: ListQuery, begun: Option<Listing> },
+    Explain { wanted: String },
+}
+
+/// Alarms that are being changed.
+#[derive(Debug)]
+struct Change {
+    /// Those that are left, the next one last.
+    left: Vec<AlarmIx>,
+    /// Those of them that are meant; none: all.
+    selector: Option<Selector>,
+    /// Those whose outcome is told.
+    told: Vec<(AlarmIx, Answer)>,
+    /// How many more there were.
+    not_listed: usize,
+    changed: usize,
+    /// Whether any was not refused.
+    ok: bool,
+}
+
+/// A list that is being made.
+#[derive(Debug, Default)]
+struct Listing {
+    /// None: every alarm.
+    selector: Option<Selector>,
+    /// The alarms up to here were looked at.
+    after: Option<AlarmId>,
+    /// The alarms found so far, as JSON.
+    listed: String,
+    count: usize,
+    last: Option<AlarmId>,
+}
+
+impl Task {
+    /// The command, if it needs nothing but the engine.
+    pub(crate) fn of(request: Request) -> Result<Task, Box<(Value, DaemonCommand)>> {
+        let Request { name, command } = request;
+        let work = match command {
+            Command::Alarms { verb, alarm, who } => Work::Change { verb, wanted: alarm, who, begun: None },
+            Command::List(query) => Work::List { query, begun: None },
+            Command::Explain { alarm } => Work::Explain { wanted: alarm },
+            Command::Daemon(command) => return Err(Box::new((name, command))),
+        };
+        Ok(Task { name, work })
+    }
+
+    /// Whether it changes anything, rather than asks for something.
+    pub(crate) fn is_change(&self) -> bool {
+        match self.work {
+            Work::Change { .. } => true,
+            Work::List { .. } | Work::Explain { .. } => false,
+        }
+    }
+
+    /// Whether some of it was carried out, by numbers of alarms that hold until the engine gives them new ones.
+    pub(crate) fn has_begun_to_change(&self) -> bool {
+        matches!(self.work, Work::Change { begun: Some(_), .. })
+    }
+
+    /// What the request calls itself.
+    pub(crate) fn into_name(self) -> Value {
+        self.name
+    }
+
+    /// Looks at so many alarms more. The answer, when it is complete; it lists no more than so many bytes.
+    #[expect(clippy::too_many_arguments, reason = "a step of the engine for a command of a gateway")]
+    pub(crate) fn advance(
+        &mut self,
+        looks: usize,
+        page: usize,
+        gateway: &str,
+        engine: &mut Engine,
+        reactions: TellReactions<'_>,
+        now: Now,
+        step: &mut Step,
+    ) -> Option<Vec<u8>> {
+        let Task { name, work } = self;
+        let answer = match work {
+            Work::Change { verb, wanted, who, begun } => {
+                change(name, *verb, wanted, who, begun, (looks, page), engine, now, step)
+            }
+            Work::List { query, begun } => list(name, query, begun, looks, page, gateway, engine),
+            Work::Explain { wanted } => match find(engine, wanted) {
+                Some(ix) => {
+                    Ok(Some(reply::answer(name, None, explain::explain(engine, ix, reactions(engine, ix), now))))
+                }
+                None => Err(unexplained(engine, wanted)),
+            },
+        };
+        answer.unwrap_or_else(|error| Some(reply::refused(name.clone(), error)))
+    }
+}
+
+/// Whether an instance answers a command that was given to all of them. What one alone can do, one does: the owner of an
+/// alarm, or the first of all for what is not about alarms.
+pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
+    match command {
+        Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
+        Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
+        // Another one may have had the alarm in former times.
+        Command::Daemon(DaemonCommand::History(_) | DaemonCommand::Reload | DaemonCommand::Stats) => true,
+        Command::Daemon(DaemonCommand::TestReaction { .. }) => share.is_first(),
+        // Each has models of its own things.
+        Command::Daemon(DaemonCommand::Anomaly(command)) => command.thing().is_none_or(|thing| share.has(thing)),
+    }
+}
+
+/// The alarm with this id. Parts that are percent-encoded in ids may be written as they are, too, if that can mean one
+/// alarm only.
+fn find(engine: &Engine, wanted: &str) -> Option<AlarmIx> {
+    /// Slashes in what is written: with more, there are too many ways to read it.
+    const SLASHES: usize = 12;
+    if let Some(found) = engine.find(wanted) {
+        return Some(found);
+    }
+    let slashes: Vec<usize> = wanted.match_indices('/').map(|(place, _)| place).take(SLASHES + 1).collect();
+    if slashes.len() > SLASHES {
+        return None;
+    }
+    let ends =
+        slashes.iter().enumerate().flat_map(|(first, end)| slashes[first + 1..].iter().map(move |next| (*end, *next)));
+    let ids = ends
+        .map(|(thing, property)| AlarmId::new(&wanted[..thing], &wanted[thing + 1..property], &wanted[property + 1..]));
+    let mut found = ids.filter_map(|id| engine.find(id.as_str())).filter(|ix| !engine.view(*ix).is_latent());
+    let first = found.next();
+    first.filter(|_| found.next().is_none())
+}
+
+/// What a command means: one alarm, or those that fit a pattern.
+enum Meant {
+    One(AlarmIx),
+    Fitting(Selector),
+}
+
+/// An alarm whose id is exactly what was written goes before the pattern that it may be, too.
+fn meant(engine: &Engine, wanted: &str) -> Result<Meant, String> {
+    if let Some(one) = find(engine, wanted) {
+        return Ok(Meant::One(one));
+    }
+    match Selector::parse(wanted)? {
+        Selector::One(name) => find(engine, &name).map(Meant::One).ok_or_else(|| unknown(engine, wanted)),
+        fitting @ Selector::Fitting(_) => Ok(Meant::Fitting(fitting)),
+    }
+}
+
+/// Why there is nothing to explain. Whoever gives a pattern is told the ids that they can choose from.
+fn unexplained(engine: &Engine, wanted: &str) -> String {
+    match Selector::parse(wanted) {
+        Err(error) => error,
+        Ok(Selector::One(_)) => unknown(engine, wanted),
+        Ok(fitting @ Selector::Fitting(_)) => {
+            let ids = engine.all_alarms().into_iter().map(|ix| engine.view(ix).id().as_str());
+            let found: Vec<&str> = ids.filter(|id| fitting.fits(id)).take(SUGGESTED + 1).collect();
+            if found.is_empty() {
+                return format!("no alarm matches {wanted:?}");
+            }
+            let shown = found.get(..SUGGESTED).unwrap_or(&found).join(", ");
+            let more = if found.len() > SUGGESTED { ", …" } else { "" };
+            format!("explain takes one alarm, not a pattern; {wanted} stands for {shown}{more}")
+        }
+    }
+}
+
+fn unknown(engine: &Engine, wanted: &str) -> String {
+    let named = clip(wanted, NAMED);
+    match nearest(engine, wanted) {
+        Some(near) => format!("no alarm {named}; did you mean {near}?"),
+        None => format!("no alarm {named}"),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a step of the engine for a command")]
+fn change(
+    name: &Value,
+    verb: Verb,
+    wanted: &str,
+    who: &Signature,
+    begun: &mut Option<Change>,
+    (looks, page): (usize, usize),
+    engine: &mut Engine,
+    now: Now,
+    step: &mut Step,
+) -> Result<Option<Vec<u8>>, String> {
+    let change = match begun {
+        Some(change) => change,
+        None => {
+            let (mut left, selector) = match meant(engine, wanted)? {
+                Meant::One(one) => (vec![one], None),
+                Meant::Fitting(selector) => (engine.all_alarms(), Some(selector)),
+            };
+            left.reverse();
+            begun.insert(Change { left, selector, told: Vec::new(), not_listed: 0, changed: 0, ok: false })
+        }
+    };
+    let Change { left, selector, told, not_listed, changed, ok } = change;
+    let rest = left.len().saturating_sub(looks);
+    for ix in left.drain(rest..).rev() {
+        let view = engine.view(ix);
+        // What is put aside or switched stays so when its first anomaly comes; there is nothing to acknowledge before.
+        let counts = selector.is_none() || !view.is_latent() || verb != Verb::Acknowledge;
+        if !counts || selector.as_ref().is_some_and(|selector| !selector.fits(view.id().as_str())) {
+            continue;
+        }
+        let answer = engine.command(ix, verb, who, now, step);
+        *ok |= refusal(answer).is_none();
+        *changed += usize::from(answer == Answer::Done);
+        if told.len() < MAX_LISTED {
+            told.push((ix, answer));
+        } else {
+            *not_listed += 1;
+        }
+    }
+    if !left.is_empty() {
+        return Ok(None);
+    }
+    if told.is_empty() {
+        return Err(format!("no alarm matches {wanted:?}"));
+    }
+    Ok(Some(outcomes(name, change, page, engine)))
+}
+
+/// The answer to a command that was carried out.
+fn outcomes(name: &Value, change: &Change, page: usize, engine: &Engine) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        alarms: Vec<Outcome<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        changed: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        not_listed: Option<usize>,
+    }
+    /// Bytes of an outcome besides the alarm's id.
+    const REST: usize = 160;
+    // A pattern means "those that can be"; a name means that one.
+    let error = match change.told.first() {
+        Some((ix, answer)) if !change.ok => Some(complaint(engine, *ix, *answer)),
+        Some(_) | None => None,
+    };
+    let mut bytes = 0;
+    let outcomes = change.told.iter().map(|(ix, answer)| {
+        let view = engine.view(*ix);
+        Outcome {
+            alarm: view.id().as_str(),
+            state: view.state().as_str(),
+            changed: *answer == Answer::Done,
+            shelved_until: view.shelving().map(|shelving| shelving.until),
+            error: refusal(*answer),
+        }
+    });
+    let alarms: Vec<Outcome<'_>> = outcomes
+        .take_while(|outcome| {
+            bytes += outcome.alarm.len() + REST;
+            bytes <= page
+        })
+        .collect();
+    let not_listed = change.told.len() - alarms.len() + change.not_listed;
+    let is_short = not_listed == 0;
+    let (changed, not_listed) = ((!is_short).then_some(change.changed), (!is_short).then_some(not_listed));
+    reply::answer(name, error, Body { alarms, changed, not_listed })
+}
+
+fn refusal(answer: Answer) -> Option<&'static str> {
+    match answer {
+        Answer::Done | Answer::Already => None,
+        Answer::AlreadyAcknowledged => Some("is acknowledged already"),
+        Answer::NothingToAcknowledge => Some("has no occurrence that could be acknowledged"),
+    }
+}
+
+fn complaint(engine: &Engine, ix: AlarmIx, answer: Answer) -> String {
+    let view = engine.view(ix);
+    let what = refusal(answer).unwrap_or("was not changed");
+    format!("{} {what} (it is {})", view.id(), view.state())
+}
+
+/// Looks at so many alarms more. The answer is complete when there are enough, or there are no more.
+fn list(
+    name: &Value,
+    query: &ListQuery,
+    begun: &mut Option<Listing>,
+    looks: usize,
+    page: usize,
+    gateway: &str,
+    engine: &Engine,
+) -> Result<Option<Vec<u8>>, String> {
+    let ListQuery { alarm, states, active, limit, after } = query;
+    let listing = match begun {
+        Some(listing) => listing,
+        None => {
+            let selector = match alarm.as_deref().map(|wanted| meant(engine, wanted)).transpose()? {
+                None => None,
+                Some(Meant::One(ix)) => Some(Selector::One(engine.view(ix).id().to_string())),
+                Some(Meant::Fitting(selector)) => Some(selector),
+            };
+            begun.insert(Listing { selector, ..Listing::default() })
+        }
+    };
+    let from = listing.after.as_ref().map(AlarmId::as_str).or(after.as_deref()).map(str::to_owned);
+    let only = match &listing.selector {
+        Some(Selector::One(id)) => Some(engine.find(id).filter(|_| from.as_deref().is_none_or(|from| *from < **id))),
+        Some(Selector::Fitting(_)) | None => None,
+    };
+    let all = only.is_none().then(|| engine.alarms_by_id(from.as_deref())).into_iter().flatten();
+    let mut is_more = false;
+    let (mut left, mut seen) = (looks, None);
+    for ix in all.chain(only.flatten()) {
+        if left == 0 {
+            listing.after = seen.map(|ix| engine.view(ix).id().clone());
+            return Ok(None);
+        }
+        (left, seen) = (left - 1, Some(ix));
+        let view = engine.view(ix);
+        let is_wanted = listing.selector.as_ref().is_none_or(|selector| selector.fits(view.id().as_str()))
+            && (states.is_empty() || states.contains(&view.state()))
+            && active.is_none_or(|active| active == view.state().is_active());
+        if !is_wanted {
+            continue;
+        }
+        let listed = serde_json::to_string(&state::payload(view, gateway)).unwrap_or_default();
+        let has_room = listing.count < *limit && listing.listed.len() + listed.len() <= page;
+        if !has_room && listing.count > 0 {
+            is_more = true;
+            break;
+        }
+        listing.listed.push_str(if listing.count > 0 { "," } else { "" });
+        listing.listed.push_str(&listed);
+        listing.count += 1;
+        listing.last = Some(view.id().clone());
+    }
+    #[derive(Serialize)]
+    struct Body<'a> {
+        alarms: Box<RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next: Option<&'a str>,
+    }
+    let alarms = RawValue::from_string(format!("[{}]", listing.listed)).map_err(|error| error.to_string())?;
+    let next = listing.last.as_ref().filter(|_| is_more).map(AlarmId::as_str);
+    Ok(Some(reply::answer(name, None, Body { alarms, next })))
+}
+
+/// The alarm whose id looks most like what was written, as far as can be found out soon.
+fn nearest(engine: &Engine, wanted: &str) -> Option<String> {
+    /// Longer texts are no typing errors, and comparing costs the product of the lengths.
+    const LONGEST: usize = 128;
+    if wanted.len() > LONGEST {
+        return None;
+    }
+    let mut left = COMPARISONS;
+    engine
+        .numbered_alarms()
+        .map(|ix| engine.view(ix).id().as_str())
+        .filter(|id| id.len().abs_diff(wanted.len()) <= wanted.len() / 3)
+        .map_while(|id| {
+            left = left.checked_sub(id.len() * wanted.len())?;
+            Some((strsim::osa_distance(id, wanted), id))
+        })
+        .filter(|(distance, _)| *distance <= wanted.len() / 3)
+        .min()
+        .map(|(_, id)| id.to_owned())
+}

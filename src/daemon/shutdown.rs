@@ -1,0 +1,125 @@
+//! A clean stop: what was running has run until now, everything is written, the broker hears what is left and that we
+//! have gone. Each step has a bound: what the broker does not take in time it gets after the next start.
+
+use super::{Daemon, signals};
+use crate::api::status;
+use crate::domain::outbox::Token;
+use crate::io::mqtt::{Heard, LinkEvent, Outbound};
+use std::time::Duration;
+
+/// How long a clean stop waits for the last proof that it could hear.
+const LAST_PROOF: Duration = Duration::from_secs(1);
+/// How long it may take to tell the broker what is left to tell.
+pub(super) const FAREWELL: Duration = Duration::from_secs(3);
+
+impl Daemon {
+    /// A clean stop: everything is written, the broker hears what is left and that we have gone.
+    pub(super) async fn stop(&mut self) {
+        tracing::info!("stopping");
+        signals::stopping();
+        self.reacting.close();
+        self.look_for_delays();
+        self.prove_once_more().await;
+        self.let_attempts_end().await;
+        self.due.checkpoint = self.clock.at();
+        self.due.tidy = self.clock.at();
+        self.journal.outbox.close();
+        self.finish_turn().await;
+        if !self.link.is_up() {
+            return;
+        }
+        let farewell = async {
+            let mut said = false;
+            loop {
+                // First what is waiting, then the last word.
+                if self.journal.outbox.is_idle() && !said {
+                    said = true;
+                    self.say_offline();
+                }
+                let Some(Heard { event, .. }) = self.heard.recv().await else { return };
+                match event {
+                    LinkEvent::Taken { token: Token::Farewell, .. }
+                    | LinkEvent::Refused { token: Token::Farewell, .. }
+                    | LinkEvent::Down { .. } => return,
+                    LinkEvent::Refused { token, acknowledged, topic, reason } => {
+                        self.refused(token, acknowledged, &topic, &reason);
+                        self.send_waiting().await;
+                    }
+                    LinkEvent::Taken { token, acknowledged } => {
+                        self.taken(token, acknowledged);
+                        self.send_waiting().await;
+                    }
+                    // Not evaluated and not acknowledged: the broker keeps it for the next start.
+                    LinkEvent::Message(_)
+                    | LinkEvent::Up { .. }
+                    | LinkEvent::Subscribed { .. }
+                    | LinkEvent::Retained(_) => {}
+                }
+            }
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("the broker did not confirm everything in time; it will be sent after the next start");
+            self.say_offline();
+        }
+        self.link.close();
+        // The polling task has to run once more to send the DISCONNECT, and ends then.
+        let closed = async { while self.heard.recv().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, closed).await.is_err() {
+            tracing::debug!("the connection did not close in time");
+        }
+        // What the broker has taken in the meantime need not be sent again.
+        self.due.tidy = self.clock.at();
+        self.finish_turn().await;
+    }
+
+    /// Up to the end silence was silence, if that can be shown quickly: what is running has run until now.
+    pub(super) async fn prove_once_more(&mut self) {
+        if !self.can_speak() {
+            return;
+        }
+        let begun = self.clock.at();
+        let proof = async {
+            while self.can_speak() && self.observation.proven() < begun {
+                // The first one may only show that the line moves.
+                if !self.observation.awaits_probe() {
+                    self.send_probe();
+                }
+                let Some(heard) = self.heard.recv().await else { return };
+                self.receive(heard);
+            }
+        };
+        if tokio::time::timeout(LAST_PROOF, proof).await.is_ok() {
+            self.interrupt_all();
+            self.advance();
+        }
+    }
+
+    /// What is on its way to somebody now would reach them twice if nobody waited for its end.
+    pub(super) async fn let_attempts_end(&mut self) {
+        let end = async {
+            while self.reacting.is_busy() {
+                tokio::select! {
+                    answer = self.answers.recv() => {
+                        let Some(answer) = answer else { return };
+                        self.reacting.answered(answer, &self.link, self.clock.now());
+                    }
+                    heard = self.heard.recv() => {
+                        let Some(heard) = heard else { return };
+                        self.receive(heard);
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(FAREWELL, end).await.is_err() {
+            tracing::warn!("attempts to deliver did not end in time; they are made again after the next start");
+        }
+    }
+
+    pub(super) fn say_offline(&self) {
+        let gateway = &self.config.gateway;
+        let payload = status::offline(&gateway.id).into();
+        let last_word =
+            Outbound { topic: gateway.topics.status(), payload, confirmed: true, retain: true, ..Outbound::default() };
+        self.link.send(last_word, Token::Farewell);
+    }
+}
