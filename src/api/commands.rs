@@ -9,7 +9,7 @@ pub use anomalies::{AnomalyCommand, AnomalyQuery, Deleted, MAX_IMPORTED, ModelQu
 use super::reply;
 use crate::config::parse_duration;
 use crate::domain::engine::{Signature, State, Verb};
-use crate::domain::history::DeliveryFate;
+use crate::domain::history::{Entered, HistoryQuery};
 use crate::domain::model::Selector;
 use crate::domain::text::clip;
 use crate::domain::time::{Span, Stamp};
@@ -96,57 +96,6 @@ pub struct ListQuery {
     pub limit: usize,
     /// Only alarms that come after this one.
     pub after: Option<String>,
-}
-
-/// Which part of the history to show.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HistoryQuery {
-    /// An alarm's id, or a pattern over ids; none: all.
-    pub alarm: Option<String>,
-    /// A thing's id, or a pattern over ids; none: all.
-    pub thing: Option<String>,
-    /// What alarms changed to; empty: anything.
-    pub states: Vec<Entered>,
-    /// Not before.
-    pub from: Option<Stamp>,
-    /// Not after.
-    pub to: Option<Stamp>,
-    /// Only this occurrence.
-    pub occurrence: Option<u64>,
-    /// How many at most.
-    pub limit: usize,
-    /// Only entries before the one with this number.
-    pub before: Option<u64>,
-}
-
-/// What an entry of the history tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entered {
-    /// A change to this state.
-    State(State),
-    /// The beginning of a shelving.
-    Shelved,
-    /// Its end.
-    Unshelved,
-    /// What became of a delivery.
-    Delivery(DeliveryFate),
-}
-
-impl Entered {
-    /// As requests and answers spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Entered::State(state) => state.as_str(),
-            Entered::Shelved => "shelved",
-            Entered::Unshelved => "unshelved",
-            Entered::Delivery(fate) => fate.as_str(),
-        }
-    }
-
-    fn all() -> impl Iterator<Item = Entered> + Clone {
-        let deliveries = DeliveryFate::ALL.into_iter().map(Entered::Delivery);
-        State::ALL.into_iter().map(Entered::State).chain([Entered::Shelved, Entered::Unshelved]).chain(deliveries)
-    }
 }
 
 /// A command that is not carried out, and why.

@@ -7,10 +7,11 @@
 
 use super::Daemon;
 use super::replies::Reply;
-use crate::api::commands::{AnomalyCommand, DaemonCommand, HistoryQuery, Request};
+use crate::api::commands::{AnomalyCommand, DaemonCommand, Request};
 use crate::api::execute::{PAGE_BYTES, Task};
 use crate::api::reply;
 use crate::domain::engine::Engine;
+use crate::domain::history::HistoryQuery;
 use crate::domain::time::{Now, Span};
 use crate::io::mqtt::ReplyTo;
 use serde_json::Value;

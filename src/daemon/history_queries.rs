@@ -2,9 +2,9 @@
 
 use super::Daemon;
 use super::replies::Reply;
-use crate::api::commands::HistoryQuery;
 use crate::api::{history, reply};
 use crate::domain::history::Filter;
+use crate::domain::history::HistoryQuery;
 use crate::io::mqtt::ReplyTo;
 use serde_json::Value;
 use std::cell::Cell;

@@ -3,8 +3,7 @@
 //! Entries are numbered without a break, in the order in which they were decided. How they look on disk and how they are
 //! searched: [`crate::io::store::history`]; how they look to those who ask: `wire::history`.
 
-use crate::api::commands::{Entered, HistoryQuery};
-use crate::domain::engine::{Event, ShelvingChange};
+use crate::domain::engine::{Event, ShelvingChange, State};
 use crate::domain::model::{AlarmFacts, Selector};
 use crate::domain::time::Stamp;
 use std::collections::BTreeSet;
@@ -159,5 +158,56 @@ impl Filter {
     /// Only entries before this one are wanted.
     pub fn before(&self) -> u64 {
         self.query.before.unwrap_or(u64::MAX)
+    }
+}
+
+/// Which part of the history to show.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryQuery {
+    /// An alarm's id, or a pattern over ids; none: all.
+    pub alarm: Option<String>,
+    /// A thing's id, or a pattern over ids; none: all.
+    pub thing: Option<String>,
+    /// What alarms changed to; empty: anything.
+    pub states: Vec<Entered>,
+    /// Not before.
+    pub from: Option<Stamp>,
+    /// Not after.
+    pub to: Option<Stamp>,
+    /// Only this occurrence.
+    pub occurrence: Option<u64>,
+    /// How many at most.
+    pub limit: usize,
+    /// Only entries before the one with this number.
+    pub before: Option<u64>,
+}
+
+/// What an entry of the history tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// A change to this state.
+    State(State),
+    /// The beginning of a shelving.
+    Shelved,
+    /// Its end.
+    Unshelved,
+    /// What became of a delivery.
+    Delivery(DeliveryFate),
+}
+
+impl Entered {
+    /// As requests and answers spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Entered::State(state) => state.as_str(),
+            Entered::Shelved => "shelved",
+            Entered::Unshelved => "unshelved",
+            Entered::Delivery(fate) => fate.as_str(),
+        }
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Entered> + Clone {
+        let deliveries = DeliveryFate::ALL.into_iter().map(Entered::Delivery);
+        State::ALL.into_iter().map(Entered::State).chain([Entered::Shelved, Entered::Unshelved]).chain(deliveries)
     }
 }

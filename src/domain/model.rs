@@ -6,6 +6,7 @@
 
 mod canonical;
 mod condition;
+pub mod encoding;
 mod glob;
 mod share;
 mod value;
@@ -39,7 +40,7 @@ pub struct AlarmId(Arc<str>);
 impl AlarmId {
     /// The id of the alarm with this level on this property.
     pub fn new(thing: &str, property: &str, level: &str) -> AlarmId {
-        use crate::api::topics::encode;
+        use encoding::encode;
         AlarmId(Arc::from(format!("{}/{}/{}", encode(thing), encode(property), encode(level))))
     }
 

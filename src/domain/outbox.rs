@@ -11,8 +11,8 @@
 //! It decides; it sends nothing and reads no disk. What it does not hold in memory the caller loads for it.
 
 use crate::domain::engine::AlarmIx;
+use crate::domain::notify::delivery::Ticket;
 use crate::domain::time::{Moment, Span};
-use crate::io::send::sender::Ticket;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

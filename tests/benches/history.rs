@@ -10,8 +10,8 @@
     reason = "a benchmark measures time and prints it"
 )]
 
-use annunciator::api::commands::HistoryQuery;
 use annunciator::domain::engine::{Cause, Event, State};
+use annunciator::domain::history::HistoryQuery;
 use annunciator::domain::history::{Entry, Filter};
 use annunciator::domain::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use annunciator::domain::time::{Moment, Stamp};

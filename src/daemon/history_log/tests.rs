@@ -1,9 +1,9 @@
 //! The history over thousands of entries, restarts and retention, against a plain list.
 
 use super::*;
-use crate::api::commands::HistoryQuery;
 use crate::domain::engine::{Cause, Event, State};
 use crate::domain::history::Filter;
+use crate::domain::history::HistoryQuery;
 use crate::domain::model::{AlarmType, Severity};
 use crate::io::store::Store;
 use crate::io::store::disk::DiskStore;

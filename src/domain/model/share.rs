@@ -48,7 +48,7 @@ impl Share {
 /// several may have some.
 pub fn owner_of_alarm(wanted: &str, count: u32) -> Option<u32> {
     let thing = wanted.split('/').next().filter(|thing| !thing.contains(['*', '?']))?;
-    Some(owner(&crate::api::topics::decode(thing), count))
+    Some(owner(&super::encoding::decode(thing), count))
 }
 
 /// The index of the instance that evaluates a thing, among `count` of them.

@@ -171,6 +171,15 @@ impl Delivery {
     }
 }
 
+/// Who asked for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ticket {
+    /// The queue, for the delivery with this number.
+    Queued(u64),
+    /// Somebody who wants to see whether it works.
+    Test(u64),
+}
+
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -7,7 +7,7 @@ use super::email::Post;
 use super::mqtt;
 use super::template::{Renderer, renderer};
 use super::webhook::Caller;
-use crate::domain::notify::delivery::{Delivery, Outcome};
+use crate::domain::notify::delivery::{Delivery, Outcome, Ticket};
 use crate::domain::notify::{Action, Reaction, Reactions};
 use crate::io::mqtt::Outbound;
 use std::cell::RefCell;
@@ -18,15 +18,6 @@ use tokio::sync::mpsc;
 
 /// Attempts that may wait for the thread. More reactions than this at one time are tried a second later.
 const WAITING: usize = 4_096;
-
-/// Who asked for an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ticket {
-    /// The queue, for the delivery with this number.
-    Queued(u64),
-    /// Somebody who wants to see whether it works.
-    Test(u64),
-}
 
 /// One attempt.
 #[derive(Debug)]

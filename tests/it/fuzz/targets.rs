@@ -1,12 +1,12 @@
 //! What is done with the bytes, and what has to hold whatever they are.
 
-use annunciator::api::commands::HistoryQuery;
 use annunciator::api::execute;
 use annunciator::api::topics::{decode, encode};
 use annunciator::api::{commands, state};
 use annunciator::config::Config;
 use annunciator::domain::engine::{Engine, Input, Step};
 use annunciator::domain::history::Filter;
+use annunciator::domain::history::HistoryQuery;
 use annunciator::domain::model::{Glob, ValueRef};
 use annunciator::domain::time::{Moment, Now, Span, Stamp};
 use annunciator::ingest::formats::{Flaw, Map, Payload, Pointer, TimePointer, TimeUnit};
