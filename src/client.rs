@@ -20,7 +20,7 @@ use crate::io::clock::{self, Clock};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use session::{Heard, Session};
+use session::{Received, Session};
 use std::collections::VecDeque;
 
 /// The members of a command.
@@ -112,16 +112,16 @@ impl Client {
         let deadline = self.clock.at() + self.timeout;
         self.session.subscribe(&filters)?;
         loop {
-            match self.hear(deadline)? {
-                Some(Heard::Subscribed(granted)) => {
+            match self.receive_event(deadline)? {
+                Some(Received::Subscribed(granted)) => {
                     let refused = filters.into_iter().zip(granted).find(|(_, granted)| !granted);
                     return match refused {
                         Some((filter, _)) => Err(Trouble::MayNotRead { broker: self.session.broker(), filter }),
                         None => Ok(()),
                     };
                 }
-                Some(Heard::Message(message)) => self.keep(message)?,
-                Some(Heard::Lost(_)) => {}
+                Some(Received::Message(message)) => self.keep(message)?,
+                Some(Received::Lost(_)) => {}
                 None => return Err(self.session.unreachable(&format!("it did not answer within {}", self.timeout))),
             }
         }
@@ -150,13 +150,13 @@ impl Client {
         let name = self.send(verb, command)?;
         let deadline = self.clock.at() + self.timeout;
         loop {
-            match self.hear(deadline)? {
-                Some(Heard::Message(message)) => {
+            match self.receive_event(deadline)? {
+                Some(Received::Message(message)) => {
                     if let Some(reply) = self.sort(&name, message)? {
                         return Ok(reply);
                     }
                 }
-                Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
+                Some(Received::Subscribed(_) | Received::Lost(_)) => {}
                 None => return self.after_silence(verb, &name),
             }
         }
@@ -171,8 +171,8 @@ impl Client {
         // No verb takes this member, so nothing is carried out, and the answer is one sentence.
         let short = self.send(verb, Command::from_iter([("short".to_owned(), Value::Null)]))?;
         let deadline = self.clock.at() + SHORT_ANSWER.min(self.timeout);
-        while let Some(heard) = self.hear(deadline)? {
-            let Heard::Message(message) = heard else { continue };
+        while let Some(heard) = self.receive_event(deadline)? {
+            let Received::Message(message) = heard else { continue };
             if message.topic == self.topics.replies() && Reply::to(&short, &message.payload).is_some() {
                 return Err(self.silence(verb, true));
             }
@@ -200,7 +200,7 @@ impl Client {
                 look(&kept);
             }
             let deadline = self.clock.at() + self.timeout;
-            if let Some(Heard::Message(message)) = self.hear(deadline)?
+            if let Some(Received::Message(message)) = self.receive_event(deadline)?
                 && let Some(reply) = self.sort(&name, message)?
             {
                 return Ok(reply);
@@ -244,11 +244,11 @@ impl Client {
         }
         let deadline = self.clock.at() + wait;
         loop {
-            match self.hear(deadline)? {
+            match self.receive_event(deadline)? {
                 // Answers to others.
-                Some(Heard::Message(message)) if message.topic == self.topics.replies() => {}
-                Some(Heard::Message(message)) => return Ok(Some(message)),
-                Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
+                Some(Received::Message(message)) if message.topic == self.topics.replies() => {}
+                Some(Received::Message(message)) => return Ok(Some(message)),
+                Some(Received::Subscribed(_) | Received::Lost(_)) => {}
                 None => return Ok(None),
             }
         }
@@ -261,9 +261,9 @@ impl Client {
         }
         let deadline = self.clock.at() + STATUS_GRACE.min(self.timeout);
         while self.status.is_none() && !self.is_asking {
-            match self.hear(deadline)? {
-                Some(Heard::Message(message)) => self.keep(message)?,
-                Some(Heard::Subscribed(_) | Heard::Lost(_)) => {}
+            match self.receive_event(deadline)? {
+                Some(Received::Message(message)) => self.keep(message)?,
+                Some(Received::Subscribed(_) | Received::Lost(_)) => {}
                 None => break,
             }
         }
@@ -303,13 +303,13 @@ impl Client {
         Ok(())
     }
 
-    fn hear(&mut self, deadline: Moment) -> Result<Option<Heard>, Trouble> {
+    fn receive_event(&mut self, deadline: Moment) -> Result<Option<Received>, Trouble> {
         let wait = (deadline - self.clock.at()).to_std();
-        let heard = match self.session.hear(wait) {
-            Some(Heard::Lost(reason)) => return Err(self.session.lost(&reason)),
+        let heard = match self.session.receive_event(wait) {
+            Some(Received::Lost(reason)) => return Err(self.session.lost(&reason)),
             heard => heard,
         };
-        if let Some(Heard::Message(message)) = &heard
+        if let Some(Received::Message(message)) = &heard
             && message.topic == self.topics.status()
         {
             // An empty one was deleted: nothing is known any more.

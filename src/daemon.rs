@@ -1,6 +1,6 @@
 //! The daemon: a loop that listens, decides, writes and speaks, in this order.
 //!
-//! A turn of the loop takes everything that is waiting. What it decided (states, sequence numbers, letters for the
+//! A turn of the loop takes everything that is waiting. What it decided (states, sequence numbers, outbound events for the
 //! broker) is one write to the store; only when that is on disk does anything of it leave, and only then are the
 //! messages of the turn acknowledged. A turn that changed nothing writes nothing.
 //!
@@ -35,12 +35,12 @@ mod throttle;
 
 pub(crate) use crate::domain::dedup::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
-use signals::Wish;
+use signals::StopRequest;
 
 use crate::api::status::{self, Metrics, Status};
 use crate::api::{home_assistant, state};
 use crate::config::{Config, Gateway, HttpSettings};
-use crate::domain::engine::{Engine, Step};
+use crate::domain::engine::{Effects, Engine};
 use crate::domain::observation::{Cause, Observation};
 use crate::domain::outbox::{Send, Token};
 use crate::domain::time::{Moment, Span};
@@ -57,18 +57,18 @@ use discovery::Discovery;
 use faults::FaultLog;
 use history_queries::Searches;
 use metrics::Counts;
-use notifier::Reacting;
+use notifier::Notifier;
 use observer::Delay;
-use persistence::{Journal, Occasion, Reactors};
-use poison::Suspects;
+use persistence::{Occasion, Persistence, Reactors};
+use poison::PoisonMessages;
 use reload::Reload;
 use replies::Replies;
 use stall::StallDetector;
-use standby::Heritage;
+use standby::RetainedState;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use throttle::Pace;
+use throttle::Throttle;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -100,10 +100,10 @@ pub fn run(config: Config, returns: bool, mut stop: Stop) -> anyhow::Result<End>
         let opened = is_alone.then(|| DiskStore::open(&config.gateway.state_dir));
         let has_lost = opened.as_ref().is_some_and(|opened| returns || persistence::has_lost(opened));
         match standby::keep(&config, returns, has_lost, &mut stop).await? {
-            Some(heritage) => {
+            Some(retained) => {
                 let opened = opened.unwrap_or_else(|| DiskStore::open(&config.gateway.state_dir));
                 let looks = is_alone && !returns;
-                Daemon::start(config, &heritage, opened, looks)?.run(stop).await
+                Daemon::start(config, &retained, opened, looks)?.run(stop).await
             }
             None => Ok(End::Stopped),
         }
@@ -126,17 +126,17 @@ struct Daemon {
     intake: Intake,
     link: Link,
     heard: Listener,
-    journal: Journal,
-    reacting: Reacting,
+    persistence: Persistence,
+    notifier: Notifier,
     /// What became of attempts to deliver.
     answers: Receiver<Answer>,
     observation: Observation,
     stalls: Rc<StallDetector>,
     /// Times in which the socket was not read, until the first message after each.
     delays: VecDeque<Delay>,
-    pace: Pace,
+    throttle: Throttle,
     faults: FaultLog,
-    step: Step,
+    effects: Effects,
     status: Status,
     published_status: Option<Status>,
     metrics: Metrics,
@@ -149,7 +149,7 @@ struct Daemon {
     /// Tests of reactions whose answers are awaited.
     tests: testing::Tests,
     /// Messages that may have brought an earlier run to its end.
-    suspects: Suspects,
+    poison: PoisonMessages,
     /// Commands that wait, and answers of this turn.
     commands: Commands,
     replies: Replies,
@@ -182,12 +182,12 @@ struct Due {
 impl Daemon {
     fn start(
         config: Config,
-        heritage: &Heritage,
+        retained: &RetainedState,
         opened: Result<Opened, OpenError>,
         looks: bool,
     ) -> anyhow::Result<Daemon> {
-        let mut step = Step::default();
-        let (journal, clock, engine, reactors) = Journal::open(&config, heritage, opened, &mut step)?;
+        let mut effects = Effects::default();
+        let (persistence, clock, engine, reactors) = Persistence::open(&config, retained, opened, &mut effects)?;
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
         let will = Outbound {
@@ -201,10 +201,10 @@ impl Daemon {
         let looks_at = looks.then(|| gateway.topics.probe());
         let terms = Terms { comes_back: gateway.standby.is_none(), looks_at, ..Terms::default() };
         let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms);
-        link.unsubscribe_earlier(journal.filters.earlier());
-        let suspects = Suspects::open(&config.gateway.state_dir, clock.at());
-        let daemon = Daemon::new(config, clock, engine, step, journal, reactors, (link, heard));
-        Ok(Daemon { suspects, ..daemon })
+        link.unsubscribe_earlier(persistence.filters.earlier());
+        let poison = PoisonMessages::open(&config.gateway.state_dir, clock.at());
+        let daemon = Daemon::new(config, clock, engine, effects, persistence, reactors, (link, heard));
+        Ok(Daemon { poison, ..daemon })
     }
 
     /// The loop between its world's parts: a clock, a store, a connection.
@@ -212,9 +212,9 @@ impl Daemon {
         config: Config,
         clock: Rc<Clock>,
         engine: Engine,
-        step: Step,
-        journal: Journal,
-        (reacting, answers): Reactors,
+        effects: Effects,
+        persistence: Persistence,
+        (notifier, answers): Reactors,
         (link, heard): (Link, Listener),
     ) -> Daemon {
         let gateway = &config.gateway;
@@ -227,7 +227,7 @@ impl Daemon {
             .zip(config.http)
             .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.twin()));
         let observation = Observation::new(now.at, engine.observed_until());
-        let counts = Counts::new(now.at, journal.outbox.next_number(), board);
+        let counts = Counts::new(now.at, persistence.outbox.next_number(), board);
         Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload)
                 .recording(Recorder::new(&config.anomalies, config.model.share)),
@@ -258,15 +258,15 @@ impl Daemon {
             engine,
             link,
             heard,
-            journal,
-            reacting,
+            persistence,
+            notifier,
             answers,
             observation,
             stalls,
             delays: VecDeque::new(),
-            pace: Pace::new(now.at),
+            throttle: Throttle::new(now.at),
             faults: FaultLog::default(),
-            step,
+            effects,
             published_status: None,
             metrics: Metrics::default(),
             counts,
@@ -274,7 +274,7 @@ impl Daemon {
             _window: window,
             receipts: Vec::new(),
             tests: testing::Tests::new(),
-            suspects: Suspects::default(),
+            poison: PoisonMessages::default(),
             commands: Commands::default(),
             replies: Replies::default(),
             searches: Searches::default(),
@@ -298,8 +298,8 @@ impl Daemon {
             let first = tokio::select! {
                 biased;
                 wish = stop.wish() => match wish {
-                    Wish::Stop => break,
-                    Wish::Reload => {
+                    StopRequest::Stop => break,
+                    StopRequest::Reload => {
                         self.begin_reload(None);
                         continue;
                     }
@@ -311,10 +311,10 @@ impl Daemon {
                 }
                 answer = self.answers.recv() => {
                     let answer = answer.ok_or_else(|| anyhow::anyhow!("the reactions' thread has ended"))?;
-                    self.reacting.answered(answer, &self.link, self.clock.now());
+                    self.notifier.answered(answer, &self.link, self.clock.now());
                     None
                 }
-                done = self.journal.anomalies.done() => {
+                done = self.persistence.anomalies.done() => {
                     self.model_done(done, self.clock.now());
                     None
                 }
@@ -327,7 +327,7 @@ impl Daemon {
             // 3. Take everything that is waiting. If the socket was not read for a while, what was received since is late.
             let stalled_since = self.look_for_delays();
             if stalled_since.is_some_and(|since| self.may_be_replaced(since)) {
-                self.suspects.end();
+                self.poison.end();
                 return Ok(End::Yielded);
             }
             // A deadline that passed meanwhile needs a proof that is asked for now: what comes in a burst has no order.
@@ -346,12 +346,12 @@ impl Daemon {
                     },
                 };
                 if let LinkEvent::Message(message) = &heard.event
-                    && let Some(mark) = self.suspects.mark(message, heard.at)
+                    && let Some(mark) = self.poison.mark(message, heard.at)
                 {
                     mark.write().await;
                 }
                 self.receive(heard);
-                if self.suspects.have_mark() || self.has_lost_its_place {
+                if self.poison.have_mark() || self.has_lost_its_place {
                     break;
                 }
             }
@@ -360,22 +360,22 @@ impl Daemon {
             self.begin_turn_of_commands();
             self.carry_out(self.clock.now());
             // 5. Write, then speak.
-            let (wants_answers, events) = (!self.receipts.is_empty(), self.step.events.len());
+            let (wants_answers, events) = (!self.receipts.is_empty(), self.effects.events.len());
             self.finish_turn().await;
             if self.has_lost_its_place {
                 self.yield_to_others().await;
-                self.suspects.end();
+                self.poison.end();
                 return Ok(End::Yielded);
             }
             // 6. Where messages come in quick succession, let some of them come.
             let taken = self.metrics.messages - earlier;
-            let events = if self.journal.outbox.has_unsent_letters() { 0 } else { events };
-            if let Some(rest) = self.pace.turned(taken, events, began, self.clock.at()).filter(|_| !wants_answers) {
+            let events = if self.persistence.outbox.has_unsent_events() { 0 } else { events };
+            if let Some(rest) = self.throttle.turned(taken, events, began, self.clock.at()).filter(|_| !wants_answers) {
                 throttle::rest(rest).await;
             }
         }
         self.stop().await;
-        self.suspects.end();
+        self.poison.end();
         Ok(End::Stopped)
     }
 
@@ -397,25 +397,25 @@ impl Daemon {
         {
             wake = wake.min(deadline + Span::from_micros(1));
         }
-        if let Some(due) = self.reacting.next_due(self.link.is_up()) {
+        if let Some(due) = self.notifier.next_due(self.link.is_up()) {
             wake = wake.min(due);
         }
-        if let Some(due) = self.journal.anomalies.wake_at(self.can_speak()) {
+        if let Some(due) = self.persistence.anomalies.wake_at(self.can_speak()) {
             wake = wake.min(due);
         }
-        match self.journal.retry_at() {
+        match self.persistence.retry_at() {
             Some(retry) => wake = wake.min(retry),
             None => {
-                if self.journal.wants_checkpoint(&mut self.engine) {
+                if self.persistence.wants_checkpoint(&mut self.engine) {
                     wake = wake.min(self.due.checkpoint);
                 }
-                if self.journal.has_deletions(self.clock.at()) {
+                if self.persistence.has_deletions(self.clock.at()) {
                     wake = wake.min(self.due.tidy);
                 }
             }
         }
         if self.can_speak() {
-            wake = self.journal.outbox.resting_until().map_or(wake, |end| wake.min(end));
+            wake = self.persistence.outbox.resting_until().map_or(wake, |end| wake.min(end));
             wake = wake.min(self.due.metrics);
             if !self.faults.is_empty() {
                 wake = wake.min(self.due.faults);
@@ -436,34 +436,34 @@ impl Daemon {
         let now = self.clock.now();
         // The disk has it how far was observed with the checkpoints alone, and with them the deadlines that gaps have moved.
         // So the end of a gap needs no write of its own: on a slow disk that would be the beginning of the next one.
-        let checkpoint = now.at >= self.due.checkpoint && self.journal.wants_checkpoint(&mut self.engine);
+        let checkpoint = now.at >= self.due.checkpoint && self.persistence.wants_checkpoint(&mut self.engine);
         if checkpoint {
             self.due.checkpoint = now.at + self.config.gateway.checkpoint;
         }
         self.turn_of_models(now);
-        self.journal.look_for_old(now.at).await;
-        self.journal.forget_models().await;
-        let tidy = now.at >= self.due.tidy && self.journal.has_deletions(now.at);
+        self.persistence.look_for_old(now.at).await;
+        self.persistence.forget_models().await;
+        let tidy = now.at >= self.due.tidy && self.persistence.has_deletions(now.at);
         if tidy {
             self.due.tidy = now.at + TIDY_PAUSE;
         }
-        self.metrics.events += self.step.events.len() as u64;
+        self.metrics.events += self.effects.events.len() as u64;
         self.count_events(now);
         self.announce_changes();
         while let Ok(answer) = self.answers.try_recv() {
-            self.reacting.answered(answer, &self.link, now);
+            self.notifier.answered(answer, &self.link, now);
         }
-        self.reacting.decide(&self.step, &self.engine, now, self.link.is_up());
+        self.notifier.decide(&self.effects, &self.engine, now, self.link.is_up());
         let occasion = Occasion { checkpoint, tidy };
-        let Daemon { journal, engine, reacting, step, clock, .. } = self;
-        journal.write(engine, reacting, step, clock, occasion).await;
+        let Daemon { persistence, engine, notifier, effects, clock, .. } = self;
+        persistence.write(engine, notifier, effects, clock, occasion).await;
         // From here on everything that was decided is on disk, or the status says that it is not.
         for receipt in self.receipts.drain(..) {
             self.link.acknowledge(receipt);
         }
         self.messages_acknowledged();
         self.settle_acknowledgements();
-        self.reacting.release(&self.link, now);
+        self.notifier.release(&self.link, now);
         self.answer_tests();
         for reply in self.replies.take() {
             self.answer(reply);
@@ -472,40 +472,40 @@ impl Daemon {
         self.send_waiting().await;
         self.announce();
         self.housekeeping(now);
-        self.suspects.turn_completed();
+        self.poison.turn_completed();
     }
 
     /// Alarms whose retained topics are not right any more.
     fn announce_changes(&mut self) {
-        for alarm in self.step.changed.drain(..).chain(self.engine.alarms_from(self.alarms_known)) {
-            self.journal.outbox.state_changed(alarm);
+        for alarm in self.effects.changed.drain(..).chain(self.engine.alarms_from(self.alarms_known)) {
+            self.persistence.outbox.state_changed(alarm);
         }
         self.alarms_known = self.engine.next_alarm();
-        self.discovery.appeared(&mut self.step.appeared);
+        self.discovery.appeared(&mut self.effects.appeared);
     }
 
     /// Hands over what has room in the window.
     async fn send_waiting(&mut self) {
         let now = self.clock.at();
         loop {
-            self.journal.load_waiting().await;
-            let Some(send) = self.journal.outbox.next_to_send(now) else { return };
+            self.persistence.load_waiting().await;
+            let Some(send) = self.persistence.outbox.next_to_send(now) else { return };
             let (outbound, token) = match send {
-                Send::Letter(number, letter) => (
+                Send::OutboundEvent(number, outbound_event) => (
                     Outbound {
-                        topic: letter.topic.to_string(),
-                        payload: letter.payload,
+                        topic: outbound_event.topic.to_string(),
+                        payload: outbound_event.payload,
                         confirmed: true,
-                        retain: letter.retain,
+                        retain: outbound_event.retain,
                         ..Outbound::default()
                     },
-                    Token::Letter(number),
+                    Token::OutboundEvent(number),
                 ),
                 Send::State(alarm) => {
                     let view = self.engine.view(alarm);
                     if view.is_latent() {
                         // Its topic has gone meanwhile.
-                        self.journal.outbox.taken(Token::State(alarm));
+                        self.persistence.outbox.taken(Token::State(alarm));
                         continue;
                     }
                     let topic = self.config.gateway.topics.alarm(view.id());

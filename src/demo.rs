@@ -15,7 +15,7 @@ use crate::daemon::{self, Stop};
 use crate::domain::time::Span;
 use anyhow::{Context as _, bail};
 use broker::{Broker, HOST};
-use ears::Heard;
+use ears::Received;
 use plant::{PACE, PRESSES, ROUND};
 use rumqttc::{AsyncClient, QoS};
 use screen::Screen;
@@ -76,7 +76,7 @@ pub fn run(options: Options, out: impl Write) -> anyhow::Result<()> {
 struct Demo<W> {
     broker: Broker,
     client: AsyncClient,
-    heard: mpsc::Receiver<Heard>,
+    heard: mpsc::Receiver<Received>,
     screen: Screen<W>,
     activations: u64,
 }
@@ -86,7 +86,7 @@ impl<W: Write> Demo<W> {
     async fn play(&mut self, daemon: &mut Daemon, folder: &Path, duration: Option<Span>) -> anyhow::Result<()> {
         let port = self.broker.port();
         self.screen.welcome(&HOST.to_string(), port)?;
-        self.wait_for(|heard| matches!(heard, Heard::Subscribed)).await.context("the broker does not answer")?;
+        self.wait_for(|heard| matches!(heard, Received::Subscribed)).await.context("the broker does not answer")?;
         daemon.start(plant::config(port, folder)?)?;
         tokio::select! {
             played = self.rounds(duration) => played,
@@ -96,7 +96,7 @@ impl<W: Write> Demo<W> {
 
     /// Plays rounds until the time is over.
     async fn rounds(&mut self, duration: Option<Span>) -> anyhow::Result<()> {
-        self.wait_for(|heard| matches!(heard, Heard::Online)).await.context("the daemon did not begin to work")?;
+        self.wait_for(|heard| matches!(heard, Received::Online)).await.context("the daemon did not begin to work")?;
         let end = async {
             match duration {
                 Some(duration) => tokio::time::sleep(duration.to_std()).await,
@@ -111,13 +111,13 @@ impl<W: Write> Demo<W> {
                 biased;
                 () = &mut end => return Ok(()),
                 heard = self.heard.recv() => match heard {
-                    Some(Heard::Value { press, value }) => self.screen.value(press, value)?,
-                    Some(Heard::Event(event)) => {
+                    Some(Received::Value { press, value }) => self.screen.value(press, value)?,
+                    Some(Received::Event(event)) => {
                         self.activations += u64::from(event.to == "activated");
                         self.screen.event(&event)?;
                     }
-                    Some(Heard::Subscribed | Heard::Online) => {}
-                    Some(Heard::Lost(reason)) => bail!("the connection to the broker is lost: {reason}"),
+                    Some(Received::Subscribed | Received::Online) => {}
+                    Some(Received::Lost(reason)) => bail!("the connection to the broker is lost: {reason}"),
                     None => bail!("the connection to the broker is lost"),
                 },
                 _ = ticks.tick() => match seconds.next() {
@@ -148,12 +148,12 @@ impl<W: Write> Demo<W> {
     }
 
     /// Waits until something is heard.
-    async fn wait_for(&mut self, is_it: impl Fn(&Heard) -> bool) -> anyhow::Result<()> {
+    async fn wait_for(&mut self, is_it: impl Fn(&Received) -> bool) -> anyhow::Result<()> {
         let wait = async {
             loop {
                 match self.heard.recv().await {
                     Some(heard) if is_it(&heard) => return Ok(()),
-                    Some(Heard::Lost(reason)) => bail!("the connection to the broker is lost: {reason}"),
+                    Some(Received::Lost(reason)) => bail!("the connection to the broker is lost: {reason}"),
                     Some(_) => {}
                     None => bail!("the connection to the broker is lost"),
                 }

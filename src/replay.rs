@@ -8,7 +8,7 @@ use crate::api::channel::{Announced, Channel};
 use crate::api::execute;
 use crate::api::{commands, reply};
 use crate::config::Config;
-use crate::domain::engine::{Engine, Input, Step};
+use crate::domain::engine::{Effects, Engine, Input};
 use crate::domain::time::{Moment, Now, Span, Stamp};
 use crate::ingest::router::{Fault, Intake, Message, Remember};
 use serde::Deserialize;
@@ -97,7 +97,7 @@ pub struct Player {
     intake: Intake,
     last: Option<Moment>,
     /// What came out of the latest line: state changes.
-    pub step: Step,
+    pub effects: Effects,
     /// What could not be used of the latest line.
     pub faults: Vec<Fault>,
     /// Answers of the latest line's command, as they would be published.
@@ -112,7 +112,7 @@ impl Player {
             intake: Intake::new(config.sources.clone(), config.gateway.max_payload),
             config,
             last: None,
-            step: Step::default(),
+            effects: Effects::default(),
             faults: Vec::new(),
             replies: Vec::new(),
         }
@@ -159,11 +159,11 @@ impl Player {
     }
 
     fn play_line(&mut self, line: &str, no_text: Option<&[u8]>) -> Result<(), String> {
-        self.step.events.clear();
-        self.step.changed.clear();
-        self.step.shelvings.clear();
-        self.step.appeared.clear();
-        self.step.vanished.clear();
+        self.effects.events.clear();
+        self.effects.changed.clear();
+        self.effects.shelvings.clear();
+        self.effects.appeared.clear();
+        self.effects.vanished.clear();
         self.faults.clear();
         self.replies.clear();
         let Some(Recorded { at, topic, payload, retained, link }) = read(line)? else { return Ok(()) };
@@ -176,9 +176,9 @@ impl Player {
         let now = Now { at, wall: Stamp::from_micros(at.as_micros()) };
         if self.last.replace(at).is_none() {
             // The subscription is acknowledged at the first line's time.
-            self.engine.handle(Input::LinkUp, now, &mut self.step);
+            self.engine.handle(Input::LinkUp, now, &mut self.effects);
         }
-        self.engine.handle(link.unwrap_or(Input::Tick), now, &mut self.step);
+        self.engine.handle(link.unwrap_or(Input::Tick), now, &mut self.effects);
         if let Some(topic) = &topic {
             let payload = no_text.unwrap_or(payload.as_bytes());
             self.message(Message { topic, payload, retained }, now);
@@ -187,7 +187,7 @@ impl Player {
     }
 
     fn message(&mut self, message: Message<'_>, now: Now) {
-        if self.intake.take_known(message, &mut self.engine, now, &mut self.step, &mut self.faults) {
+        if self.intake.take_known(message, &mut self.engine, now, &mut self.effects, &mut self.faults) {
             return;
         }
         let Config { gateway, home_assistant, .. } = &self.config;
@@ -202,7 +202,7 @@ impl Player {
             Channel::HomeAssistantStatus => Remember::No,
             Channel::Thing | Channel::Score => Remember::Yes,
         };
-        self.intake.take_new(message, remember, &mut self.engine, now, &mut self.step, &mut self.faults);
+        self.intake.take_new(message, remember, &mut self.engine, now, &mut self.effects, &mut self.faults);
     }
 
     fn command(&mut self, verb: &str, is_addressed: bool, message: Message<'_>, now: Now) {
@@ -220,7 +220,7 @@ impl Player {
             return;
         }
         self.replies.push(match admitted {
-            Ok(request) => execute::execute(request, &gateway.id, &mut self.engine, now, &mut self.step)
+            Ok(request) => execute::execute(request, &gateway.id, &mut self.engine, now, &mut self.effects)
                 .unwrap_or_else(|asked| reply::refused(asked.0, NOT_IN_A_RECORDING.to_owned())),
             Err(refusal) => refusal.render(),
         });

@@ -11,7 +11,7 @@ use crate::api::explain;
 use crate::api::reaction::Explained as ToldReaction;
 use crate::api::reply::{self, Outcome};
 use crate::api::state;
-use crate::domain::engine::{AlarmIx, Answer, Engine, Signature, Step, Verb};
+use crate::domain::engine::{AlarmIx, Answer, Effects, Engine, Signature, Verb};
 use crate::domain::model::{AlarmId, Selector, Share};
 use crate::domain::text::clip;
 use crate::domain::time::Now;
@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 const SUGGESTED: usize = 5;
 /// Bytes of what one answer lists: with the rest of it, what brokers and clients take everywhere.
 pub(crate) const PAGE_BYTES: usize = 256 << 10;
-/// Pairs of letters that are compared to find what somebody may have meant: about ten milliseconds.
+/// Pairs of outbound events that are compared to find what somebody may have meant: about ten milliseconds.
 const COMPARISONS: usize = 4_000_000;
 /// Bytes of a name that an error repeats.
 const NAMED: usize = 256;
@@ -40,11 +40,11 @@ pub fn execute(
     gateway: &str,
     engine: &mut Engine,
     now: Now,
-    step: &mut Step,
+    effects: &mut Effects,
 ) -> Result<Vec<u8>, Box<(Value, DaemonCommand)>> {
     let mut task = Task::of(request)?;
     loop {
-        if let Some(answer) = task.advance(usize::MAX, PAGE_BYTES, gateway, engine, &|_, _| Vec::new(), now, step) {
+        if let Some(answer) = task.advance(usize::MAX, PAGE_BYTES, gateway, engine, &|_, _| Vec::new(), now, effects) {
             return Ok(answer);
         }
     }
@@ -134,12 +134,12 @@ impl Task {
         engine: &mut Engine,
         reactions: TellReactions<'_>,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
     ) -> Option<Vec<u8>> {
         let Task { name, work } = self;
         let answer = match work {
             Work::Change { verb, wanted, who, begun } => {
-                change(name, *verb, wanted, who, begun, (looks, page), engine, now, step)
+                change(name, *verb, wanted, who, begun, (looks, page), engine, now, effects)
             }
             Work::List { query, begun } => list(name, query, begun, looks, page, gateway, engine),
             Work::Explain { wanted } => match find(engine, wanted) {
@@ -241,7 +241,7 @@ fn change(
     (looks, page): (usize, usize),
     engine: &mut Engine,
     now: Now,
-    step: &mut Step,
+    effects: &mut Effects,
 ) -> Result<Option<Vec<u8>>, String> {
     let change = match begun {
         Some(change) => change,
@@ -263,7 +263,7 @@ fn change(
         if !counts || selector.as_ref().is_some_and(|selector| !selector.fits(view.id().as_str())) {
             continue;
         }
-        let answer = engine.command(ix, verb, who, now, step);
+        let answer = engine.command(ix, verb, who, now, effects);
         *ok |= refusal(answer).is_none();
         *changed += usize::from(answer == Answer::Done);
         if told.len() < MAX_LISTED {

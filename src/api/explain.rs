@@ -153,11 +153,11 @@ fn severities(trigger: &Trigger) -> Option<BTreeMap<&'static str, PlainNumber>> 
 fn verdict(view: AlarmView<'_>) -> &'static str {
     let judged = match &view.definition().trigger {
         Trigger::Standard { condition, .. } | Trigger::Score { condition, .. } => {
-            view.value().map(|value| condition.judge(value.borrow()))
+            view.value().map(|value| condition.classify(value.borrow()))
         }
         Trigger::Average { condition, .. } => {
             let mean = view.average().filter(|_| view.samples() > 0);
-            mean.map(|mean| condition.judge(Value::Number(mean).borrow()))
+            mean.map(|mean| condition.classify(Value::Number(mean).borrow()))
         }
         Trigger::NoValue { .. } if view.state().is_active() => Some(Verdict::Holds),
         Trigger::NoValue { .. } => Some(Verdict::Fails),

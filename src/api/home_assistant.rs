@@ -40,7 +40,7 @@ pub fn is_own(prefix: &str, gateway: &str, topic: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A name out of letters, digits, `-` and `_`, which is all that Home Assistant allows. Different names stay different:
+/// A name out of outbound events, digits, `-` and `_`, which is all that Home Assistant allows. Different names stay different:
 /// a slash becomes `__`, anything else `_` and two hexadecimal digits for each byte.
 ///
 /// ```

@@ -1,7 +1,7 @@
 //! `base/reactions/<reaction>`: what became of each attempt.
 
 use super::{Rfc3339, to_bytes};
-use crate::domain::notify::queue::{Fate, Report};
+use crate::domain::notify::queue::{DeliveryEnd, Report};
 use crate::domain::time::Now;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -29,13 +29,13 @@ struct Payload<'a> {
 pub fn render(report: &Report, reaction: &str, gateway: &str, now: Now) -> Vec<u8> {
     let delivery = &report.delivery;
     let (outcome, answer, reason, retry_at) = match &report.fate {
-        Fate::Delivered { answer, flaws } => {
+        DeliveryEnd::Delivered { answer, flaws } => {
             ("delivered", Some(answer.as_str()), (!flaws.is_empty()).then(|| flaws.join("; ")), None)
         }
-        Fate::Failed { reason, retry_at } => {
+        DeliveryEnd::Failed { reason, retry_at } => {
             ("failed", None, Some(reason.clone()), Some(Rfc3339(now.stamp(*retry_at))))
         }
-        Fate::Dropped { reason, .. } => ("dropped", None, Some(reason.clone()), None),
+        DeliveryEnd::Dropped { reason, .. } => ("dropped", None, Some(reason.clone()), None),
     };
     to_bytes(&Payload {
         delivery: &delivery.id,

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::api::{event, state};
     use crate::config::Config;
-    use crate::domain::engine::{Engine, Input, Memory, Sample, Signature, Step, Verb};
+    use crate::domain::engine::{Effects, Engine, Input, Memory, Sample, Signature, Verb};
     use crate::domain::model::ValueRef;
     use crate::domain::time::Span;
     use std::path::Path;
@@ -223,11 +223,11 @@ mod tests {
         Now { at: Moment::from_micros(secs * 1_000_000), wall: Stamp::from_micros(secs * 1_000_000) }
     }
 
-    fn value(engine: &mut Engine, number: f64, now: Now, step: &mut Step) {
-        let thing = engine.hear("a/1", now, step).unwrap();
+    fn value(engine: &mut Engine, number: f64, now: Now, effects: &mut Effects) {
+        let thing = engine.register_thing("a/1", now, effects).unwrap();
         let property = engine.property(thing, "p").unwrap();
         let samples = &[Sample { property, value: ValueRef::Number(number) }];
-        engine.handle(Input::Message { samples, stamp: None, retained: false, sign_of_life: true }, now, step);
+        engine.handle(Input::Message { samples, stamp: None, retained: false, sign_of_life: true }, now, effects);
     }
 
     fn payload(engine: &Engine) -> Vec<u8> {
@@ -238,9 +238,9 @@ mod tests {
     /// The retained state of an engine that goes on with what is known of another one's alarm.
     fn handed_over(known: &Alarm, model: &Arc<Model>, now: Now) -> Vec<u8> {
         let memory = Memory { alarm: known.memory(1, model, now).unwrap(), soft: None, samples: Vec::new() };
-        let mut step = Step::default();
-        let (engine, gone) = Engine::restore(model.clone(), vec![memory], 1, now.at, now, &mut step);
-        assert_eq!((step.events.len(), gone.len()), (0, 0));
+        let mut effects = Effects::default();
+        let (engine, gone) = Engine::restore(model.clone(), vec![memory], 1, now.at, now, &mut effects);
+        assert_eq!((effects.events.len(), gone.len()), (0, 0));
         payload(&engine)
     }
 
@@ -253,26 +253,26 @@ mod tests {
     #[test]
     fn whatever_its_state_is_taken_over_from_its_topic_or_from_its_events() {
         let (config, _) = Config::parse(Path::new("x"), CONFIG).unwrap_or_else(|all| panic!("{}", all.to_text()));
-        let (model, mut engine, mut step) = (config.model.clone(), Engine::new(config.model), Step::default());
+        let (model, mut engine, mut effects) = (config.model.clone(), Engine::new(config.model), Effects::default());
         let kim = Signature { by: Some("kim".into()), comment: Some("seen".into()) };
-        engine.handle(Input::LinkUp, at(0), &mut step);
-        value(&mut engine, 5.0, at(1), &mut step);
+        engine.handle(Input::LinkUp, at(0), &mut effects);
+        value(&mut engine, 5.0, at(1), &mut effects);
         let mut told: Option<Alarm> = None;
         for round in 1..=6 {
             let now = at(round * 10);
             let alarm = engine.find("a%2F1/p/hi").unwrap();
             match round {
-                1 => value(&mut engine, 11.0, now, &mut step),
-                2 => drop(engine.command(alarm, Verb::Acknowledge, &kim, now, &mut step)),
-                3 => value(&mut engine, 9.0, now, &mut step),
-                4 => value(&mut engine, 12.0, now, &mut step),
-                5 => drop(engine.command(alarm, Verb::Shelve(Span::from_secs(60)), &kim, now, &mut step)),
-                _ => drop(engine.command(alarm, Verb::Disable, &kim, now, &mut step)),
+                1 => value(&mut engine, 11.0, now, &mut effects),
+                2 => drop(engine.command(alarm, Verb::Acknowledge, &kim, now, &mut effects)),
+                3 => value(&mut engine, 9.0, now, &mut effects),
+                4 => value(&mut engine, 12.0, now, &mut effects),
+                5 => drop(engine.command(alarm, Verb::Shelve(Span::from_secs(60)), &kim, now, &mut effects)),
+                _ => drop(engine.command(alarm, Verb::Disable, &kim, now, &mut effects)),
             }
             let published = payload(&engine);
             let known = read(&published).unwrap();
             assert_eq!(without_number(&handed_over(&known, &model, now)), without_number(&published), "round {round}");
-            for event in step.events.drain(..) {
+            for event in effects.events.drain(..) {
                 told = Some(read(&event::render(&event, "gw/a")).unwrap().since(told));
             }
             // A shelving is in no event, so from its round on the topic knows more.

@@ -80,11 +80,11 @@ fn play(args: &Args, gateway: &str, player: &mut Player, mut plot: Option<&mut P
             progress.clear();
             say(&format!("{name}:{number}: command refused: {}", String::from_utf8_lossy(&reply)));
         }
-        for event in &player.step.events {
+        for event in &player.effects.events {
             output.write_all(&event::render_recorded(event, gateway))?;
             output.write_all(b"\n")?;
         }
-        if live && !player.step.events.is_empty() {
+        if live && !player.effects.events.is_empty() {
             output.flush()?;
         }
     }

@@ -1,6 +1,6 @@
 //! `annunciator run`: the daemon.
 
-use super::output::journal::Journal;
+use super::output::journal::Persistence;
 use super::output::throttle::{ShortLines, Throttle};
 use super::{ConfigArg, Failure, load, say};
 use crate::daemon::{self, End, Stop, Unusable};
@@ -51,7 +51,7 @@ fn start_anew() -> Failure {
 pub(super) fn start_logging(usual: &str) {
     let registry = tracing_subscriber::registry().with(filter(std::env::var("ANNUNCIATOR_LOG").ok(), usual));
     let registry = registry.with(Throttle::default());
-    let started = match Journal::behind_standard_error() {
+    let started = match Persistence::behind_standard_error() {
         Some(journal) => registry.with(journal).try_init().is_ok(),
         None => {
             let lines = tracing_subscriber::fmt::layer().with_writer(ShortLines::default);

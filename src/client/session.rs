@@ -38,7 +38,7 @@ pub struct Message {
 
 /// Something that came over the connection.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Received {
     /// The answer to a subscription: for each filter whether it is granted.
     Subscribed(Vec<bool>),
     Message(Message),
@@ -49,7 +49,7 @@ pub(super) enum Heard {
 /// The connection.
 pub(super) struct Session {
     client: Client,
-    heard: Receiver<Heard>,
+    heard: Receiver<Received>,
     broker: String,
     name: String,
     is_connected: bool,
@@ -91,13 +91,13 @@ impl Session {
     }
 
     /// What comes next, if it comes in time.
-    pub(super) fn hear(&mut self, wait: Duration) -> Option<Heard> {
+    pub(super) fn receive_event(&mut self, wait: Duration) -> Option<Received> {
         let heard = match self.heard.recv_timeout(wait) {
             Ok(heard) => heard,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => return None,
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Heard::Lost("it has ended".to_owned()),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Received::Lost("it has ended".to_owned()),
         };
-        self.is_connected |= matches!(heard, Heard::Subscribed(_));
+        self.is_connected |= matches!(heard, Received::Subscribed(_));
         Some(heard)
     }
 
@@ -117,7 +117,7 @@ impl Drop for Session {
     /// A broker that hears a farewell logs no error.
     fn drop(&mut self) {
         if self.is_connected && self.client.try_disconnect().is_ok() {
-            while !matches!(self.heard.recv_timeout(FAREWELL), Ok(Heard::Lost(_)) | Err(_)) {}
+            while !matches!(self.heard.recv_timeout(FAREWELL), Ok(Received::Lost(_)) | Err(_)) {}
         }
     }
 }
@@ -137,21 +137,21 @@ fn options(settings: &MqttSettings, name: &str) -> Result<MqttOptions, String> {
 }
 
 /// Polls the connection until it breaks or nobody listens any more.
-fn poll(mut connection: Connection, sender: &SyncSender<Heard>) {
+fn poll(mut connection: Connection, sender: &SyncSender<Received>) {
     for event in connection.iter() {
         let heard = match event {
             Ok(Event::Incoming(Packet::SubAck(answer))) => {
                 let is_granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
-                Heard::Subscribed(answer.return_codes.iter().map(is_granted).collect())
+                Received::Subscribed(answer.return_codes.iter().map(is_granted).collect())
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
-                Heard::Message(Message { topic: publish.topic, payload: publish.payload, retained: publish.retain })
+                Received::Message(Message { topic: publish.topic, payload: publish.payload, retained: publish.retain })
             }
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => Heard::Lost("it was closed".to_owned()),
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => Received::Lost("it was closed".to_owned()),
             Ok(_) => continue,
-            Err(error) => Heard::Lost(explain(&error)),
+            Err(error) => Received::Lost(explain(&error)),
         };
-        let is_over = matches!(heard, Heard::Lost(_));
+        let is_over = matches!(heard, Received::Lost(_));
         if sender.send(heard).is_err() || is_over {
             return;
         }

@@ -216,9 +216,9 @@ impl Daemon {
     }
 
     fn advance_task(&mut self, task: &mut Task, looks: usize, now: Now) -> Option<Vec<u8>> {
-        let Daemon { engine, reacting, config, step, link, .. } = self;
-        let reactions = |engine: &Engine, alarm| reacting.explain(alarm, engine, now);
+        let Daemon { engine, notifier, config, effects, link, .. } = self;
+        let reactions = |engine: &Engine, alarm| notifier.explain(alarm, engine, now);
         let page = PAGE_BYTES.min(link.largest_payload());
-        task.advance(looks, page, &config.gateway.id, engine, &reactions, now, step)
+        task.advance(looks, page, &config.gateway.id, engine, &reactions, now, effects)
     }
 }

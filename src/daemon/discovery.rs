@@ -4,13 +4,13 @@
 //! The topics are retained, so what was announced has to be remembered: the store keeps the prefixes under which there
 //! may be something of ours. One that is not configured any more is cleaned, alarm by alarm, before anything else is
 //! announced, and forgotten when the broker has taken all of it. Alarms that leave the configuration say farewell in a
-//! letter, as on their own topic.
+//! outbound event, as on their own topic.
 
 use super::Daemon;
 use crate::api::home_assistant;
 use crate::domain::engine::AlarmIx;
 use crate::domain::model::AlarmId;
-use crate::domain::outbox::{Letter, Token};
+use crate::domain::outbox::{OutboundEvent, Token};
 use crate::domain::time::{Moment, Span};
 use crate::io::mqtt::Outbound;
 use crate::io::store::{Batch, record};
@@ -69,9 +69,9 @@ impl Prefixes {
         self.stored = self.known().cloned().collect();
     }
 
-    /// Letters that take back what was announced of an alarm that is gone.
-    pub(super) fn farewells(&self, gateway: &str, alarm: &AlarmId) -> impl Iterator<Item = Letter> {
-        self.known().map(move |prefix| Letter {
+    /// Outbound events that take back what was announced of an alarm that is gone.
+    pub(super) fn retractions(&self, gateway: &str, alarm: &AlarmId) -> impl Iterator<Item = OutboundEvent> {
+        self.known().map(move |prefix| OutboundEvent {
             topic: Arc::from(home_assistant::topic(prefix, gateway, alarm)),
             payload: Bytes::new(),
             retain: true,
@@ -125,15 +125,15 @@ impl Discovery {
 }
 
 impl Daemon {
-    /// Announces what has room in the window. A letter that takes back an old announcement must not come after a new one.
+    /// Announces what has room in the window. A outbound event that takes back an old announcement must not come after a new one.
     pub(super) fn announce(&mut self) {
-        if self.journal.outbox.has_unsent_letters() {
+        if self.persistence.outbox.has_unsent_events() {
             return;
         }
         while self.can_speak() && self.discovery.in_flight < WINDOW {
             let Daemon { discovery, engine, .. } = self;
             while discovery.late.pop_if(|alarm| engine.view(*alarm).is_latent()).is_some() {}
-            let late = self.discovery.late.last().copied().filter(|_| self.journal.prefixes.current.is_some());
+            let late = self.discovery.late.last().copied().filter(|_| self.persistence.prefixes.current.is_some());
             let next = self.engine.alarms_from(self.discovery.done).next();
             let Some(alarm) = late.or(next) else {
                 if !self.forget_cleaned_prefix() && !self.begin_round_that_is_asked_for() {
@@ -156,7 +156,7 @@ impl Daemon {
 
     fn announcement(&self, alarm: AlarmIx) -> Option<Outbound> {
         let gateway = &self.config.gateway;
-        let prefixes = &self.journal.prefixes;
+        let prefixes = &self.persistence.prefixes;
         let view = self.engine.view(alarm);
         let (prefix, payload) = match (prefixes.obsolete.first(), &prefixes.current) {
             (Some(obsolete), _) => (obsolete, Bytes::new()),
@@ -171,10 +171,10 @@ impl Daemon {
 
     /// When the broker has taken all that cleans an obsolete prefix, the next one has its turn. True: there is more to do.
     fn forget_cleaned_prefix(&mut self) -> bool {
-        if self.discovery.in_flight > 0 || self.journal.prefixes.obsolete.is_empty() {
+        if self.discovery.in_flight > 0 || self.persistence.prefixes.obsolete.is_empty() {
             return false;
         }
-        let prefix = self.journal.prefixes.obsolete.remove(0);
+        let prefix = self.persistence.prefixes.obsolete.remove(0);
         tracing::info!(prefix, "not announced to Home Assistant any more");
         self.discovery.begin_anew();
         true

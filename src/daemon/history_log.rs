@@ -2,12 +2,12 @@
 //!
 //! While the disk refuses, entries wait in memory. How they look on disk is in [`crate::io::store::history`].
 
-use crate::domain::engine::Step;
+use crate::domain::engine::Effects;
 use crate::domain::history::{DeliveryFate, DeliveryReport, Entry};
 use crate::domain::model::{AlarmFacts, AlarmId};
 use crate::domain::time::{Moment, Span, Stamp};
 use crate::io::store::Batch;
-use crate::io::store::history::{self, Binding, Names, Old, Shelf, Shelved, Single};
+use crate::io::store::history::{self, Binding, BlockIndex, Names, Old, Shelved, Single};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(super) struct EndedDelivery {
 }
 
 #[derive(Debug)]
-pub(super) struct Chronicle {
+pub(super) struct HistoryLog {
     names: Arc<Names>,
     /// The names of each alarm that has entries, the present one last: an anomaly alarm has one for each severity.
     named: HashMap<AlarmId, Vec<u32>>,
@@ -55,8 +55,8 @@ pub(super) struct Chronicle {
     waiting_bytes: usize,
     /// Entries that are on disk and not bound, as far as they were written by this process.
     unbound: VecDeque<Single>,
-    /// The shelf that is being filled.
-    shelf: Shelf,
+    /// The block index that is being filled.
+    block_index: BlockIndex,
     next: u64,
     /// The oldest entries on disk, as far as they are known.
     old: VecDeque<Old>,
@@ -70,7 +70,7 @@ pub(super) struct Chronicle {
     pub(super) retention: Retention,
 }
 
-impl Chronicle {
+impl HistoryLog {
     /// A history of which the entries `stored` are on disk.
     pub(super) fn restore(
         names: Names,
@@ -78,19 +78,19 @@ impl Chronicle {
         shelved: Shelved,
         retention: Retention,
         now: Moment,
-    ) -> Chronicle {
+    ) -> HistoryLog {
         let mut named: HashMap<AlarmId, Vec<u32>> = HashMap::new();
         for (number, facts) in &names {
             named.entry(facts.id.clone()).or_default().push(*number);
         }
-        Chronicle {
+        HistoryLog {
             names: Arc::new(names),
             named,
             new_names: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             unbound: VecDeque::new(),
-            shelf: Shelf::default(),
+            block_index: BlockIndex::default(),
             next: stored.end,
             old: VecDeque::new(),
             cleared: stored.start,
@@ -123,13 +123,13 @@ impl Chronicle {
     }
 
     /// Takes what has happened.
-    pub(super) fn take(&mut self, step: &mut Step, at: Moment) {
-        let shelvings = std::mem::take(&mut step.shelvings);
+    pub(super) fn take(&mut self, effects: &mut Effects, at: Moment) {
+        let shelvings = std::mem::take(&mut effects.shelvings);
         let mut shelvings = shelvings.into_iter().peekable();
         if self.retention.max == 0 {
             return;
         }
-        for (place, event) in step.events.iter().enumerate() {
+        for (place, event) in effects.events.iter().enumerate() {
             while let Some(shelving) = shelvings.next_if(|shelving| shelving.place <= place) {
                 self.add(&Entry::Shelving(shelving), at);
             }
@@ -250,19 +250,19 @@ impl Chronicle {
             shelved: self.shelved,
             kept,
             singles: self.unbound.drain(..count).collect(),
-            shelf: std::mem::take(&mut self.shelf),
+            block_index: std::mem::take(&mut self.block_index),
         }
     }
 
-    /// That write is on disk. `now` is the same as it was for the write, `bound` and `shelf` are what came of the binding.
-    pub(super) fn stored(&mut self, now: Moment, bound: u64, shelf: Shelf) {
+    /// That write is on disk. `now` is the same as it was for the write, `bound` and `block_index` are what came of the binding.
+    pub(super) fn stored(&mut self, now: Moment, bound: u64, block_index: BlockIndex) {
         let left_after = self.left_after(now);
         if left_after > self.stored.start {
             self.cleared = left_after;
         }
         self.stored.start = left_after;
         self.shelved.bound = bound;
-        self.shelf = shelf;
+        self.block_index = block_index;
         self.old.retain(|old| old.number >= self.stored.start);
         self.stored.end = self.next;
         self.unbound.append(&mut self.waiting);

@@ -37,18 +37,18 @@ impl Daemon {
     pub(super) fn housekeeping(&mut self, now: Now) {
         self.status.alarms = self.engine.len();
         self.status.active = self.engine.active();
-        self.status.durable = self.journal.is_durable();
+        self.status.durable = self.persistence.is_durable();
         self.status.problems.retain(|problem| !problem.starts_with(STORE));
         self.status.problems.retain(|problem| !problem.starts_with(CLOCK));
         if !now.wall.is_plausible() {
             let unset = "it shows a time before this version was made; until it is set (NTP, RTC), stamps are marked";
             self.status.problems.push(format!("{CLOCK}{unset}"));
         }
-        self.status.problems.extend(self.journal.trouble().map(|trouble| format!("{STORE}{trouble}")));
+        self.status.problems.extend(self.persistence.trouble().map(|trouble| format!("{STORE}{trouble}")));
         self.status.problems.retain(|problem| !problem.starts_with(PASS));
         self.status.problems.extend(self.link.no_pass().map(|reason| format!("{PASS}{reason}")));
         self.status.problems.retain(|problem| !problem.starts_with(REACTION));
-        self.status.problems.extend(self.reacting.troubles().map(|trouble| format!("{REACTION}{trouble}")));
+        self.status.problems.extend(self.notifier.troubles().map(|trouble| format!("{REACTION}{trouble}")));
         self.status.problems.retain(|problem| !problem.starts_with(THINGS));
         self.status.problems.extend(self.engine.refused().map(|Refused { count, bound, last }| {
             format!("{THINGS}{bound}; {count} times, the last one was {last:?}")

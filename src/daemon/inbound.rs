@@ -6,12 +6,12 @@ use super::observer;
 use crate::api::channel::{Announced, Channel};
 use crate::api::commands::Request;
 use crate::api::execute;
-use crate::domain::dedup::Repeats;
+use crate::domain::dedup::Dedup;
 use crate::domain::observation::{Acknowledgement, Cause, PROBE_HOLD_UP};
 use crate::domain::outbox::Token;
 use crate::domain::time::{Moment, Now};
 use crate::ingest::router::{Fault, Message, Remember};
-use crate::io::mqtt::{Heard, Inbound, LinkEvent, Outbound};
+use crate::io::mqtt::{Inbound, LinkEvent, Outbound, Received};
 
 /// Messages that may come again and are kept in the list before the broker is asked how far it is: about 4 KiB on disk.
 const UNSETTLED: usize = 512;
@@ -21,7 +21,7 @@ const LISTED_REFUSALS: usize = 10;
 
 impl Daemon {
     /// One thing that happened on the link.
-    pub(super) fn hear(&mut self, Heard { at, event, .. }: Heard) {
+    pub(super) fn receive_event(&mut self, Received { at, event, .. }: Received) {
         // A message that has waited since before the end of a gap is one of the gap, and counts from its end.
         let now = self.clock.now().moved_to(at.max(self.observation.observed_since()));
         match event {
@@ -31,13 +31,13 @@ impl Daemon {
                 self.refused(token, acknowledged, &topic, &reason);
             }
             LinkEvent::Retained(payload) => {
-                if self.journal.takes_mark(&payload) {
+                if self.persistence.takes_mark(&payload) {
                     tracing::warn!("an earlier run has published what its disk did not take: looks at that");
                     self.has_lost_its_place = true;
                 }
             }
             LinkEvent::Up { session_present } => {
-                self.journal.repeats.connected(session_present);
+                self.persistence.repeats.connected(session_present);
                 self.up(now);
             }
             LinkEvent::Subscribed { refused } => self.subscribed(refused),
@@ -50,7 +50,7 @@ impl Daemon {
     /// The broker confirms what we publish after it has processed what we acknowledged before. Where nothing is published
     /// for long, something is, so that the list of messages that may come again stays short.
     pub(super) fn settle_acknowledgements(&mut self) {
-        if self.fence_is_out || self.journal.repeats.unsettled() < UNSETTLED {
+        if self.fence_is_out || self.persistence.repeats.unsettled() < UNSETTLED {
             return;
         }
         let topic = self.config.gateway.topics.probe();
@@ -77,19 +77,19 @@ impl Daemon {
             receipt => self.receipts.extend(*receipt),
         }
         if let Some(receipt) = receipt {
-            let packet = (receipt.packet_id(), Repeats::checksum(topic, payload));
-            if self.journal.repeats.is_repeat(packet, *repeated) {
+            let packet = (receipt.packet_id(), Dedup::checksum(topic, payload));
+            if self.persistence.repeats.is_repeat(packet, *repeated) {
                 self.metrics.repeats += 1;
                 return;
             }
         }
-        if self.suspects.is_skipped(inbound) {
+        if self.poison.is_skipped(inbound) {
             self.skip(topic);
             return;
         }
         let message = Message { topic, payload, retained: *retained };
-        let Daemon { intake, engine, step, faults, .. } = self;
-        if intake.take_known(message, engine, now, step, faults.inlet()) {
+        let Daemon { intake, engine, effects, faults, .. } = self;
+        if intake.take_known(message, engine, now, effects, faults.inlet()) {
             self.metrics.messages += 1;
             self.metrics.faults += self.faults.settle();
             return;
@@ -123,7 +123,7 @@ impl Daemon {
         let reason = format_args!("the daemon was handling this message when it ended, twice in a row: it is skipped");
         self.faults.inlet().push(Fault::new(topic, reason));
         self.metrics.faults += self.faults.settle();
-        if let Some(problem) = self.suspects.report(topic) {
+        if let Some(problem) = self.poison.report(topic) {
             tracing::error!(topic, "{problem}");
             self.status.problems.push(problem);
         }
@@ -131,8 +131,8 @@ impl Daemon {
 
     /// Evaluates a message on a topic that is not remembered.
     fn evaluate_new(&mut self, message: Message<'_>, remember: Remember, now: Now) {
-        let Daemon { intake, engine, step, faults, .. } = self;
-        intake.take_new(message, remember, engine, now, step, faults.inlet());
+        let Daemon { intake, engine, effects, faults, .. } = self;
+        intake.take_new(message, remember, engine, now, effects, faults.inlet());
         self.metrics.faults += self.faults.settle();
     }
 
@@ -142,7 +142,7 @@ impl Daemon {
         let announced = Announced {
             gateway: &gateway.shared_id,
             current: self.config.home_assistant.as_deref(),
-            earlier: self.journal.prefixes.known(),
+            earlier: self.persistence.prefixes.known(),
         };
         Channel::of(topic, &gateway.topics, announced)
     }
@@ -150,16 +150,16 @@ impl Daemon {
     pub(super) fn taken(&mut self, token: Token, acknowledged: u64) {
         self.metrics.published += 1;
         if let Token::Reaction(ticket) = token {
-            self.reacting.confirmed(ticket, self.clock.now());
+            self.notifier.confirmed(ticket, self.clock.now());
         }
         self.settled(token, acknowledged);
     }
 
     /// The broker has said what it has to say to something.
     pub(super) fn settled(&mut self, token: Token, acknowledged: u64) {
-        self.journal.repeats.processed(acknowledged);
+        self.persistence.repeats.processed(acknowledged);
         match token {
-            Token::Letter(_) | Token::State(_) => self.journal.outbox.taken(token),
+            Token::OutboundEvent(_) | Token::State(_) => self.persistence.outbox.taken(token),
             Token::Discovery => self.discovery.taken(),
             Token::Probe(number) => self.probe_acknowledged(number),
             Token::Fence => self.fence_is_out = false,
@@ -169,7 +169,7 @@ impl Daemon {
     }
 
     pub(super) fn subscribed(&mut self, refused: Vec<(String, String)>) {
-        self.journal.filters.confirmed();
+        self.persistence.filters.confirmed();
         self.status.problems.retain(|problem| !problem.starts_with(SUBSCRIPTION));
         let more = refused.len().saturating_sub(LISTED_REFUSALS);
         for (filter, reason) in refused.into_iter().take(LISTED_REFUSALS) {
@@ -190,12 +190,12 @@ impl Daemon {
         self.fence_is_out = false;
         self.forget_refusals();
         self.discovery.connected();
-        self.journal.anomalies.connected();
+        self.persistence.anomalies.connected();
         // The broker may have forgotten everything that is retained.
         self.published_status = None;
         self.due.status = now.at;
         let alarms: Vec<_> = self.engine.alarms().collect();
-        self.journal.outbox.connected(alarms.into_iter());
+        self.persistence.outbox.connected(alarms.into_iter());
     }
 
     pub(super) fn down(&mut self, reason: &str, silent_since: Option<Moment>, now: Now) {
@@ -221,9 +221,9 @@ impl Daemon {
             tracing::warn!("the connection is lost, and another instance may take over: looks around");
             self.has_lost_its_place = true;
         }
-        self.journal.outbox.disconnected();
+        self.persistence.outbox.disconnected();
         self.replies.disconnected();
         self.commands.disconnected();
-        self.reacting.disconnected(self.clock.now());
+        self.notifier.disconnected(self.clock.now());
     }
 }

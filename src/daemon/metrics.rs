@@ -35,14 +35,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Begins to count; `next_letter` is the number of the next letter for the broker.
-    pub(super) fn new(now: Moment, next_letter: u64, board: Option<Arc<Board>>) -> Counts {
+    /// Begins to count; `next_letter` is the number of the next outbound event for the broker.
+    pub(super) fn new(now: Moment, next_outbound_event: u64, board: Option<Arc<Board>>) -> Counts {
         Counts {
             performance: Performance::new(now),
             counted: 0,
             standing: Standing::default(),
             look_at: now,
-            backlog: Backlog::new(now, next_letter),
+            backlog: Backlog::new(now, next_outbound_event),
             board,
             show_at: now,
         }
@@ -57,8 +57,8 @@ impl Counts {
 impl Daemon {
     /// Counts what the turn has decided so far. Shelved alarms are not announced to anybody, so they do not count.
     pub(super) fn count_events(&mut self, now: Now) {
-        let counted = std::mem::replace(&mut self.counts.counted, self.step.events.len());
-        for event in self.step.events.iter().skip(counted) {
+        let counted = std::mem::replace(&mut self.counts.counted, self.effects.events.len());
+        for event in self.effects.events.iter().skip(counted) {
             let Event { alarm, from, to, at, .. } = event;
             // The wall clock may have been set between the event and now; the counting does not go beyond now.
             let at = now.moment(*at).min(now.at);
@@ -75,12 +75,12 @@ impl Daemon {
 
     /// Says what has become of the alarms as a whole, and shows the figures.
     pub(super) fn show_figures(&mut self, now: Now) {
-        self.counts.counted = self.step.events.len();
+        self.counts.counted = self.effects.events.len();
         self.counts.performance.advance(now.at);
         for turn in self.counts.performance.take_turns() {
             self.flood_turns(turn, now);
         }
-        let outbox = &self.journal.outbox;
+        let outbox = &self.persistence.outbox;
         self.counts.backlog.mark(now.at, outbox.next_number(), outbox.first_waiting());
         let Some(board) = self.counts.board.clone() else { return };
         self.note_problem(LISTENER, board.trouble());
@@ -154,7 +154,7 @@ impl Daemon {
 
     /// The counters with what is known only now.
     pub(super) fn current_metrics(&self) -> Metrics {
-        let outbox = &self.journal.outbox;
+        let outbox = &self.persistence.outbox;
         let mut metrics = Metrics {
             overflow: self.link.overflow(),
             outbox: outbox.waiting() as u64,
@@ -162,14 +162,14 @@ impl Daemon {
             outbox_age: self.counts.backlog.age(self.clock.at(), outbox.first_waiting()),
             alarms: self.engine.len() as u64,
             active: self.engine.active() as u64,
-            commits: self.journal.commits(),
-            stored_bytes: self.journal.stored_bytes(),
+            commits: self.persistence.commits(),
+            stored_bytes: self.persistence.stored_bytes(),
             written_bytes: written_bytes(),
             seq: self.engine.next_seq() - 1,
             ..self.metrics.clone()
         };
-        self.journal.anomalies.count(&mut metrics);
-        self.reacting.count(&mut metrics, self.clock.at());
+        self.persistence.anomalies.count(&mut metrics);
+        self.notifier.count(&mut metrics, self.clock.at());
         metrics
     }
 }

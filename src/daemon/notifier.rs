@@ -1,7 +1,7 @@
 //! Reactions in the daemon: events go to the schedule, deliveries to the queue, attempts to their thread, and what
 //! became of them to everybody who wants to know.
 //!
-//! Before the write of a turn [`Reacting::decide`] says what has to be on disk with it; after it [`Reacting::release`]
+//! Before the write of a turn [`Notifier::decide`] says what has to be on disk with it; after it [`Notifier::release`]
 //! lets it begin. So no delivery begins that a crash could forget.
 
 mod report;
@@ -11,15 +11,15 @@ use crate::api;
 use crate::api::retained;
 use crate::api::topics::Topics;
 use crate::config::{Config, test_delivery};
-use crate::domain::engine::{AlarmIx, Engine, Step};
+use crate::domain::engine::{AlarmIx, Effects, Engine};
 use crate::domain::history::DeliveryFate;
 use crate::domain::model::AlarmId;
 use crate::domain::notify::delivery::Ticket;
 use crate::domain::notify::delivery::{Occasion, Outcome};
-use crate::domain::notify::queue::{Fate, Queue, Report, Start};
+use crate::domain::notify::queue::{DeliveryEnd, Queue, Report, Start};
 use crate::domain::notify::schedule::{CourseId, Order, Schedule};
 use crate::domain::notify::{ReactionIx, Reactions};
-use crate::domain::outbox::{Letter, Token};
+use crate::domain::outbox::{OutboundEvent, Token};
 use crate::domain::time::{Moment, Now, Span};
 use crate::ingest::source::Source;
 use crate::io::mqtt::{Link, Outbound};
@@ -42,14 +42,14 @@ struct Confirming {
 /// An answer to somebody who wanted to see whether a reaction works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tested {
-    /// The number that [`Reacting::test`] gave.
+    /// The number that [`Notifier::test`] gave.
     pub(super) number: u64,
     /// What the other side said, or why it could not be asked.
     pub(super) answer: Result<String, String>,
 }
 
 #[derive(Debug)]
-pub(super) struct Reacting {
+pub(super) struct Notifier {
     reactions: Arc<Reactions>,
     is_closing: bool,
     gateway: String,
@@ -69,7 +69,7 @@ pub(super) struct Reacting {
     tests: usize,
     tested: Vec<Tested>,
     /// Reports that go out with the next write.
-    letters: Vec<Letter>,
+    outbound_events: Vec<OutboundEvent>,
     /// What the history has to remember with it.
     ended: Vec<EndedDelivery>,
     /// Reports that nobody misses after a crash.
@@ -79,14 +79,14 @@ pub(super) struct Reacting {
     useless: Vec<Vec<u8>>,
 }
 
-impl Reacting {
+impl Notifier {
     /// Goes on where an earlier run was.
     pub(super) fn start(
         config: &Config,
         recovered: RecoveredReactions,
         engine: &Engine,
         now: Now,
-    ) -> std::io::Result<(Reacting, mpsc::Receiver<Answer>)> {
+    ) -> std::io::Result<(Notifier, mpsc::Receiver<Answer>)> {
         let reactions = config.reactions.clone();
         let (answers, answered) = sender::answers();
         let sender = Sender::start(&config.gateway.id, &reactions, answers.clone())?;
@@ -112,14 +112,14 @@ impl Reacting {
             }
         }
         let topics = config.gateway.topics.clone();
-        let letters = orphans.iter().map(|(_, reaction, delivery, reason)| Letter {
+        let outbound_events = orphans.iter().map(|(_, reaction, delivery, reason)| OutboundEvent {
             topic: topics.reaction(reaction).into(),
             payload: api::reaction::orphan(delivery, reaction, reason, &config.gateway.id, now).into(),
             retain: false,
         });
-        let reacting = Reacting {
+        let notifier = Notifier {
             is_closing: false,
-            letters: letters.collect(),
+            outbound_events: outbound_events.collect(),
             ended: Vec::new(),
             gateway: config.gateway.id.clone(),
             topics,
@@ -138,13 +138,13 @@ impl Reacting {
             useless,
             reactions,
         };
-        Ok((reacting, answered))
+        Ok((notifier, answered))
     }
 
-    /// What events and time mean for deliveries. All of it has to be written before [`Reacting::release`].
-    pub(super) fn decide(&mut self, step: &Step, engine: &Engine, now: Now, is_link_up: bool) {
+    /// What events and time mean for deliveries. All of it has to be written before [`Notifier::release`].
+    pub(super) fn decide(&mut self, effects: &Effects, engine: &Engine, now: Now, is_link_up: bool) {
         if !self.reactions.list.is_empty() || self.schedule.next_due().is_some() {
-            self.follow(step, engine, now);
+            self.follow(effects, engine, now);
         }
         if !self.is_closing {
             self.starts.extend(self.queue.begin(now.at, &self.reactions, is_link_up));
@@ -154,10 +154,10 @@ impl Reacting {
     }
 
     /// What events, and the time between them, start and end.
-    fn follow(&mut self, step: &Step, engine: &Engine, now: Now) {
+    fn follow(&mut self, effects: &Effects, engine: &Engine, now: Now) {
         let mut orders = Vec::new();
-        let mut shelvings = step.shelvings.iter().peekable();
-        for (place, event) in step.events.iter().enumerate() {
+        let mut shelvings = effects.shelvings.iter().peekable();
+        for (place, event) in effects.events.iter().enumerate() {
             while let Some(change) = shelvings.next_if(|change| change.place <= place) {
                 self.shelved(&change.alarm.id, change.until.is_some());
             }
@@ -273,11 +273,11 @@ impl Reacting {
             let payload = api::reaction::render(&report, name, &self.gateway, now).into();
             match report.fate {
                 // The end of a delivery is on disk in the same write as that it is no more.
-                Fate::Delivered { .. } | Fate::Dropped { .. } => {
-                    self.letters.push(Letter { topic: topic.into(), payload, retain: false });
+                DeliveryEnd::Delivered { .. } | DeliveryEnd::Dropped { .. } => {
+                    self.outbound_events.push(OutboundEvent { topic: topic.into(), payload, retain: false });
                 }
                 // A destination that is down for a night must not wear the flash.
-                Fate::Failed { .. } => {
+                DeliveryEnd::Failed { .. } => {
                     self.passing.push(Outbound { topic, payload, confirmed: true, ..Outbound::default() })
                 }
             }
@@ -287,10 +287,10 @@ impl Reacting {
     /// For the history: each end, and the first failure. A destination that is down for a night must not fill it.
     fn remember(&mut self, report: &Report, now: Now) {
         let (fate, said) = match &report.fate {
-            Fate::Delivered { answer, .. } => (DeliveryFate::Delivered, answer),
-            Fate::Failed { reason, .. } if report.attempt <= 1 => (DeliveryFate::Failed, reason),
-            Fate::Failed { .. } => return,
-            Fate::Dropped { reason, .. } => (DeliveryFate::Dropped, reason),
+            DeliveryEnd::Delivered { answer, .. } => (DeliveryFate::Delivered, answer),
+            DeliveryEnd::Failed { reason, .. } if report.attempt <= 1 => (DeliveryFate::Failed, reason),
+            DeliveryEnd::Failed { .. } => return,
+            DeliveryEnd::Dropped { reason, .. } => (DeliveryFate::Dropped, reason),
         };
         let delivery = &report.delivery;
         let Some(reaction) = self.reactions.get(delivery.reaction) else { return };
@@ -314,15 +314,17 @@ impl Reacting {
     fn log(&self, report: &Report) {
         let delivery = &report.delivery.id;
         match &report.fate {
-            Fate::Delivered { answer, flaws } if flaws.is_empty() => tracing::info!(delivery, answer, "delivered"),
-            Fate::Delivered { answer, flaws } => {
+            DeliveryEnd::Delivered { answer, flaws } if flaws.is_empty() => {
+                tracing::info!(delivery, answer, "delivered")
+            }
+            DeliveryEnd::Delivered { answer, flaws } => {
                 tracing::warn!(delivery, answer, flaws = flaws.join("; "), "delivered, but not as it was meant");
             }
-            Fate::Failed { reason, .. } => {
+            DeliveryEnd::Failed { reason, .. } => {
                 tracing::warn!(delivery, attempt = report.attempt, reason, "not delivered yet")
             }
-            Fate::Dropped { reason, is_loss: true } => tracing::error!(delivery, reason, "dropped"),
-            Fate::Dropped { reason, is_loss: false } => tracing::info!(delivery, reason, "dropped"),
+            DeliveryEnd::Dropped { reason, is_loss: true } => tracing::error!(delivery, reason, "dropped"),
+            DeliveryEnd::Dropped { reason, is_loss: false } => tracing::info!(delivery, reason, "dropped"),
         }
     }
 
@@ -429,7 +431,7 @@ impl Reacting {
         self.queue.in_flight() > 0
     }
 
-    /// Sends a real one, past the queue. The answer comes by [`Reacting::take_tested`] with the number returned here.
+    /// Sends a real one, past the queue. The answer comes by [`Notifier::take_tested`] with the number returned here.
     pub(super) fn test(&mut self, name: &str, now: Now) -> Result<u64, String> {
         let Some((ix, reaction)) = self.reactions.find(name).and_then(|ix| Some((ix, self.reactions.get(ix)?.clone())))
         else {
@@ -477,12 +479,12 @@ impl Reacting {
             || self.queue.has_changes()
             || !self.orphans.is_empty()
             || !self.useless.is_empty()
-            || !self.letters.is_empty()
+            || !self.outbound_events.is_empty()
     }
 
     /// Reports that are to be on disk with the next write.
-    pub(super) fn take_letters(&mut self) -> Vec<Letter> {
-        std::mem::take(&mut self.letters)
+    pub(super) fn take_outbound_events(&mut self) -> Vec<OutboundEvent> {
+        std::mem::take(&mut self.outbound_events)
     }
 
     /// Adds what the store lacks.

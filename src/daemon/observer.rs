@@ -8,7 +8,7 @@ use crate::domain::engine::{Input, Link};
 use crate::domain::observation::{Cause, Doubt, Gap, Nonce, Problem};
 use crate::domain::outbox::Token;
 use crate::domain::time::{Moment, Now, Span};
-use crate::io::mqtt::{Heard, Interruption, Outbound};
+use crate::io::mqtt::{Interruption, Outbound, Received};
 
 /// Problems of observation are looked for this often.
 const PROBLEMS_PAUSE: Span = Span::from_secs(1);
@@ -63,13 +63,13 @@ impl Daemon {
     }
 
     /// Takes one event of the link, after the gaps that it has come behind.
-    pub(super) fn receive(&mut self, heard: Heard) {
+    pub(super) fn receive(&mut self, heard: Received) {
         while let Some(delay) = self.delays.front_mut()
             && delay.has_delayed(heard.at)
         {
             self.interrupt(heard.at);
         }
-        self.hear(heard);
+        self.receive_event(heard);
     }
 
     /// The queue is empty: what is received from here on is late.
@@ -113,7 +113,7 @@ impl Daemon {
     pub(super) fn begin_gap(&mut self, since: Option<Moment>, cause: impl FnOnce() -> String) {
         let Some(since) = since else { return };
         self.engine.prove(self.observation.proven());
-        self.engine.handle(Input::LinkDown, self.clock.now().moved_to(since), &mut self.step);
+        self.engine.handle(Input::LinkDown, self.clock.now().moved_to(since), &mut self.effects);
         self.gap_cause = cause();
     }
 
@@ -127,7 +127,7 @@ impl Daemon {
             self.status.last_gap = Some(status::Gap { from: now.stamp(since), to: now.wall, length, cause });
         }
         self.engine.prove(self.observation.proven());
-        self.engine.handle(Input::LinkUp, now, &mut self.step);
+        self.engine.handle(Input::LinkUp, now, &mut self.effects);
     }
 
     /// Lets the engine's time go on to where silence is proven, and asks for proof where it is needed.
@@ -136,10 +136,10 @@ impl Daemon {
         if self.engine.link().is_up() {
             let proven = self.observation.proven();
             self.engine.prove(proven);
-            self.engine.handle(Input::Tick, now.moved_to(proven), &mut self.step);
+            self.engine.handle(Input::Tick, now.moved_to(proven), &mut self.effects);
         } else if self.engine.next_wake().is_some_and(|wake| wake < now.at) {
             // In a gap no observe-time ends, but a shelving does.
-            self.engine.handle(Input::Tick, now, &mut self.step);
+            self.engine.handle(Input::Tick, now, &mut self.effects);
         }
         self.probe_if_due();
         if !self.can_speak() {

@@ -5,17 +5,17 @@
 
 use super::discovery::Prefixes;
 use super::filters::Filters;
-use super::history_log::{self, Chronicle, Retention};
+use super::history_log::{self, HistoryLog, Retention};
 use super::models::{self, Anomalies};
-use super::notifier::Reacting;
-use super::standby::{self, Heritage};
+use super::notifier::Notifier;
+use super::standby::{self, RetainedState};
 use crate::api::{event, unstored};
 use crate::config::{Config, Gateway};
-use crate::domain::dedup::Repeats;
-use crate::domain::engine::{AlarmMemory, Changes, Engine, Event, LastChange, Step};
+use crate::domain::dedup::Dedup;
+use crate::domain::engine::{AlarmMemory, Changes, Effects, Engine, Event, LastChange};
 use crate::domain::history::Filter;
 use crate::domain::model::AlarmId;
-use crate::domain::outbox::{Letter, Outbox, PAGE};
+use crate::domain::outbox::{OutboundEvent, Outbox, PAGE};
 use crate::domain::time::{Moment, Now, Span};
 use crate::io::clock::{Clock, Machine, ThisMachine};
 use crate::io::send::sender::Answer;
@@ -25,7 +25,7 @@ use crate::io::store::history::{self, Search};
 use crate::io::store::keeper::Keeper;
 use crate::io::store::late::LateStore;
 use crate::io::store::record::{self, Position, Recovered, reactions};
-use crate::io::store::{Batch, Loss, Pair, Short, Store, StoreError};
+use crate::io::store::{Batch, Loss, Pair, SmallBytes, Store, StoreError};
 use anyhow::Context as _;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -51,20 +51,20 @@ pub(super) struct Occasion {
 }
 
 /// Reactions, and where the answers of their thread come out.
-pub(super) type Reactors = (Reacting, tokio::sync::mpsc::Receiver<Answer>);
+pub(super) type Reactors = (Notifier, tokio::sync::mpsc::Receiver<Answer>);
 
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct Persistence {
     keeper: Keeper,
     gateway: Gateway,
     pub(super) outbox: Outbox,
-    pub(super) repeats: Repeats,
-    pub(super) chronicle: Chronicle,
+    pub(super) repeats: Dedup,
+    pub(super) history_log: HistoryLog,
     pub(super) prefixes: Prefixes,
     pub(super) filters: Filters,
     pub(super) anomalies: Anomalies,
-    /// Letters that delete the retained topics of alarms that are gone, and wait for the next write.
-    farewells: Vec<Letter>,
+    /// Outbound events that delete the retained topics of alarms that are gone, and wait for the next write.
+    retractions: Vec<OutboundEvent>,
     /// Alarms that are not configured any more.
     gone: Vec<AlarmMemory>,
     /// What was found when the store was opened.
@@ -72,7 +72,7 @@ pub(super) struct Journal {
     /// What the next write has to put because damage was found.
     told: Option<Pair>,
     /// Keys that the next write removes.
-    useless: Vec<Short>,
+    useless: Vec<SmallBytes>,
     /// Alarms whose samples the next write removes.
     void: Vec<u32>,
     /// Whether the next write is noted beside the store, whatever it holds.
@@ -89,34 +89,34 @@ pub(super) struct Journal {
     observed_until: Moment,
 }
 
-impl Journal {
+impl Persistence {
     /// Opens the store and puts the engine and the time line back to where they were.
     pub(super) fn open(
         config: &Config,
-        heritage: &Heritage,
+        retained: &RetainedState,
         opened: Result<Opened, OpenError>,
-        step: &mut Step,
-    ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
+        effects: &mut Effects,
+    ) -> anyhow::Result<(Persistence, Clock, Engine, Reactors)> {
         let start = |store| Keeper::start(store).context("cannot start the store's thread");
         let machine = Box::new(ThisMachine);
         let state_dir = &config.gateway.state_dir;
         match opened {
             Ok(Opened { store, trouble, loss }) => {
                 let loss = loss.zip(trouble).map(|(loss, trouble)| Loss { what: trouble, ..loss });
-                Journal::recover(config, Box::new(store), loss, heritage, machine, start, step)
+                Persistence::recover(config, Box::new(store), loss, retained, machine, start, effects)
             }
             Err(error @ OpenError::InUse(_)) => Err(error.into()),
             Err(OpenError::Io(error)) => {
                 tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
                 let store = LateStore::new(state_dir);
                 // What is published now is not known to the next start, if the disk takes nothing until then.
-                let heritage = &Heritage { has_unknown_numbers: true, ..heritage.clone() };
-                let (mut journal, clock, engine, reactors) =
-                    Journal::recover(config, Box::new(store), None, heritage, machine, start, step)?;
+                let retained = &RetainedState { has_unknown_numbers: true, ..retained.clone() };
+                let (mut persistence, clock, engine, reactors) =
+                    Persistence::recover(config, Box::new(store), None, retained, machine, start, effects)?;
                 // Below the number that is next by the clock, so that a store that has it knows more than the mark.
-                journal.mark(engine.next_seq().saturating_sub(1));
-                journal.failure = Some((error, clock.at()));
-                Ok((journal, clock, engine, reactors))
+                persistence.mark(engine.next_seq().saturating_sub(1));
+                persistence.failure = Some((error, clock.at()));
+                Ok((persistence, clock, engine, reactors))
             }
         }
     }
@@ -126,16 +126,16 @@ impl Journal {
         config: &Config,
         mut store: Box<dyn Store>,
         loss: Option<Loss>,
-        heritage: &Heritage,
+        retained: &RetainedState,
         machine: Box<dyn Machine>,
         keep: impl FnOnce(Box<dyn Store>) -> anyhow::Result<Keeper>,
-        step: &mut Step,
-    ) -> anyhow::Result<(Journal, Clock, Engine, Reactors)> {
+        effects: &mut Effects,
+    ) -> anyhow::Result<(Persistence, Clock, Engine, Reactors)> {
         let gateway = config.gateway.clone();
         let Recovered { position, mut alarms, packets, first_packet, mut damaged, mut useless, free_handle } =
             record::recover(store.as_mut())?;
         let stored_seq = position.as_ref().map_or(1, |position| position.next_seq);
-        let loss = with_unstored(loss, heritage, stored_seq);
+        let loss = with_unstored(loss, retained, stored_seq);
         let prefixes = record::texts(store.as_mut(), record::DISCOVERY)?;
         let filters = record::texts(store.as_mut(), record::FILTERS)?;
         let mut names = history::names(store.as_mut(), &mut damaged)?;
@@ -163,7 +163,7 @@ impl Journal {
         let outbox = restore_outbox(store.as_mut(), position.as_ref())?;
         let observed_until = position.as_ref().map(|position| position.observed_until);
         let handles = free_handle.saturating_sub(1);
-        let elsewhere = heritage.leave_to_others(&config.model, &mut alarms);
+        let elsewhere = retained.leave_to_others(&config.model, &mut alarms);
         // Alarms whose state in the store is what was last published.
         let mut certain = match &loss {
             Some(loss) => Some(loss.rewritten.clone()),
@@ -171,7 +171,7 @@ impl Journal {
         };
         let inherited = match &mut certain {
             Some(certain) if standby::is_alone(&config.gateway) => {
-                let inherited = heritage.take_back(&gateway.id, &config.model, &mut alarms, handles, now);
+                let inherited = retained.take_back(&gateway.id, &config.model, &mut alarms, handles, now);
                 certain.retain(|handle| {
                     alarms.iter().all(|memory| memory.alarm.handle != *handle || !memory.alarm.is_uncertain)
                 });
@@ -179,19 +179,19 @@ impl Journal {
             }
             // The mark was older than the store: nothing has to be taken back.
             None if standby::is_alone(&config.gateway) => Vec::new(),
-            Some(_) | None => heritage.take_over(&config.model, &mut alarms, handles, now),
+            Some(_) | None => retained.take_over(&config.model, &mut alarms, handles, now),
         };
         let has_lost = loss.is_some() || (damaged > 0 && position.is_none());
-        let numbers = Numbers::after(position.as_ref(), has_lost, loss.as_ref(), heritage, &gateway.id, now);
+        let numbers = Numbers::after(position.as_ref(), has_lost, loss.as_ref(), retained, &gateway.id, now);
         let (mut engine, gone) = match &position {
             None if inherited.is_empty() => (Engine::new(config.model.clone()), Vec::new()),
             position => {
                 let observed_until = position.as_ref().map_or(now.at, |position| position.observed_until);
-                Engine::restore(config.model.clone(), alarms, numbers.next, observed_until, now, step)
+                Engine::restore(config.model.clone(), alarms, numbers.next, observed_until, now, effects)
             }
         };
         if numbers.has_gap {
-            match step.events.first_mut() {
+            match effects.events.first_mut() {
                 Some(first) => first.seq_gap = true,
                 None => engine.number_from(numbers.next),
             }
@@ -219,26 +219,26 @@ impl Journal {
                 last.or_else(last_of_gone).is_some_and(|last: &LastChange| last.seq >= seq)
             });
         }
-        let (mut reacting, answers) =
-            Reacting::start(config, recovered, &engine, now).context("cannot start the reactions' thread")?;
-        let mut repeats = Repeats::restore(first_packet, packets);
-        if heritage.is_of_another {
-            reacting.forget_courses();
+        let (mut notifier, answers) =
+            Notifier::start(config, recovered, &engine, now).context("cannot start the reactions' thread")?;
+        let mut repeats = Dedup::restore(first_packet, packets);
+        if retained.is_of_another {
+            notifier.forget_courses();
             // What the other one has evaluated since is not known.
             repeats.connected(false);
         }
-        let untold = if heritage.is_of_another { UNTOLD } else { Span::ZERO };
-        reacting.take_over(&inherited, untold, &engine, now);
-        let reactors = (reacting, answers);
+        let untold = if retained.is_of_another { UNTOLD } else { Span::ZERO };
+        notifier.take_over(&inherited, untold, &engine, now);
+        let reactors = (notifier, answers);
         let models = models::recover(store.as_mut(), &config.anomalies)?;
         let keeper = keep(store)?;
-        let mut journal = Journal {
+        let mut persistence = Persistence {
             anomalies: Anomalies::restore(models, &config.anomalies, keeper.clone(), now.at),
             keeper,
             gateway,
             outbox,
             repeats,
-            chronicle: Chronicle::restore(
+            history_log: HistoryLog::restore(
                 names,
                 position.map_or(0..0, |position| position.history),
                 shelved,
@@ -247,44 +247,44 @@ impl Journal {
             ),
             prefixes: Prefixes::restore(prefixes, config.home_assistant.clone()),
             filters: Filters::restore(filters, &super::wanted(config)),
-            farewells: Vec::new(),
+            retractions: Vec::new(),
             gone: elsewhere,
             opening: trouble,
             told: loss.and_then(|loss| loss.told),
             useless,
             void: Vec::new(),
             must_confirm: true,
-            is_marked: heritage.unstored_below.is_some(),
+            is_marked: retained.unstored_below.is_some(),
             stored_seq,
             failure: None,
             commits: 0,
             stored_bytes: 0,
             observed_until: observed_until.unwrap_or(now.at),
         };
-        journal.reconfigured(&config.gateway, gone);
+        persistence.reconfigured(&config.gateway, gone);
         if certain.is_some() {
-            journal.delete_unknown(heritage, &engine);
+            persistence.delete_unknown(retained, &engine);
         }
-        Ok((journal, clock, engine, reactors))
+        Ok((persistence, clock, engine, reactors))
     }
 
     /// Takes another configuration: alarms that are not in it leave the disk and the broker.
     pub(super) fn reconfigured(&mut self, gateway: &Gateway, gone: Vec<AlarmMemory>) {
         self.gateway = gateway.clone();
-        self.chronicle.retention = Retention { span: gateway.history, max: gateway.history_max };
+        self.history_log.retention = Retention { span: gateway.history, max: gateway.history_max };
         for memory in &gone {
             tracing::info!(alarm = %memory.facts.id, "is not configured any more");
         }
-        self.bid_farewell(gone);
+        self.retract(gone);
     }
 
     /// These alarms leave the disk and the broker.
-    fn bid_farewell(&mut self, gone: Vec<AlarmMemory>) {
+    fn retract(&mut self, gone: Vec<AlarmMemory>) {
         let gateway = &self.gateway;
         for memory in &gone {
             // First the sensor that looks at the topic, then the topic.
-            self.farewells.extend(self.prefixes.farewells(&gateway.shared_id, &memory.facts.id));
-            self.farewells.push(Letter {
+            self.retractions.extend(self.prefixes.retractions(&gateway.shared_id, &memory.facts.id));
+            self.retractions.push(OutboundEvent {
                 topic: Arc::from(gateway.topics.alarm(&memory.facts.id)),
                 payload: Bytes::new(),
                 retain: true,
@@ -294,16 +294,20 @@ impl Journal {
     }
 
     /// Deletes the retained topics of alarms of this gateway that nobody knows any more, after the store has lost them.
-    fn delete_unknown(&mut self, heritage: &Heritage, engine: &Engine) {
-        for (topic, alarm) in &heritage.alarms {
+    fn delete_unknown(&mut self, retained: &RetainedState, engine: &Engine) {
+        for (topic, alarm) in &retained.alarms {
             let id = alarm.id();
             let is_told = engine.find(id.as_str()).is_some_and(|ix| !engine.view(ix).is_latent());
-            if is_told || self.farewells.iter().any(|letter| *letter.topic == **topic) {
+            if is_told || self.retractions.iter().any(|outbound_event| *outbound_event.topic == **topic) {
                 continue;
             }
             tracing::warn!(alarm = %id, "was published, and is not known any more");
-            self.farewells.extend(self.prefixes.farewells(&self.gateway.shared_id, &id));
-            self.farewells.push(Letter { topic: Arc::from(topic.as_str()), payload: Bytes::new(), retain: true });
+            self.retractions.extend(self.prefixes.retractions(&self.gateway.shared_id, &id));
+            self.retractions.push(OutboundEvent {
+                topic: Arc::from(topic.as_str()),
+                payload: Bytes::new(),
+                retain: true,
+            });
         }
     }
 
@@ -315,7 +319,7 @@ impl Journal {
         }
         self.is_marked = true;
         let payload = unstored::render(&self.gateway.id, unstored_below).into();
-        self.outbox.push(Letter { topic: Arc::from(self.gateway.topics.probe()), payload, retain: true }, false);
+        self.outbox.push(OutboundEvent { topic: Arc::from(self.gateway.topics.probe()), payload, retain: true }, false);
     }
 
     /// Takes the mark that was retained on the probe topic when this run began. True: it says that an earlier run has
@@ -375,44 +379,45 @@ impl Journal {
     }
 
     pub(super) fn has_deletions(&self, now: Moment) -> bool {
-        self.outbox.has_deletions() || self.chronicle.wants_to_forget(now)
+        self.outbox.has_deletions() || self.history_log.wants_to_forget(now)
     }
 
-    /// Writes what the turn has decided, and what there is occasion for. The turn's events become letters.
+    /// Writes what the turn has decided, and what there is occasion for. The turn's events become outbound events.
     pub(super) async fn write(
         &mut self,
         engine: &mut Engine,
-        reacting: &mut Reacting,
-        step: &mut Step,
+        notifier: &mut Notifier,
+        effects: &mut Effects,
         clock: &Clock,
         occasion: Occasion,
     ) {
         let now = clock.at();
-        self.chronicle.take(step, now);
-        for ended in reacting.take_ended() {
-            self.chronicle.take_delivery(ended, now);
+        self.history_log.take(effects, now);
+        for ended in notifier.take_ended() {
+            self.history_log.take_delivery(ended, now);
         }
-        let vanished = std::mem::take(&mut step.vanished);
-        self.bid_farewell(vanished);
-        let mut letters: Vec<Letter> = step.events.drain(..).map(|event| self.letter(&event)).collect();
-        letters.append(&mut self.farewells);
-        letters.append(&mut reacting.take_letters());
+        let vanished = std::mem::take(&mut effects.vanished);
+        self.retract(vanished);
+        let mut outbound_events: Vec<OutboundEvent> =
+            effects.events.drain(..).map(|event| self.outbound_event(&event)).collect();
+        outbound_events.append(&mut self.retractions);
+        outbound_events.append(&mut notifier.take_outbound_events());
         if let Some((_, retry_at)) = &self.failure {
             if now < *retry_at {
-                self.keep(letters, false);
+                self.keep(outbound_events, false);
                 self.trim();
                 return;
             }
             // Nobody knows what the failed writes have left: everything is written again.
             engine.forget_stored();
-            reacting.forget_stored();
+            notifier.forget_stored();
             self.repeats.forget_stored();
         }
         let healing = self.failure.is_some();
-        let decided = !letters.is_empty()
+        let decided = !outbound_events.is_empty()
             || !self.gone.is_empty()
             || engine.has_decided()
-            || reacting.has_changes()
+            || notifier.has_changes()
             || self.repeats.must_be_written()
             || self.prefixes.must_be_written()
             || self.filters.must_be_written()
@@ -428,8 +433,8 @@ impl Journal {
         let position = Position {
             gateway: self.gateway.id.clone(),
             next_seq: engine.next_seq(),
-            next_letter: self.outbox.next_number() + letters.len() as u64,
-            history: self.chronicle.range(now),
+            next_outbound_event: self.outbox.next_number() + outbound_events.len() as u64,
+            history: self.history_log.range(now),
             // What a value has done to alarms that were not decided is not on disk before the next checkpoint, so the time
             // since the last one would be no evidence after a crash.
             observed_until: match engine.observed_until() {
@@ -444,18 +449,18 @@ impl Journal {
         self.void.sort_unstable();
         self.void.dedup();
         let void = self.void.clone();
-        let mut batch = self.batch(&changes, &letters, &position, healing);
-        reacting.put(&mut batch);
+        let mut batch = self.batch(&changes, &outbound_events, &position, healing);
+        notifier.put(&mut batch);
         let deletions = self.outbox.take_deletions();
-        deletions.iter().for_each(|number| record::delete_letter(&mut batch, *number));
-        self.chronicle.put(&mut batch, now);
+        deletions.iter().for_each(|number| record::delete_outbound_event(&mut batch, *number));
+        self.history_log.put(&mut batch, now);
         self.anomalies.put(&mut batch, is_checkpoint, clock.now().wall);
-        let mut binding = self.chronicle.binding(now);
+        let mut binding = self.history_log.binding(now);
         if let Some((key, value)) = self.told.clone() {
             batch.put(key, value);
         }
         // Only what is published can be missed.
-        let (confirms, next_seq) = (!letters.is_empty() || healing || self.must_confirm, position.next_seq);
+        let (confirms, next_seq) = (!outbound_events.is_empty() || healing || self.must_confirm, position.next_seq);
         let written = self.keeper.ask(move |store| {
             let bound = binding.add(store, &mut batch).unwrap_or_else(|error| {
                 tracing::warn!(%error, "the history is bound another time");
@@ -467,18 +472,18 @@ impl Journal {
             if confirms || written.is_err() {
                 store.confirm(next_seq, written.is_ok());
             }
-            written.map(|()| (bound, binding.shelf, bytes))
+            written.map(|()| (bound, binding.block_index, bytes))
         });
         match written.await {
-            Ok((bound, shelf, bytes)) => {
+            Ok((bound, block_index, bytes)) => {
                 self.commits += 1;
                 self.stored_bytes += bytes;
                 self.observed_until = position.observed_until;
                 self.repeats.stored();
                 self.prefixes.stored();
                 self.filters.stored();
-                self.chronicle.stored(now, bound, shelf);
-                reacting.stored();
+                self.history_log.stored(now, bound, block_index);
+                notifier.stored();
                 self.anomalies.stored();
                 self.gone.clear();
                 self.told = None;
@@ -488,10 +493,10 @@ impl Journal {
                 if self.failure.take().is_some() {
                     tracing::info!("the store is written again");
                 }
-                self.keep(letters, true);
+                self.keep(outbound_events, true);
                 if std::mem::take(&mut self.is_marked) {
                     let topic = Arc::from(self.gateway.topics.probe());
-                    self.farewells.push(Letter { topic, payload: Bytes::new(), retain: true });
+                    self.retractions.push(OutboundEvent { topic, payload: Bytes::new(), retain: true });
                 }
             }
             Err(error) => {
@@ -500,11 +505,11 @@ impl Journal {
                     self.refused(engine, position.next_seq, clock.now()).await;
                 }
                 engine.forget_stored();
-                reacting.forget_stored();
+                notifier.forget_stored();
                 self.anomalies.failed();
                 self.outbox.give_back_deletions(deletions);
                 self.failure = Some((error, clock.at() + RETRY));
-                self.keep(letters, false);
+                self.keep(outbound_events, false);
             }
         }
         self.trim();
@@ -521,17 +526,19 @@ impl Journal {
         }
     }
 
-    fn batch(&self, changes: &Changes, letters: &[Letter], position: &Position, all: bool) -> Batch {
+    fn batch(&self, changes: &Changes, outbound_events: &[OutboundEvent], position: &Position, all: bool) -> Batch {
         let mut batch = Batch::default();
         // First: what is of use now may have the same keys.
         self.useless.iter().for_each(|key| batch.delete(key.clone()));
         record::put_changes(&mut batch, changes);
         self.gone.iter().for_each(|memory| record::delete_alarm(&mut batch, memory));
         if all {
-            self.outbox.held().for_each(|(number, letter)| record::put_letter(&mut batch, number, letter));
+            self.outbox
+                .held()
+                .for_each(|(number, outbound_event)| record::put_letter(&mut batch, number, outbound_event));
         }
-        for (number, letter) in (self.outbox.next_number()..).zip(letters) {
-            record::put_letter(&mut batch, number, letter);
+        for (number, outbound_event) in (self.outbox.next_number()..).zip(outbound_events) {
+            record::put_letter(&mut batch, number, outbound_event);
         }
         record::put_packets(&mut batch, &self.repeats.changes());
         self.prefixes.put(&mut batch, all);
@@ -540,24 +547,24 @@ impl Journal {
         batch
     }
 
-    fn keep(&mut self, letters: Vec<Letter>, on_disk: bool) {
-        for letter in letters {
-            self.outbox.push(letter, on_disk);
+    fn keep(&mut self, outbound_events: Vec<OutboundEvent>, on_disk: bool) {
+        for outbound_event in outbound_events {
+            self.outbox.push(outbound_event, on_disk);
         }
     }
 
-    fn letter(&self, event: &Event) -> Letter {
-        Letter {
+    fn outbound_event(&self, event: &Event) -> OutboundEvent {
+        OutboundEvent {
             topic: Arc::from(self.gateway.topics.event(&event.alarm.id)),
             payload: event::render(event, &self.gateway.id).into(),
             retain: false,
         }
     }
 
-    /// Loads letters that wait on disk, if there is room for them.
+    /// Loads outbound events that wait on disk, if there is room for them.
     pub(super) async fn load_waiting(&mut self) {
         if let Some(from) = self.outbox.wants() {
-            match self.keeper.ask(move |store| record::letters(store, from, PAGE)).await {
+            match self.keeper.ask(move |store| record::outbound_events(store, from, PAGE)).await {
                 Ok(page) => self.outbox.load(page),
                 Err(error) => tracing::error!(%error, "cannot load events that wait for the broker"),
             }
@@ -565,14 +572,14 @@ impl Journal {
     }
 }
 
-impl Journal {
+impl Persistence {
     /// Looks at the oldest entries of the history, if some may have to leave.
     pub(super) async fn look_for_old(&mut self, now: Moment) {
-        let Some(from) = self.chronicle.wants(now) else { return };
+        let Some(from) = self.history_log.wants(now) else { return };
         match self.keeper.ask(move |store| history::oldest(store, from, history_log::PAGE)).await {
             Ok(old) => {
-                self.chronicle.load(old);
-                self.chronicle.rest(now);
+                self.history_log.load(old);
+                self.history_log.rest(now);
             }
             Err(error) => tracing::error!(%error, "cannot look at the oldest entries of the history"),
         }
@@ -586,7 +593,7 @@ impl Journal {
             match self.keeper.ask(move |store| stored::keys_of(store, &model)).await {
                 Ok(keys) => {
                     self.anomalies.forget(keys);
-                    self.farewells.push(Letter { topic, payload: Bytes::new(), retain: true });
+                    self.retractions.push(OutboundEvent { topic, payload: Bytes::new(), retain: true });
                 }
                 // The next start finds it again.
                 Err(error) => tracing::error!(%error, "cannot forget a model"),
@@ -597,7 +604,7 @@ impl Journal {
     /// Searches the history beside the loop, a slice at a time.
     pub(super) fn search(&self, filter: Filter) -> impl Future<Output = Result<Search, StoreError>> + use<> {
         let keeper = self.keeper.clone();
-        let mut search = Search::new(filter, self.chronicle.names(), self.chronicle.on_disk());
+        let mut search = Search::new(filter, self.history_log.names(), self.history_log.on_disk());
         async move {
             loop {
                 let advanced = keeper.ask(move |store| search.advance(store).map(|done| (done, search)));
@@ -621,8 +628,8 @@ pub(super) fn has_lost(opened: &Result<Opened, OpenError>) -> bool {
 
 /// What a store has lost, with what was published without it. A store whose next event has a higher number than the mark
 /// was written after it, and has everything.
-fn with_unstored(loss: Option<Loss>, heritage: &Heritage, stored_seq: u64) -> Option<Loss> {
-    let mark = heritage.unstored_below.filter(|below| *below >= stored_seq);
+fn with_unstored(loss: Option<Loss>, retained: &RetainedState, stored_seq: u64) -> Option<Loss> {
+    let mark = retained.unstored_below.filter(|below| *below >= stored_seq);
     let Some(unstored_below) = mark else { return loss };
     let what = "the disk took nothing of what was published before the program ended, and no note of that";
     let loss = loss.unwrap_or_default();
@@ -662,15 +669,15 @@ impl Numbers {
         position: Option<&Position>,
         has_lost: bool,
         loss: Option<&Loss>,
-        heritage: &Heritage,
+        retained: &RetainedState,
         gateway: &str,
         now: Now,
     ) -> Numbers {
         let mut next = position.map_or(1, |position| position.next_seq);
-        let has_unknown = heritage.has_unknown_numbers;
+        let has_unknown = retained.has_unknown_numbers;
         if has_lost || has_unknown {
             let is_open = position.is_none() || has_unknown || loss.is_some_and(|loss| loss.is_open);
-            let published = heritage.highest_seq(gateway).map_or(1, |seq| seq.saturating_add(1));
+            let published = retained.highest_seq(gateway).map_or(1, |seq| seq.saturating_add(1));
             let noted = loss.map_or(1, |loss| loss.next_seq);
             next = next.max(published).max(noted);
             next = if is_open { by_clock(next, now) } else { next };
@@ -683,7 +690,7 @@ fn restore_outbox(store: &mut dyn Store, position: Option<&Position>) -> Result<
     let (mut first, mut waiting, mut from) = (None, 0, 0);
     let mut last = None;
     loop {
-        let page = record::letters(store, from, PAGE)?;
+        let page = record::outbound_events(store, from, PAGE)?;
         first = first.or(page.first().map(|(number, _)| *number));
         waiting += page.len();
         match page.last() {
@@ -694,6 +701,6 @@ fn restore_outbox(store: &mut dyn Store, position: Option<&Position>) -> Result<
             None => break,
         }
     }
-    let next = position.map_or(0, |position| position.next_letter).max(last.map_or(0, |number| number + 1));
+    let next = position.map_or(0, |position| position.next_outbound_event).max(last.map_or(0, |number| number + 1));
     Ok(Outbox::restore(next, first, waiting))
 }

@@ -27,12 +27,12 @@ const WATCH: Span = Span::from_secs(30);
 const ENDS: u32 = 2;
 /// Messages that are skipped: with more, the oldest is tried again.
 const SKIPPED: usize = 32;
-/// Letters of a hash: 128 bits.
+/// Outbound events of a hash: 128 bits.
 const HASH: usize = 32;
 
 /// Which messages may have brought the daemon to its end.
 #[derive(Debug, Default)]
-pub(super) struct Suspects {
+pub(super) struct PoisonMessages {
     /// None: nothing is watched, because nothing can be written.
     folder: Option<PathBuf>,
     /// Until then each large message is written down.
@@ -64,37 +64,37 @@ impl Mark {
     }
 }
 
-impl Suspects {
+impl PoisonMessages {
     /// Looks at how the last run has ended, and begins this one.
-    pub(super) fn open(state_dir: &Path, now: Moment) -> Suspects {
+    pub(super) fn open(state_dir: &Path, now: Moment) -> PoisonMessages {
         let found = fs::read_to_string(state_dir.join(FILE)).unwrap_or_default();
-        let mut suspects = Suspects { folder: Some(state_dir.to_owned()), ..Suspects::default() };
+        let mut poison = PoisonMessages { folder: Some(state_dir.to_owned()), ..PoisonMessages::default() };
         for line in found.lines() {
             match line.split(' ').collect::<Vec<&str>>().as_slice() {
-                ["running"] => suspects.watch_until = Some(now + WATCH),
-                ["skipped", hash] => suspects.skipped.push((*hash).to_owned()),
+                ["running"] => poison.watch_until = Some(now + WATCH),
+                ["skipped", hash] => poison.skipped.push((*hash).to_owned()),
                 ["handling", hash, ends] => {
                     let ends = ends.parse::<u32>().unwrap_or(0).saturating_add(1);
-                    suspects.last = Some(((*hash).to_owned(), ends));
+                    poison.last = Some(((*hash).to_owned(), ends));
                 }
                 _ => {}
             }
         }
-        if let Some((hash, _)) = suspects.last.take_if(|(_, ends)| *ends >= ENDS) {
-            suspects.skipped.push(hash);
-            let too_many = suspects.skipped.len().saturating_sub(SKIPPED);
-            suspects.skipped.drain(..too_many);
+        if let Some((hash, _)) = poison.last.take_if(|(_, ends)| *ends >= ENDS) {
+            poison.skipped.push(hash);
+            let too_many = poison.skipped.len().saturating_sub(SKIPPED);
+            poison.skipped.drain(..too_many);
         }
-        if suspects.watch_until.is_some() {
+        if poison.watch_until.is_some() {
             tracing::warn!(
                 "the last run has not ended cleanly: large messages are written down before they are handled"
             );
         }
-        if let Err(error) = write(state_dir, &suspects.text(true, None)) {
+        if let Err(error) = write(state_dir, &poison.text(true, None)) {
             tracing::warn!(%error, "cannot write down that the daemon runs");
-            suspects.folder = None;
+            poison.folder = None;
         }
-        suspects
+        poison
     }
 
     /// What has to be written before this message is handled; none: nothing.
@@ -201,10 +201,10 @@ fn write(folder: &Path, text: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn message(letter: &str) -> Inbound {
+    fn message(outbound_event: &str) -> Inbound {
         Inbound {
             topic: "t".to_owned(),
-            payload: letter.repeat(5_000).into(),
+            payload: outbound_event.repeat(5_000).into(),
             retained: true,
             repeated: false,
             receipt: None,
@@ -217,13 +217,13 @@ mod tests {
     }
 
     /// A run that handles these messages and ends with the last of them.
-    fn ends_with(folder: &Path, letters: &[&str]) -> Vec<bool> {
-        let mut suspects = Suspects::open(folder, at(0));
+    fn ends_with(folder: &Path, outbound_events: &[&str]) -> Vec<bool> {
+        let mut poison = PoisonMessages::open(folder, at(0));
         let mut skipped = Vec::new();
-        for letter in letters {
-            suspects.turn_completed();
-            skipped.push(suspects.is_skipped(&message(letter)));
-            if let Some(Mark { folder, text }) = suspects.mark(&message(letter), at(1)) {
+        for outbound_event in outbound_events {
+            poison.turn_completed();
+            skipped.push(poison.is_skipped(&message(outbound_event)));
+            if let Some(Mark { folder, text }) = poison.mark(&message(outbound_event), at(1)) {
                 write(&folder, &text).unwrap();
             }
         }
@@ -233,15 +233,15 @@ mod tests {
     #[test]
     fn a_message_that_was_being_handled_at_two_ends_in_a_row_is_skipped() {
         let folder = tempfile::tempdir().unwrap();
-        let run = |letters: &[&str]| ends_with(folder.path(), letters);
+        let run = |outbound_events: &[&str]| ends_with(folder.path(), outbound_events);
         assert_eq!(run(&["a", "b"]), [false, false], "the first end: nobody knows of what");
         assert_eq!(run(&["a", "b"]), [false, false], "the second: it was b");
         assert_eq!(run(&["a", "b"]), [false, false], "the third: it was b again");
         assert_eq!(run(&["a", "b", "c"]), [false, true, false], "and not any more");
         assert_eq!(run(&["c", "b", "a"]), [false, true, false], "c once, and now it was a");
         assert_eq!(run(&["b", "c"]), [true, false], "c not twice in a row");
-        Suspects::open(folder.path(), at(0)).end();
-        let mut clean = Suspects::open(folder.path(), at(0));
+        PoisonMessages::open(folder.path(), at(0)).end();
+        let mut clean = PoisonMessages::open(folder.path(), at(0));
         assert!(clean.is_skipped(&message("b")), "it does harm after a clean start, too");
         assert!(clean.mark(&message("a"), at(1)).is_none(), "nothing is written after a clean end");
     }
@@ -249,13 +249,13 @@ mod tests {
     #[test]
     fn what_is_small_or_comes_late_is_not_written_down() {
         let folder = tempfile::tempdir().unwrap();
-        let _killed = Suspects::open(folder.path(), at(0));
-        let mut suspects = Suspects::open(folder.path(), at(100));
+        let _killed = PoisonMessages::open(folder.path(), at(0));
+        let mut poison = PoisonMessages::open(folder.path(), at(100));
         let small = Inbound { payload: "x".repeat(4_000).into(), ..message("x") };
-        assert!(suspects.mark(&small, at(101)).is_none());
-        assert!(suspects.mark(&message("x"), at(129)).is_some());
-        assert!(suspects.mark(&message("x"), at(130)).is_none());
-        suspects.end();
+        assert!(poison.mark(&small, at(101)).is_none());
+        assert!(poison.mark(&message("x"), at(129)).is_some());
+        assert!(poison.mark(&message("x"), at(130)).is_none());
+        poison.end();
         assert!(!folder.path().join(FILE).exists(), "a clean end leaves nothing");
     }
 
@@ -263,9 +263,9 @@ mod tests {
     fn a_file_that_is_no_such_file_does_no_harm() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), b"\xff\x00handling\nhandling\nskipped\nrunning x\n").unwrap();
-        let suspects = Suspects::open(folder.path(), at(0));
-        assert!(suspects.skipped.is_empty() && suspects.watch_until.is_none());
-        let nowhere = Suspects::open(Path::new("/proc/nowhere"), at(0));
+        let poison = PoisonMessages::open(folder.path(), at(0));
+        assert!(poison.skipped.is_empty() && poison.watch_until.is_none());
+        let nowhere = PoisonMessages::open(Path::new("/proc/nowhere"), at(0));
         assert!(nowhere.folder.is_none());
     }
 }

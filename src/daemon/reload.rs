@@ -118,9 +118,9 @@ impl Daemon {
 
     async fn reconfigure(&mut self, config: Config, difference: Difference, now: Now, warnings: &Problems) -> Outline {
         self.end_begun_change(now);
-        let Daemon { engine, step, .. } = self;
-        let mut going_on = engine.begin_to_reconfigure(config.model.clone(), difference, now, step);
-        while !self.engine.go_on_reconfiguring(&mut going_on, SLICE, now, &mut self.step) {
+        let Daemon { engine, effects, .. } = self;
+        let mut going_on = engine.begin_to_reconfigure(config.model.clone(), difference, now, effects);
+        while !self.engine.go_on_reconfiguring(&mut going_on, SLICE, now, &mut self.effects) {
             tokio::task::yield_now().await;
         }
         self.tell_what_changed(&going_on);
@@ -129,8 +129,8 @@ impl Daemon {
         self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload)
             .recording(Recorder::new(&config.anomalies, config.model.share));
         self.reconfigure_models(&config.anomalies, now);
-        self.journal.reconfigured(&config.gateway, gone);
-        self.reacting.reconfigure(&config, &self.engine, now);
+        self.persistence.reconfigured(&config.gateway, gone);
+        self.notifier.reconfigure(&config, &self.engine, now);
         let Outline { added, removed, changed, kept } = &outline;
         if !warnings.is_empty() {
             for line in warnings.to_text().lines().take(LOGGED) {
@@ -147,11 +147,11 @@ impl Daemon {
         let filters = wanted(&config);
         let has_new_clocks = !outline.added.is_empty() || !outline.changed.is_empty();
         let of_last_wills = if has_new_clocks { of_last_wills(&config.sources, &filters) } else { Vec::new() };
-        self.journal.filters.change(&filters);
+        self.persistence.filters.change(&filters);
         self.link.subscribe(filters);
         self.link.subscribe_again(&of_last_wills);
         if self.config.home_assistant != config.home_assistant {
-            self.journal.prefixes.change(config.home_assistant.clone());
+            self.persistence.prefixes.change(config.home_assistant.clone());
             self.discovery.begin_anew();
         }
         self.config = config;
@@ -161,17 +161,17 @@ impl Daemon {
     /// The topics of alarms that are others now; those of new ones follow by themselves.
     fn tell_what_changed(&mut self, done: &Reconfiguration) {
         if done.is_renumbered {
-            self.step.changed.clear();
-            self.step.appeared.clear();
-            self.journal.outbox.states_begin_anew(self.engine.alarms().collect());
+            self.effects.changed.clear();
+            self.effects.appeared.clear();
+            self.persistence.outbox.states_begin_anew(self.engine.alarms().collect());
             self.alarms_known = self.engine.next_alarm();
             self.discovery.begin_anew();
             return;
         }
-        self.step.changed.retain(|alarm| !done.has_left(*alarm));
-        self.step.appeared.retain(|alarm| !done.has_left(*alarm));
-        self.step.changed.extend(&done.changed);
-        self.journal.outbox.forget_states(|alarm| done.has_left(alarm));
+        self.effects.changed.retain(|alarm| !done.has_left(*alarm));
+        self.effects.appeared.retain(|alarm| !done.has_left(*alarm));
+        self.effects.changed.extend(&done.changed);
+        self.persistence.outbox.forget_states(|alarm| done.has_left(alarm));
         self.discovery.change(&done.changed, |alarm| done.has_left(alarm));
     }
 }

@@ -154,7 +154,7 @@ impl Daemon {
     pub(super) fn refused(&mut self, token: Token, acknowledged: u64, topic: &str, reason: &str) {
         self.metrics.refused += 1;
         if let Token::Reaction(ticket) = token {
-            self.reacting.refused(ticket, reason, self.clock.now());
+            self.notifier.refused(ticket, reason, self.clock.now());
         }
         if matches!(token, Token::Probe(_)) {
             self.observation.probe_refused();

@@ -4,7 +4,7 @@
 use super::{Daemon, signals};
 use crate::api::status;
 use crate::domain::outbox::Token;
-use crate::io::mqtt::{Heard, LinkEvent, Outbound};
+use crate::io::mqtt::{LinkEvent, Outbound, Received};
 use std::time::Duration;
 
 /// How long a clean stop waits for the last proof that it could hear.
@@ -17,13 +17,13 @@ impl Daemon {
     pub(super) async fn stop(&mut self) {
         tracing::info!("stopping");
         signals::stopping();
-        self.reacting.close();
+        self.notifier.close();
         self.look_for_delays();
         self.prove_once_more().await;
         self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();
         self.due.tidy = self.clock.at();
-        self.journal.outbox.close();
+        self.persistence.outbox.close();
         self.finish_turn().await;
         if !self.link.is_up() {
             return;
@@ -32,11 +32,11 @@ impl Daemon {
             let mut said = false;
             loop {
                 // First what is waiting, then the last word.
-                if self.journal.outbox.is_idle() && !said {
+                if self.persistence.outbox.is_idle() && !said {
                     said = true;
                     self.say_offline();
                 }
-                let Some(Heard { event, .. }) = self.heard.recv().await else { return };
+                let Some(Received { event, .. }) = self.heard.recv().await else { return };
                 match event {
                     LinkEvent::Taken { token: Token::Farewell, .. }
                     | LinkEvent::Refused { token: Token::Farewell, .. }
@@ -97,11 +97,11 @@ impl Daemon {
     /// What is on its way to somebody now would reach them twice if nobody waited for its end.
     pub(super) async fn let_attempts_end(&mut self) {
         let end = async {
-            while self.reacting.is_busy() {
+            while self.notifier.is_busy() {
                 tokio::select! {
                     answer = self.answers.recv() => {
                         let Some(answer) = answer else { return };
-                        self.reacting.answered(answer, &self.link, self.clock.now());
+                        self.notifier.answered(answer, &self.link, self.clock.now());
                     }
                     heard = self.heard.recv() => {
                         let Some(heard) = heard else { return };

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 /// What somebody outside wants of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum StopRequest {
     /// That it ends.
     Stop,
     /// That it reads its configuration again.
@@ -34,7 +34,7 @@ impl Stop {
     }
 
     /// Waits until somebody wants something.
-    pub(super) async fn wish(&mut self) -> Wish {
+    pub(super) async fn wish(&mut self) -> StopRequest {
         if self._keep.is_some() && self.signals.is_none() {
             let all = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
             match all {
@@ -48,12 +48,12 @@ impl Stop {
             if self.handle.wait_for(|stop| *stop).await.is_err() {
                 std::future::pending::<()>().await;
             }
-            return Wish::Stop;
+            return StopRequest::Stop;
         };
         tokio::select! {
-            _ = terminate.recv() => Wish::Stop,
-            _ = interrupt.recv() => Wish::Stop,
-            _ = hangup.recv() => Wish::Reload,
+            _ = terminate.recv() => StopRequest::Stop,
+            _ = interrupt.recv() => StopRequest::Stop,
+            _ = hangup.recv() => StopRequest::Reload,
         }
     }
 }

@@ -16,7 +16,7 @@
 use super::Unusable;
 use super::housekeeping::IDLE_TURN;
 use super::shutdown::FAREWELL;
-use super::signals::{self, Stop, Wish};
+use super::signals::{self, Stop, StopRequest};
 use crate::api::{retained, status, unstored};
 use crate::config::{Config, Gateway, MqttSettings, Standby};
 use crate::domain::engine::{AlarmMemory, Memory};
@@ -24,7 +24,7 @@ use crate::domain::model::{AlarmId, Model};
 use crate::domain::outbox::Token;
 use crate::domain::time::{Moment, Now, Span};
 use crate::io::clock::Clock;
-use crate::io::mqtt::{self, Heard, Inbound, LinkEvent, Outbound, Terms};
+use crate::io::mqtt::{self, Inbound, LinkEvent, Outbound, Received, Terms};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ const LOOK_FOR: Span = Span::from_secs(30);
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heritage {
+pub(super) struct RetainedState {
     /// Alarms as their retained topics have them, by topic.
     pub(super) alarms: BTreeMap<String, retained::Alarm>,
     /// Whether another instance was the last to work: what we remember of alarms is older than that.
@@ -50,7 +50,7 @@ pub(super) struct Heritage {
     pub(super) has_unknown_numbers: bool,
 }
 
-impl Heritage {
+impl RetainedState {
     /// Takes out of what we remember what is not ours to know: things of other instances, and everything if another one
     /// has worked since.
     pub(super) fn leave_to_others(&self, model: &Model, alarms: &mut Vec<Memory>) -> Vec<AlarmMemory> {
@@ -122,49 +122,49 @@ pub(super) async fn keep(
     returns: bool,
     has_lost: bool,
     stop: &mut Stop,
-) -> anyhow::Result<Option<Heritage>> {
+) -> anyhow::Result<Option<RetainedState>> {
     let gateway = &config.gateway;
     if is_alone(gateway) && !has_lost {
-        return Ok(Some(Heritage::default()));
+        return Ok(Some(RetainedState::default()));
     }
     if gateway.shard.is_some_and(|shard| shard.index.is_none()) {
         let what = "index of [shard]: there is no number at the end of the host name, or no such variable";
         return Err(Unusable(what.to_owned()).into());
     }
     let clock = Rc::new(Clock::start(None));
-    let mut vigil = Vigil::new(config, returns, clock.now());
+    let mut reader = RetainedReader::new(config, returns, clock.now());
     if has_lost {
         tracing::warn!("the store has lost something: looks at what was published");
     }
     let terms = Terms { is_kept: false, ..Terms::default() };
     let settings =
-        MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, vigil.name), ..config.mqtt.clone() };
-    let (link, mut heard) = mqtt::connect(&settings, vigil.filters(), vigil.word("offline"), clock.clone(), terms);
+        MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, reader.name), ..config.mqtt.clone() };
+    let (link, mut heard) = mqtt::connect(&settings, reader.filters(), reader.word("offline"), clock.clone(), terms);
     signals::ready();
     let mut watchdog = clock.at();
     loop {
-        let due = vigil.due();
+        let due = reader.due();
         let wake = due.map_or(watchdog, |due| due.min(watchdog));
         tokio::select! {
             biased;
             wish = stop.wish() => match wish {
-                Wish::Stop => {
+                StopRequest::Stop => {
                     signals::stopping();
-                    leave(&link, &mut heard, vigil.nothing()).await;
+                    leave(&link, &mut heard, reader.nothing()).await;
                     return Ok(None);
                 }
-                Wish::Reload => tracing::info!("standing by: the configuration is read when there is work"),
+                StopRequest::Reload => tracing::info!("standing by: the configuration is read when there is work"),
             },
             happened = heard.recv() => {
-                let Some(Heard { at, event, .. }) = happened else { anyhow::bail!("the connection's task has ended") };
+                let Some(Received { at, event, .. }) = happened else { anyhow::bail!("the connection's task has ended") };
                 if matches!(event, LinkEvent::Up { .. }) {
-                    let state = if vigil.standby.is_some() { "standing-by" } else { "looking" };
-                    link.send(vigil.word(state), Token::Passing);
+                    let state = if reader.standby.is_some() { "standing-by" } else { "looking" };
+                    link.send(reader.word(state), Token::Passing);
                 }
                 if let LinkEvent::Message(inbound) = &event {
                     link.took(inbound);
                 }
-                vigil.hear(event, at)?;
+                reader.receive_event(event, at)?;
             }
             () = tokio::time::sleep_until(clock.instant(wake).into()) => {}
         }
@@ -172,13 +172,13 @@ pub(super) async fn keep(
             signals::turn_completed();
             watchdog = clock.at() + IDLE_TURN;
         }
-        if let Some(why) = vigil.ends(clock.at()) {
-            tracing::info!(why, known = vigil.heritage.alarms.len(), "begins to work");
-            leave(&link, &mut heard, vigil.nothing()).await;
-            let Vigil { mut heritage, .. } = vigil;
+        if let Some(why) = reader.ends(clock.at()) {
+            tracing::info!(why, known = reader.retained.alarms.len(), "begins to work");
+            leave(&link, &mut heard, reader.nothing()).await;
+            let RetainedReader { mut retained, .. } = reader;
             // It has come back because there was a mark.
-            heritage.has_unknown_numbers = is_alone(gateway) && returns && heritage.unstored_below.is_none();
-            return Ok(Some(heritage));
+            retained.has_unknown_numbers = is_alone(gateway) && returns && retained.unstored_below.is_none();
+            return Ok(Some(retained));
         }
     }
 }
@@ -213,11 +213,11 @@ async fn leave(link: &mqtt::Link, heard: &mut mqtt::Listener, last_word: Outboun
 }
 
 /// What is known so far.
-struct Vigil<'a> {
+struct RetainedReader<'a> {
     config: &'a Config,
     standby: Option<&'a Standby>,
     name: String,
-    heritage: Heritage,
+    retained: RetainedState,
     /// Who worked last, as the status says.
     last: Option<String>,
     /// Whether we were the ones who worked, a moment ago.
@@ -232,14 +232,14 @@ struct Vigil<'a> {
     last_sign: Moment,
 }
 
-impl<'a> Vigil<'a> {
-    fn new(config: &'a Config, returns: bool, now: Now) -> Vigil<'a> {
+impl<'a> RetainedReader<'a> {
+    fn new(config: &'a Config, returns: bool, now: Now) -> RetainedReader<'a> {
         let standby = config.gateway.standby.as_ref();
-        Vigil {
+        RetainedReader {
             config,
             standby,
             name: standby.map_or_else(|| "heir".to_owned(), |standby| standby.name.clone()),
-            heritage: Heritage::default(),
+            retained: RetainedState::default(),
             last: None,
             returns,
             gives_up: is_alone(&config.gateway).then(|| now.at + LOOK_FOR),
@@ -281,12 +281,12 @@ impl<'a> Vigil<'a> {
         Outbound { payload: bytes::Bytes::new(), confirmed: true, ..self.word("") }
     }
 
-    fn hear(&mut self, event: LinkEvent, at: Moment) -> anyhow::Result<()> {
+    fn receive_event(&mut self, event: LinkEvent, at: Moment) -> anyhow::Result<()> {
         match event {
             LinkEvent::Up { .. } => {
                 self.up_since = Some(at);
                 self.has_all = false;
-                self.heritage.alarms.clear();
+                self.retained.alarms.clear();
                 // Nothing could be heard while there was no connection.
                 self.last_sign = at;
                 if self.standby.is_some() {
@@ -321,7 +321,7 @@ impl<'a> Vigil<'a> {
         if *topic == self.own_topic() {
             self.has_all |= !retained && !payload.is_empty();
             if *retained && self.standby.is_none() {
-                self.heritage.unstored_below = unstored::read(payload, &self.config.gateway.id);
+                self.retained.unstored_below = unstored::read(payload, &self.config.gateway.id);
             }
         } else if *topic == topics.status() {
             let said = status::read(payload);
@@ -337,21 +337,21 @@ impl<'a> Vigil<'a> {
         } else if let Some(topic) = topics.alarm_of_event(topic) {
             // An event is published before the state that it leads to; who died in between has not told the state.
             if let Some(alarm) = retained::read(payload).filter(|_| !retained) {
-                let before = self.heritage.alarms.remove(&topic);
+                let before = self.retained.alarms.remove(&topic);
                 if self.config.model.share.has(&alarm.thing) {
-                    self.heritage.alarms.insert(topic, alarm.since(before));
+                    self.retained.alarms.insert(topic, alarm.since(before));
                 }
             }
         } else if payload.is_empty() {
-            self.heritage.alarms.remove(topic);
+            self.retained.alarms.remove(topic);
         } else if let Some(alarm) = retained::read(payload)
             && self.config.model.share.has(&alarm.thing)
         {
-            self.heritage.alarms.insert(topic.clone(), alarm);
+            self.retained.alarms.insert(topic.clone(), alarm);
         }
     }
 
-    /// When [`Vigil::ends`] may have something else to say, if nothing happens before.
+    /// When [`RetainedReader::ends`] may have something else to say, if nothing happens before.
     fn due(&self) -> Option<Moment> {
         let Some(up_since) = self.up_since else { return self.gives_up };
         match self.standby {
@@ -381,7 +381,7 @@ impl<'a> Vigil<'a> {
         if now - self.last_sign < standby.after {
             return None;
         }
-        self.heritage.is_of_another = was_another;
+        self.retained.is_of_another = was_another;
         Some(if was_another { "the other one is gone" } else { "there is no other one" })
     }
 }

@@ -32,7 +32,7 @@ impl Daemon {
 
     /// Keeps what is known for the case that nobody has taken over. Nothing new begins.
     pub(super) async fn yield_to_others(&mut self) {
-        self.reacting.close();
+        self.notifier.close();
         self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();
         self.due.tidy = self.clock.at();

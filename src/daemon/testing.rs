@@ -39,7 +39,7 @@ impl Daemon {
             self.replies.push(Reply { payload: reply::refused(name, error), to });
             return;
         }
-        match self.reacting.test(&reaction, now) {
+        match self.notifier.test(&reaction, now) {
             Ok(number) => {
                 self.tests.insert(number, Awaited { name, to, reaction });
             }
@@ -49,7 +49,7 @@ impl Daemon {
 
     /// Answers tests that have ended.
     pub(super) fn answer_tests(&mut self) {
-        for tested in self.reacting.take_tested() {
+        for tested in self.notifier.take_tested() {
             let Some(Awaited { name, to, reaction }) = self.tests.remove(&tested.number) else { continue };
             let (error, answer) = match tested.answer {
                 Ok(answer) => (None, Some(answer)),

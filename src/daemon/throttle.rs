@@ -27,15 +27,15 @@ const MICROS: i64 = 1_000_000;
 
 /// How quickly messages come.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Throttle {
     since: Moment,
     messages: i64,
     is_brisk: bool,
 }
 
-impl Pace {
-    pub(super) fn new(now: Moment) -> Pace {
-        Pace { since: now, messages: 0, is_brisk: false }
+impl Throttle {
+    pub(super) fn new(now: Moment) -> Throttle {
+        Throttle { since: now, messages: 0, is_brisk: false }
     }
 
     /// A turn that has begun at this moment has taken so many messages, and decided so many events. How long to rest before
@@ -66,9 +66,9 @@ mod tests {
 
     /// What a second of turns with so many messages each ends with, one every so many microseconds.
     fn after(messages: u64, every: i64) -> Option<Duration> {
-        let mut pace = Pace::new(Moment::default());
+        let mut throttle = Throttle::new(Moment::default());
         let turn = |turn: i64| Moment::from_micros(turn * every);
-        (1..=MICROS / every).map(|number| pace.turned(messages, 0, turn(number), turn(number))).last().flatten()
+        (1..=MICROS / every).map(|number| throttle.turned(messages, 0, turn(number), turn(number))).last().flatten()
     }
 
     #[test]
@@ -82,19 +82,19 @@ mod tests {
 
     #[test]
     fn many_events_are_worth_a_longer_rest() {
-        let mut pace = Pace::new(Moment::default());
+        let mut throttle = Throttle::new(Moment::default());
         let at = Moment::from_micros;
-        assert_eq!(pace.turned(500, 500, at(20_000), at(21_000)), Some(Duration::from_micros(7_000)));
-        assert_eq!(pace.turned(50, 50, at(25_000), at(33_500)), None);
+        assert_eq!(throttle.turned(500, 500, at(20_000), at(21_000)), Some(Duration::from_micros(7_000)));
+        assert_eq!(throttle.turned(50, 50, at(25_000), at(33_500)), None);
     }
 
     #[test]
     fn it_goes_on_at_once_when_they_have_stopped_or_the_write_took_long_enough() {
-        let mut pace = Pace::new(Moment::default());
+        let mut throttle = Throttle::new(Moment::default());
         let at = Moment::from_micros;
-        assert_eq!(pace.turned(500, 9, at(20_000), at(20_500)), Some(Duration::from_micros(1_500)));
-        assert_eq!(pace.turned(30, 9, at(22_000), at(24_500)), None, "it was written to a slow card");
-        assert_eq!(pace.turned(0, 0, at(25_000), at(25_000)), None, "nothing came");
-        assert_eq!(pace.turned(2, 0, at(50_000), at(50_000)), None, "few came");
+        assert_eq!(throttle.turned(500, 9, at(20_000), at(20_500)), Some(Duration::from_micros(1_500)));
+        assert_eq!(throttle.turned(30, 9, at(22_000), at(24_500)), None, "it was written to a slow card");
+        assert_eq!(throttle.turned(0, 0, at(25_000), at(25_000)), None, "nothing came");
+        assert_eq!(throttle.turned(2, 0, at(50_000), at(50_000)), None, "few came");
     }
 }

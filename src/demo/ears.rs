@@ -16,7 +16,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Something that was heard.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Received {
     /// The broker listens to us, and we to it.
     Subscribed,
     /// The daemon is there.
@@ -48,7 +48,7 @@ pub(super) struct Event {
 }
 
 /// Connects to the broker on this port; what the presses say is published by the same client.
-pub(super) fn open(port: u16) -> (AsyncClient, mpsc::Receiver<Heard>) {
+pub(super) fn open(port: u16) -> (AsyncClient, mpsc::Receiver<Received>) {
     let mut options = MqttOptions::new("annunciator-demo-presses", HOST.to_string(), port);
     options.set_keep_alive(KEEP_ALIVE);
     let (client, connection) = AsyncClient::new(options, REQUESTS);
@@ -58,17 +58,17 @@ pub(super) fn open(port: u16) -> (AsyncClient, mpsc::Receiver<Heard>) {
 }
 
 /// Polls the connection, and nothing else, until it breaks or nobody listens any more.
-async fn listen(client: AsyncClient, mut connection: EventLoop, heard: mpsc::Sender<Heard>) {
+async fn listen(client: AsyncClient, mut connection: EventLoop, heard: mpsc::Sender<Received>) {
     loop {
         let said = match connection.poll().await {
-            Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => subscribe(&client).err().map(Heard::Lost),
-            Ok(rumqttc::Event::Incoming(Packet::SubAck(_))) => Some(Heard::Subscribed),
+            Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => subscribe(&client).err().map(Received::Lost),
+            Ok(rumqttc::Event::Incoming(Packet::SubAck(_))) => Some(Received::Subscribed),
             Ok(rumqttc::Event::Incoming(Packet::Publish(publish))) => understand(&publish),
             Ok(_) => None,
-            Err(error) => Some(Heard::Lost(error.to_string())),
+            Err(error) => Some(Received::Lost(error.to_string())),
         };
         let Some(said) = said else { continue };
-        let is_over = matches!(said, Heard::Lost(_));
+        let is_over = matches!(said, Received::Lost(_));
         if heard.send(said).await.is_err() || is_over {
             return;
         }
@@ -82,7 +82,7 @@ fn subscribe(client: &AsyncClient) -> Result<(), String> {
 }
 
 /// None: nothing that is shown.
-fn understand(publish: &Publish) -> Option<Heard> {
+fn understand(publish: &Publish) -> Option<Received> {
     #[derive(Deserialize)]
     struct Status {
         state: String,
@@ -90,13 +90,13 @@ fn understand(publish: &Publish) -> Option<Heard> {
     let Publish { topic, payload, .. } = publish;
     if let Some(press) = Press::of_topic(topic) {
         let value = serde_json::from_slice(payload).ok()?;
-        return Some(Heard::Value { press, value });
+        return Some(Received::Value { press, value });
     }
     let own = topic.strip_prefix(BASE)?;
     if own == "/status" {
         let status: Status = serde_json::from_slice(payload).ok()?;
-        (status.state == "online").then_some(Heard::Online)
+        (status.state == "online").then_some(Received::Online)
     } else {
-        serde_json::from_slice(payload).ok().map(Heard::Event)
+        serde_json::from_slice(payload).ok().map(Received::Event)
     }
 }

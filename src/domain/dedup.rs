@@ -37,7 +37,7 @@ pub(crate) const PACKETS_PER_BLOCK: u64 = 256;
 
 /// What was evaluated and may come again.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats {
+pub(crate) struct Dedup {
     /// In the order of their evaluation.
     packets: VecDeque<Packet>,
     /// The number of the first of them.
@@ -54,11 +54,11 @@ pub(crate) struct Repeats {
     must_be_written: bool,
 }
 
-impl Repeats {
+impl Dedup {
     /// What was evaluated before a restart; `first` is the number of the first packet.
-    pub(crate) fn restore(first: u64, packets: Vec<Packet>) -> Repeats {
+    pub(crate) fn restore(first: u64, packets: Vec<Packet>) -> Dedup {
         let stored = first..first + packets.len() as u64;
-        Repeats { earlier: packets.len(), packets: packets.into(), first, stored, ..Repeats::default() }
+        Dedup { earlier: packets.len(), packets: packets.into(), first, stored, ..Dedup::default() }
     }
 
     /// The checksum of a message.
@@ -186,19 +186,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn restored(packets: &[Packet]) -> Repeats {
-        let mut repeats = Repeats::restore(0, packets.to_vec());
+    fn restored(packets: &[Packet]) -> Dedup {
+        let mut repeats = Dedup::restore(0, packets.to_vec());
         repeats.connected(true);
         repeats
     }
 
-    fn listed(repeats: &Repeats) -> Vec<Packet> {
+    fn listed(repeats: &Dedup) -> Vec<Packet> {
         repeats.packets.iter().copied().collect()
     }
 
     #[test]
     fn a_marked_message_that_was_evaluated_is_a_repeat_once() {
-        let mut repeats = Repeats::default();
+        let mut repeats = Dedup::default();
         assert!(!repeats.is_repeat((1, 10), false));
         assert!(!repeats.is_repeat((2, 20), true), "marked, but its first delivery never reached us");
         repeats.connected(true);
@@ -236,14 +236,14 @@ mod tests {
 
     #[test]
     fn a_lost_session_repeats_nothing() {
-        let mut repeats = Repeats::restore(0, vec![(7, 70)]);
+        let mut repeats = Dedup::restore(0, vec![(7, 70)]);
         repeats.connected(false);
         assert!(!repeats.is_repeat((7, 70), true));
     }
 
     #[test]
     fn what_the_broker_has_processed_is_forgotten() {
-        let mut repeats = Repeats::default();
+        let mut repeats = Dedup::default();
         for id in 1..=5 {
             repeats.is_repeat((id, 0), false);
         }
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn more_than_any_window_is_recognised() {
-        let mut repeats = Repeats::default();
+        let mut repeats = Dedup::default();
         for id in 1..=u16::MAX {
             assert!(!repeats.is_repeat((id, u32::from(id)), false));
         }
@@ -298,7 +298,7 @@ mod tests {
         /// What is on disk ends with the list. What it has before that was acknowledged, which does no harm.
         #[test]
         fn the_disk_has_the_list(acts in proptest::collection::vec((0..5_u8, 1..300_u16), 1..60)) {
-            let (mut repeats, mut disk, mut next, mut acks) = (Repeats::default(), Disk::default(), 0_u16, 0);
+            let (mut repeats, mut disk, mut next, mut acks) = (Dedup::default(), Disk::default(), 0_u16, 0);
             for (act, count) in acts {
                 match act {
                     0 | 1 => for _ in 0..count {

@@ -27,7 +27,7 @@ mod window;
 pub use alarm::{Acknowledgement, AlarmView, Cause, Event, LastChange, State};
 pub use anomaly::Standing;
 pub use gap::Link;
-pub use input::{Answer, Bound, Doubt, Input, Life, Refused, Sample, Signature, Step, Verb};
+pub use input::{Answer, Bound, Doubt, Effects, Input, Life, Refused, Sample, Signature, Verb};
 pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
 pub use reconfigure::{Difference, Outline, Reconfiguration};
 pub use registry::{PropertyIx, ThingIx};
@@ -42,7 +42,7 @@ use crate::domain::time::{Moment, Now, Span, Stamp};
 use alarm::{Alarm, Unsaved};
 use index::Index;
 use patterns::Patterns;
-use registry::Roster;
+use registry::Registry;
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -87,7 +87,7 @@ pub struct Engine {
     model: Arc<Model>,
     /// Those of its definitions that name things by patterns.
     patterns: Patterns,
-    roster: Roster,
+    registry: Registry,
     alarms: Vec<Alarm>,
     /// By their ids.
     ids: Index<AlarmIx>,
@@ -141,7 +141,7 @@ impl Engine {
         let mut engine = Engine {
             model: model.clone(),
             patterns: Patterns::of(&model),
-            roster: Roster::default(),
+            registry: Registry::default(),
             alarms: Vec::new(),
             ids: Index::default(),
             timers: Timers::default(),
@@ -170,7 +170,7 @@ impl Engine {
                 if let ThingPattern::Exactly(id) = pattern
                     && model.share.has(id)
                 {
-                    let thing = engine.roster.add_thing(id);
+                    let thing = engine.registry.add_thing(id);
                     engine.add_alarm(DefinitionIx(number(index)), thing);
                 }
             }
@@ -241,17 +241,17 @@ impl Engine {
 
     /// The watched thing with this id.
     pub fn thing(&self, id: &str) -> Option<ThingIx> {
-        self.roster.thing(id)
+        self.registry.thing(id)
     }
 
     /// All watched properties of a thing.
     pub fn properties_of(&self, thing: ThingIx) -> impl Iterator<Item = PropertyIx> + '_ {
-        self.roster.properties_of(thing)
+        self.registry.properties_of(thing)
     }
 
     /// The watched property with this name.
     pub fn property(&self, thing: ThingIx, name: &str) -> Option<PropertyIx> {
-        self.roster.property(thing, name)
+        self.registry.property(thing, name)
     }
 
     /// The alarm with this id.
@@ -304,7 +304,7 @@ impl Engine {
             alarm: found,
             timer: self.timers.get(alarm),
             definition: &self.model.definitions[found.definition.0 as usize],
-            thing: self.roster.thing_id(self.roster.get(found.property).thing),
+            thing: self.registry.thing_id(self.registry.get(found.property).thing),
         }
     }
 
@@ -325,11 +325,11 @@ impl Engine {
 
     /// Takes note of a thing that has spoken. If a definition's pattern fits a thing that was never heard before, the
     /// thing's alarms begin to exist. None: no alarm watches this thing.
-    pub fn hear(&mut self, id: &str, now: Now, step: &mut Step) -> Option<ThingIx> {
-        self.settle(now, step);
-        if let Some(known) = self.roster.thing(id) {
+    pub fn register_thing(&mut self, id: &str, now: Now, effects: &mut Effects) -> Option<ThingIx> {
+        self.settle(now, effects);
+        if let Some(known) = self.registry.thing(id) {
             // A thing that one definition names may fit the pattern of another: those alarms begin to exist now.
-            if self.roster.hear(known) {
+            if self.registry.mark_seen(known) {
                 self.instantiate(known, now);
             }
             return Some(known);
@@ -339,11 +339,11 @@ impl Engine {
         }
         if let Some(bound) = self.bound_of_things(id) {
             self.refuse(id, bound, 1);
-            step.doubts.push(Doubt::ThingRefused { bound });
+            effects.doubts.push(Doubt::ThingRefused { bound });
             return None;
         }
-        let thing = self.roster.add_thing(&Arc::from(id));
-        self.roster.hear(thing);
+        let thing = self.registry.add_thing(&Arc::from(id));
+        self.registry.mark_seen(thing);
         self.instantiate(thing, now);
         Some(thing)
     }
@@ -353,7 +353,7 @@ impl Engine {
         let Model { max_things, max_id_bytes, .. } = &*self.model;
         if id.len() > *max_id_bytes {
             Some(Bound::IdBytes(*max_id_bytes))
-        } else if self.roster.things() >= *max_things {
+        } else if self.registry.things() >= *max_things {
             Some(Bound::Things(*max_things))
         } else if self.name_bytes >= NAME_BYTES + self.patterns.named_bytes() {
             Some(Bound::NameBytes(NAME_BYTES))
@@ -382,7 +382,7 @@ impl Engine {
     /// Creates the alarms of patterns that the thing lacks. Those of definitions that name it exist since they are
     /// configured.
     fn instantiate(&mut self, thing: ThingIx, now: Now) {
-        let id = self.roster.thing_id(thing).clone();
+        let id = self.registry.thing_id(thing).clone();
         for definition in self.patterns.covering(&id) {
             let entry = &self.model.definitions[definition.0 as usize];
             let name = AlarmId::new(&id, &entry.property, &entry.level);
@@ -398,12 +398,12 @@ impl Engine {
     fn add_alarm(&mut self, definition: DefinitionIx, thing: ThingIx) -> AlarmIx {
         let alarm = AlarmIx::new(self.alarms.len());
         let entry = &self.model.definitions[definition.0 as usize];
-        let property = self.roster.add_property(thing, &entry.property);
-        let id = AlarmId::new(self.roster.thing_id(thing), &entry.property, &entry.level);
+        let property = self.registry.add_property(thing, &entry.property);
+        let id = AlarmId::new(self.registry.thing_id(thing), &entry.property, &entry.level);
         let is_latent = entry.trigger.alarm_type() == AlarmType::Anomaly;
         let alarms = &self.alarms;
         self.ids.insert(alarm, |ix| alarms[ix.index()].id.cmp(&id));
-        self.name_bytes += id.as_str().len() + self.roster.thing_id(thing).len();
+        self.name_bytes += id.as_str().len() + self.registry.thing_id(thing).len();
         let new = Alarm {
             id,
             definition,
@@ -431,7 +431,7 @@ impl Engine {
         small_list::push(&mut self.alarms, new);
         self.timers.add_alarm();
         let alarms = &self.alarms;
-        let on_property = &mut self.roster.get_mut(property).alarms;
+        let on_property = &mut self.registry.get_mut(property).alarms;
         let place = on_property.partition_point(|other| alarms[other.index()].definition <= definition);
         on_property.insert(place, alarm);
         if is_latent {
@@ -445,20 +445,20 @@ impl Engine {
     }
 
     /// Applies one input at `now`, which is never before the last one's.
-    pub fn handle(&mut self, input: Input<'_>, now: Now, step: &mut Step) {
-        self.settle(now, step);
+    pub fn handle(&mut self, input: Input<'_>, now: Now, effects: &mut Effects) {
+        self.settle(now, effects);
         match input {
             Input::Tick => {}
             Input::LinkDown => self.link_down(now),
-            Input::LinkUp => self.link_up(now, step),
-            Input::Alive { properties, life } => self.alive(properties, life, now, step),
+            Input::LinkUp => self.link_up(now, effects),
+            Input::Alive { properties, life } => self.alive(properties, life, now, effects),
             Input::Message { samples, stamp, retained, sign_of_life } => {
                 let stamp = stamp.map(|stamp| {
                     let ahead = stamp - now.wall;
                     if ahead <= STAMP_TOLERANCE {
                         return stamp;
                     }
-                    step.doubts.push(Doubt::StampInFuture { by: ahead });
+                    effects.doubts.push(Doubt::StampInFuture { by: ahead });
                     now.wall
                 });
                 let gap = match self.link {
@@ -466,34 +466,34 @@ impl Engine {
                     Link::Up | Link::NeverUp => None,
                 };
                 let hearing = Hearing { stamp, retained, sign_of_life, gap };
-                self.message(samples, hearing, now, step);
+                self.message(samples, hearing, now, effects);
             }
         }
     }
 
-    fn message(&mut self, samples: &[Sample<'_>], hearing: Hearing, now: Now, step: &mut Step) {
+    fn message(&mut self, samples: &[Sample<'_>], hearing: Hearing, now: Now, effects: &mut Effects) {
         if let [sample] = samples {
-            if !self.accept_stamp(sample.property, hearing.stamp, step) {
+            if !self.accept_stamp(sample.property, hearing.stamp, effects) {
                 return;
             }
             self.fetch(sample.property);
-            for place in 0..self.roster.get(sample.property).alarms.len() {
-                let alarm = self.roster.get(sample.property).alarms[place];
-                self.evaluate(alarm, sample.value, hearing, now, step);
+            for place in 0..self.registry.get(sample.property).alarms.len() {
+                let alarm = self.registry.get(sample.property).alarms[place];
+                self.evaluate(alarm, sample.value, hearing, now, effects);
             }
             return;
         }
         let mut turn = std::mem::take(&mut self.turn);
         turn.clear();
         for (index, sample) in samples.iter().enumerate() {
-            if self.accept_stamp(sample.property, hearing.stamp, step) {
-                let on_property = self.roster.get(sample.property).alarms.iter();
+            if self.accept_stamp(sample.property, hearing.stamp, effects) {
+                let on_property = self.registry.get(sample.property).alarms.iter();
                 turn.extend(on_property.map(|alarm| (self.alarms[alarm.index()].definition, index, *alarm)));
             }
         }
         turn.sort_unstable();
         for (_, index, alarm) in &turn {
-            self.evaluate(*alarm, samples[*index].value, hearing, now, step);
+            self.evaluate(*alarm, samples[*index].value, hearing, now, effects);
         }
         self.turn = turn;
     }
@@ -501,19 +501,19 @@ impl Engine {
     /// Reads what the alarms of a property will need. One evaluation waits for memory several times, one after the other;
     /// these reads do not depend on each other, so the processor waits for all of them at once.
     fn fetch(&self, property: PropertyIx) {
-        let alarms = &self.roster.get(property).alarms;
+        let alarms = &self.registry.get(property).alarms;
         if alarms.len() > 1 {
             let read = |ix: &AlarmIx| self.alarms[ix.index()].window.as_ref().map_or(0, |window| window.fetch());
             std::hint::black_box(alarms.iter().map(read).fold(0, u32::wrapping_add));
         }
     }
 
-    fn accept_stamp(&mut self, property: PropertyIx, stamp: Option<Stamp>, step: &mut Step) -> bool {
+    fn accept_stamp(&mut self, property: PropertyIx, stamp: Option<Stamp>, effects: &mut Effects) -> bool {
         let Some(stamp) = stamp else { return true };
-        let newest = &mut self.roster.get_mut(property).newest;
+        let newest = &mut self.registry.get_mut(property).newest;
         match *newest {
             Some(newer) if stamp < newer => {
-                step.doubts.push(Doubt::StampOutOfOrder { by: newer - stamp });
+                effects.doubts.push(Doubt::StampOutOfOrder { by: newer - stamp });
                 false
             }
             _ => {

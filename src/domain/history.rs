@@ -1,7 +1,7 @@
 //! What happened to alarms, as it is remembered: every event, every shelving, and what became of every delivery.
 //!
 //! Entries are numbered without a break, in the order in which they were decided. How they look on disk and how they are
-//! searched: [`crate::io::store::history`]; how they look to those who ask: `wire::history`.
+//! searched: [`crate::io::store::history`]; how they look to those who ask: `api::history`.
 
 use crate::domain::engine::{Event, ShelvingChange, State};
 use crate::domain::model::{AlarmFacts, Selector};

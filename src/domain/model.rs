@@ -16,7 +16,7 @@ pub use glob::{Glob, MAX_PATTERN, Selector};
 pub use share::{Share, owner, owner_of_alarm};
 pub use value::{CutText, MAX_TEXT, Text, Value, ValueRef, ValueType};
 
-use crate::domain::small_list::Few;
+use crate::domain::small_list::SmallList;
 use crate::domain::time::Span;
 use canonical::Quote;
 use std::fmt;
@@ -330,7 +330,7 @@ impl ThingPattern {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlarmDefinition {
     /// The things it is for; one alarm each.
-    pub things: Few<ThingPattern>,
+    pub things: SmallList<ThingPattern>,
     /// All else. Where there are very many definitions, most differ in their things alone, and share this.
     pub attributes: Arc<Attributes>,
 }

@@ -1,6 +1,6 @@
 //! What has to reach the broker: in which order, how much at once, what when there is too much.
 //!
-//! Two kinds of things leave. *Letters* are events, and the deletion of retained topics: each is on disk before it gets
+//! Two kinds of things leave. *Outbound events* are events, and the deletion of retained topics: each is on disk before it gets
 //! here and stays there until the broker has taken it (PUBACK); they leave in order, and after a lost connection all
 //! that were not taken leave again, byte for byte. *States* are the retained topics of alarms: only the newest of each
 //! alarm matters, so a newer one takes the place of one that waits, and nothing of them is on disk, because all of them
@@ -17,17 +17,17 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Letters held in memory, some megabytes. What waits beyond is on disk only and is loaded when there is room.
+/// Outbound events held in memory, some megabytes. What waits beyond is on disk only and is loaded when there is room.
 const HELD: usize = 4_096;
-/// Bytes of the letters held in memory that are on disk, too. An event has about 500; with the longest names and texts it
+/// Bytes of the outbound events held in memory that are on disk, too. An event has about 500; with the longest names and texts it
 /// has some ten thousand.
 const HELD_BYTES: usize = 8 << 20;
-/// Bytes of the letters in memory, those included that the disk refused. What is more is dropped, the oldest first: a
+/// Bytes of the outbound events in memory, those included that the disk refused. What is more is dropped, the oldest first: a
 /// hundred thousand events of usual length.
 const MEMORY_BYTES: usize = 64 << 20;
-/// Letters that are loaded at once, and the bytes that they may have.
+/// Outbound events that are loaded at once, and the bytes that they may have.
 pub const PAGE: usize = 1_024;
-/// Bytes after which no further letter is loaded at once.
+/// Bytes after which no further outbound event is loaded at once.
 pub const PAGE_BYTES: usize = HELD_BYTES / 4;
 /// Messages with QoS 1 that wait for the broker's PUBACK at one time: what a turn decides at thousands of events a second.
 /// Brokers allow 20 (mosquitto's default for the other direction), 100 (AWS IoT Core) or 65,535; more than this brings
@@ -41,7 +41,7 @@ const LONGEST_REST: Span = Span::from_millis(500);
 
 /// A message that must not be lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct OutboundEvent {
     /// Where it goes.
     pub topic: Arc<str>,
     /// What it says.
@@ -50,7 +50,7 @@ pub struct Letter {
     pub retain: bool,
 }
 
-impl Letter {
+impl OutboundEvent {
     /// Bytes of its texts.
     pub(crate) fn bytes(&self) -> usize {
         self.topic.len() + self.payload.len()
@@ -60,8 +60,8 @@ impl Letter {
 /// What was handed to the link, to be recognised when the broker has taken it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {
-    /// The letter with this number.
-    Letter(u64),
+    /// The outbound event with this number.
+    OutboundEvent(u64),
     /// The state of this alarm.
     State(AlarmIx),
     /// The announcement of an alarm to Home Assistant.
@@ -83,8 +83,8 @@ pub enum Token {
 /// What to send next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Send {
-    /// A letter, as it is.
-    Letter(u64, Letter),
+    /// A outbound event, as it is.
+    OutboundEvent(u64, OutboundEvent),
     /// The present state of an alarm.
     State(AlarmIx),
 }
@@ -92,17 +92,17 @@ pub enum Send {
 /// The queue to the broker.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Letters in memory by number, sent or not.
-    held: BTreeMap<u64, Letter>,
+    /// Outbound events in memory by number, sent or not.
+    held: BTreeMap<u64, OutboundEvent>,
     /// Bytes of those.
     held_bytes: usize,
-    /// The first letter that is on disk only; none: all are held.
+    /// The first outbound event that is on disk only; none: all are held.
     on_disk_from: Option<u64>,
     /// How many are on disk only.
     on_disk: usize,
-    /// The next letter to send; all below are with the broker.
+    /// The next outbound event to send; all below are with the broker.
     next_to_send: u64,
-    /// The number of the next letter.
+    /// The number of the next outbound event.
     next: u64,
     states: VecDeque<AlarmIx>,
     waiting_states: BTreeSet<AlarmIx>,
@@ -116,24 +116,24 @@ pub struct Outbox {
     is_closing: bool,
     in_flight: usize,
     connected: bool,
-    /// Letters that the broker has taken and the store still has.
+    /// Outbound events that the broker has taken and the store still has.
     taken: Vec<u64>,
-    /// Letters that were dropped because there were too many.
+    /// Outbound events that were dropped because there were too many.
     dropped: u64,
 }
 
 impl Outbox {
-    /// An outbox with letters from an earlier run: `waiting` of them are on disk from `first` on.
+    /// An outbox with outbound events from an earlier run: `waiting` of them are on disk from `first` on.
     pub fn restore(next: u64, first: Option<u64>, waiting: usize) -> Outbox {
         Outbox { next, on_disk_from: first, on_disk: waiting, next_to_send: first.unwrap_or(next), ..Outbox::default() }
     }
 
-    /// The number that the next letter will have.
+    /// The number that the next outbound event will have.
     pub fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// Letters that the broker has not taken.
+    /// Outbound events that the broker has not taken.
     pub fn waiting(&self) -> usize {
         self.held.len() + self.on_disk
     }
@@ -144,13 +144,13 @@ impl Outbox {
         [held, self.on_disk_from].into_iter().flatten().min()
     }
 
-    /// Letters that were dropped so far.
+    /// Outbound events that were dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Takes a letter that is on disk, or that the disk refused and memory has to keep.
-    pub fn push(&mut self, letter: Letter, on_disk: bool) -> u64 {
+    /// Takes a outbound event that is on disk, or that the disk refused and memory has to keep.
+    pub fn push(&mut self, outbound_event: OutboundEvent, on_disk: bool) -> u64 {
         let number = self.next;
         self.next += 1;
         let is_full = self.held.len() >= HELD || self.held_bytes >= HELD_BYTES;
@@ -158,34 +158,34 @@ impl Outbox {
             self.on_disk_from.get_or_insert(number);
             self.on_disk += 1;
         } else {
-            self.hold(number, letter);
+            self.hold(number, outbound_event);
         }
         number
     }
 
-    fn hold(&mut self, number: u64, letter: Letter) {
-        self.held_bytes += letter.bytes();
-        self.held.insert(number, letter);
+    fn hold(&mut self, number: u64, outbound_event: OutboundEvent) {
+        self.held_bytes += outbound_event.bytes();
+        self.held.insert(number, outbound_event);
     }
 
-    /// Drops the oldest letters until at most `max` wait, and memory has no more than it may. The dropped numbers are to be
+    /// Drops the oldest outbound events until at most `max` wait, and memory has no more than it may. The dropped numbers are to be
     /// removed from the store.
     pub fn trim(&mut self, max: usize) {
         while self.waiting() > max || self.held_bytes > MEMORY_BYTES {
-            let Some((number, letter)) = self.held.pop_first() else { break };
-            self.held_bytes -= letter.bytes();
+            let Some((number, outbound_event)) = self.held.pop_first() else { break };
+            self.held_bytes -= outbound_event.bytes();
             self.taken.push(number);
             self.dropped += 1;
         }
     }
 
-    /// The letter from which on the caller should load a page, if there is room for it now.
+    /// The outbound event from which on the caller should load a page, if there is room for it now.
     pub fn wants(&self) -> Option<u64> {
         self.on_disk_from.filter(|_| self.held.len() + PAGE <= HELD && self.held_bytes + PAGE_BYTES <= HELD_BYTES)
     }
 
-    /// Takes letters that were loaded because it wanted them; none: there are no more.
-    pub fn load(&mut self, page: Vec<(u64, Letter)>) {
+    /// Takes outbound events that were loaded because it wanted them; none: there are no more.
+    pub fn load(&mut self, page: Vec<(u64, OutboundEvent)>) {
         self.on_disk = self.on_disk.saturating_sub(page.len());
         let complete = page.is_empty() || self.on_disk == 0;
         self.on_disk_from = page.last().map(|(number, _)| number + 1).filter(|_| !complete);
@@ -195,7 +195,7 @@ impl Outbox {
         if let Some((first, _)) = page.first() {
             self.next_to_send = self.next_to_send.min(*first);
         }
-        page.into_iter().for_each(|(number, letter)| self.hold(number, letter));
+        page.into_iter().for_each(|(number, outbound_event)| self.hold(number, outbound_event));
     }
 
     /// An alarm's retained topic is not what it should be.
@@ -246,7 +246,7 @@ impl Outbox {
         self.in_flight = 0;
     }
 
-    /// The next thing to send, if the window has room: letters first, then states.
+    /// The next thing to send, if the window has room: outbound events first, then states.
     pub fn next_to_send(&mut self, now: Moment) -> Option<Send> {
         self.resting_until = None;
         if !self.connected || self.in_flight >= WINDOW {
@@ -255,11 +255,11 @@ impl Outbox {
         // What is on disk only is older than what was taken into memory because the disk refused.
         let until = self.on_disk_from.unwrap_or(u64::MAX);
         let send = match self.held.range(self.next_to_send..until.max(self.next_to_send)).next() {
-            Some((number, letter)) => {
+            Some((number, outbound_event)) => {
                 self.next_to_send = number + 1;
-                Send::Letter(*number, letter.clone())
+                Send::OutboundEvent(*number, outbound_event.clone())
             }
-            // A state must not overtake its event, so as long as letters are on their way from the disk states wait.
+            // A state must not overtake its event, so as long as outbound events are on their way from the disk states wait.
             None if self.on_disk_from.is_some() => return None,
             None => {
                 if self.round == 0 && !self.states.is_empty() && !self.begins_a_round(now) {
@@ -290,15 +290,15 @@ impl Outbox {
     /// The broker has taken something.
     pub fn taken(&mut self, token: Token) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if let Token::Letter(number) = token
-            && let Some(letter) = self.held.remove(&number)
+        if let Token::OutboundEvent(number) = token
+            && let Some(outbound_event) = self.held.remove(&number)
         {
-            self.held_bytes -= letter.bytes();
+            self.held_bytes -= outbound_event.bytes();
             self.taken.push(number);
         }
     }
 
-    /// Letters that the store need not keep any more, handed out once.
+    /// Outbound events that the store need not keep any more, handed out once.
     pub fn take_deletions(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.taken)
     }
@@ -319,14 +319,14 @@ impl Outbox {
         self.waiting() == 0 && self.states.is_empty() && self.in_flight == 0
     }
 
-    /// Whether there are letters that were not handed out yet on this connection.
-    pub fn has_unsent_letters(&self) -> bool {
+    /// Whether there are outbound events that were not handed out yet on this connection.
+    pub fn has_unsent_events(&self) -> bool {
         self.on_disk_from.is_some() || self.held.range(self.next_to_send..).next().is_some()
     }
 
-    /// All letters in memory: what a store has to be given that has lost everything.
-    pub fn held(&self) -> impl Iterator<Item = (u64, &Letter)> {
-        self.held.iter().map(|(number, letter)| (*number, letter))
+    /// All outbound events in memory: what a store has to be given that has lost everything.
+    pub fn held(&self) -> impl Iterator<Item = (u64, &OutboundEvent)> {
+        self.held.iter().map(|(number, outbound_event)| (*number, outbound_event))
     }
 }
 
@@ -334,8 +334,8 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn letter(text: &str) -> Letter {
-        Letter { topic: Arc::from("t"), payload: Bytes::copy_from_slice(text.as_bytes()), retain: false }
+    fn outbound_event(text: &str) -> OutboundEvent {
+        OutboundEvent { topic: Arc::from("t"), payload: Bytes::copy_from_slice(text.as_bytes()), retain: false }
     }
 
     fn drain(outbox: &mut Outbox) -> Vec<u64> {
@@ -345,7 +345,7 @@ mod tests {
     fn drain_at(outbox: &mut Outbox, micros: i64) -> Vec<u64> {
         std::iter::from_fn(|| outbox.next_to_send(Moment::from_micros(micros)))
             .map(|send| match send {
-                Send::Letter(number, _) => number,
+                Send::OutboundEvent(number, _) => number,
                 Send::State(alarm) => 1_000_000 + alarm.index() as u64,
             })
             .collect()
@@ -355,9 +355,9 @@ mod tests {
     fn what_was_not_taken_leaves_again_in_order() {
         let mut outbox = Outbox::default();
         outbox.connected(std::iter::empty());
-        (0..4).for_each(|_| assert!(outbox.push(letter("x"), true) < 4));
+        (0..4).for_each(|_| assert!(outbox.push(outbound_event("x"), true) < 4));
         assert_eq!(drain(&mut outbox), [0, 1, 2, 3]);
-        outbox.taken(Token::Letter(1));
+        outbox.taken(Token::OutboundEvent(1));
         outbox.disconnected();
         assert_eq!(drain(&mut outbox), [0; 0]);
         outbox.connected([AlarmIx::new(7)].into_iter());
@@ -387,7 +387,7 @@ mod tests {
         change(&mut outbox, 0..4);
         assert_eq!(drain_at(&mut outbox, 10_000).len(), 4);
         change(&mut outbox, 2..4);
-        outbox.push(letter("x"), true);
+        outbox.push(outbound_event("x"), true);
         assert_eq!(drain_at(&mut outbox, 11_999), [0], "events never rest");
         assert_eq!(outbox.resting_until(), Some(Moment::from_micros(12_000)));
         change(&mut outbox, 3..5);
@@ -429,11 +429,11 @@ mod tests {
     #[test]
     fn more_than_memory_holds_goes_by_way_of_the_disk() {
         let mut outbox = Outbox::default();
-        let mut disk: BTreeMap<u64, Letter> = BTreeMap::new();
+        let mut disk: BTreeMap<u64, OutboundEvent> = BTreeMap::new();
         let total = HELD + 3 * PAGE + 5;
         for _ in 0..total {
-            let number = outbox.push(letter("x"), true);
-            disk.insert(number, letter("x"));
+            let number = outbox.push(outbound_event("x"), true);
+            disk.insert(number, outbound_event("x"));
         }
         assert_eq!(outbox.waiting(), total);
         outbox.state_changed(AlarmIx::new(0));
@@ -448,7 +448,7 @@ mod tests {
                 break;
             }
             for number in &now {
-                outbox.taken(Token::Letter(*number));
+                outbox.taken(Token::OutboundEvent(*number));
             }
             outbox.take_deletions().iter().for_each(|number| assert!(disk.remove(number).is_some()));
             sent.extend(now);
@@ -464,7 +464,7 @@ mod tests {
         let large = "x".repeat(10_000);
         let (mut outbox, mut disk) = (Outbox::default(), BTreeMap::new());
         for _ in 0..2_000 {
-            disk.insert(outbox.push(letter(&large), true), letter(&large));
+            disk.insert(outbox.push(outbound_event(&large), true), outbound_event(&large));
         }
         assert!(outbox.held_bytes <= HELD_BYTES + 10_001 && outbox.waiting() == 2_000);
         outbox.connected(std::iter::empty());
@@ -476,12 +476,12 @@ mod tests {
             }
             assert!(outbox.held_bytes <= HELD_BYTES + 10_001);
             let now = drain(&mut outbox);
-            now.iter().for_each(|number| outbox.taken(Token::Letter(*number)));
+            now.iter().for_each(|number| outbox.taken(Token::OutboundEvent(*number)));
             sent.extend(now);
         }
         assert_eq!(sent, (0..2_000).collect::<Vec<u64>>(), "all of them, in order");
         for _ in 0..8_000 {
-            outbox.push(letter(&large), false);
+            outbox.push(outbound_event(&large), false);
             outbox.trim(usize::MAX);
         }
         assert!(outbox.held_bytes <= MEMORY_BYTES && outbox.dropped() > 1_000, "{}", outbox.dropped());
@@ -491,7 +491,7 @@ mod tests {
     fn when_there_are_too_many_the_oldest_are_dropped_and_counted() {
         let mut outbox = Outbox::default();
         for _ in 0..10 {
-            outbox.push(letter("x"), true);
+            outbox.push(outbound_event("x"), true);
         }
         outbox.trim(7);
         assert_eq!((outbox.waiting(), outbox.dropped()), (7, 3));

@@ -151,7 +151,7 @@ impl Stamp {
     }
 
     /// Reads RFC 3339, and the form mosquitto writes: `2026-11-20T14:57:26.654925Z+0000`, where the
-    /// `Z` is only a letter and the offset behind it is the one that holds.
+    /// `Z` is only a outbound event and the offset behind it is the one that holds.
     ///
     /// # Errors
     /// A sentence that says what is wrong with the text.

@@ -4,9 +4,11 @@
 //! costs one look-up, however many sources and alarms there are. A message that matches two sources is evaluated once
 //! for each, in their order. What cannot be used becomes a [`Fault`].
 
-use crate::domain::engine::{AlarmIx, Doubt, Engine, Input, Life, PropertyIx, STAMP_TOLERANCE, Sample, Step, ThingIx};
+use crate::domain::engine::{
+    AlarmIx, Doubt, Effects, Engine, Input, Life, PropertyIx, STAMP_TOLERANCE, Sample, ThingIx,
+};
 use crate::domain::model::{Value, ValueRef};
-use crate::domain::small_list::Few;
+use crate::domain::small_list::SmallList;
 use crate::domain::text::{clip, say};
 use crate::domain::time::Now;
 use crate::ingest::formats::{Flaw, Map, Payload};
@@ -97,7 +99,7 @@ pub enum Remember {
 /// What was found out about topics, within bounds. A topic too many makes room by forgetting all of them.
 #[derive(Debug)]
 struct Routes {
-    of_topics: HashMap<Box<str>, Few<Route>>,
+    of_topics: HashMap<Box<str>, SmallList<Route>>,
     /// Bytes of their topics.
     bytes: usize,
     max: usize,
@@ -157,11 +159,11 @@ impl Intake {
         message: Message<'_>,
         engine: &mut Engine,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
         faults: &mut Vec<Fault>,
     ) {
-        if !self.take_known(message, engine, now, step, faults) {
-            self.take_new(message, Remember::Yes, engine, now, step, faults);
+        if !self.take_known(message, engine, now, effects, faults) {
+            self.take_new(message, Remember::Yes, engine, now, effects, faults);
         }
     }
 
@@ -173,13 +175,13 @@ impl Intake {
         message: Message<'_>,
         engine: &mut Engine,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
         faults: &mut Vec<Fault>,
     ) -> bool {
         let known = self.watched.of_topics.get(message.topic);
         let Some(routes) = known.or_else(|| self.unwatched.of_topics.get(message.topic)) else { return false };
         // Whatever the message is, time has passed until it came.
-        engine.handle(Input::Tick, now, step);
+        engine.handle(Input::Tick, now, effects);
         if message.payload.is_empty() {
             // MQTT's way to delete a retained message.
             return true;
@@ -188,10 +190,10 @@ impl Intake {
         for route in routes {
             let source = &self.sources[route.source];
             let delivery = Delivery { source, message, max_payload: self.max_payload };
-            if let Err(flaw) = delivery.deliver(&route.target, &mut values, engine, now, step, faults) {
+            if let Err(flaw) = delivery.deliver(&route.target, &mut values, engine, now, effects, faults) {
                 faults.push(Fault::new(message.topic, format_args!("{flaw}")));
             }
-            explain_doubts(message.topic, engine, step, faults);
+            explain_doubts(message.topic, engine, effects, faults);
             if let Some(recording) = &route.recording {
                 delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
             }
@@ -207,10 +209,10 @@ impl Intake {
         remember: Remember,
         engine: &mut Engine,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
         faults: &mut Vec<Fault>,
     ) {
-        engine.handle(Input::Tick, now, step);
+        engine.handle(Input::Tick, now, effects);
         if message.payload.is_empty() {
             return;
         }
@@ -238,9 +240,9 @@ impl Intake {
                     all_usable = false;
                     continue;
                 }
-                let thing = thing_id.and_then(|id| engine.hear(id, now, step));
+                let thing = thing_id.and_then(|id| engine.register_thing(id, now, effects));
                 // Each refusal is counted.
-                all_usable &= !step.doubts.iter().any(|doubt| matches!(doubt, Doubt::ThingRefused { .. }));
+                all_usable &= !effects.doubts.iter().any(|doubt| matches!(doubt, Doubt::ThingRefused { .. }));
                 let target = match (thing, kind) {
                     (None, _) => Target::Nobody(kind),
                     (Some(thing), Kind::Life) => Target::Life(self.alive_properties(source, thing, engine)),
@@ -251,9 +253,9 @@ impl Intake {
                 };
                 // What is wrong with it was said above; for nobody there is nothing more to do.
                 if !matches!(target, Target::Nobody(_)) {
-                    let _said = delivery.deliver(&target, &mut values, engine, now, step, faults);
+                    let _said = delivery.deliver(&target, &mut values, engine, now, effects, faults);
                 }
-                explain_doubts(message.topic, engine, step, faults);
+                explain_doubts(message.topic, engine, effects, faults);
                 // Ids of things that no alarm watches are kept here, too.
                 let recorded = thing_id.filter(|id| id.len() <= MAX_NAME);
                 let recording = match (recorded, kind) {
@@ -342,7 +344,7 @@ impl Delivery<'_> {
         values: &mut Vec<(PropertyIx, Value)>,
         engine: &mut Engine,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
         faults: &mut Vec<Fault>,
     ) -> Result<(), Flaw> {
         let Source { value, time, map, alive, .. } = self.source;
@@ -350,14 +352,14 @@ impl Delivery<'_> {
             Target::Nobody(kind) => return self.check(*kind),
             Target::Life(properties) => {
                 let Some(alive) = alive else { return Ok(()) };
-                return self.life(alive, properties, engine, now, step);
+                return self.life(alive, properties, engine, now, effects);
             }
             Target::Property(_) | Target::Object(_) => self.read()?,
         };
         let stamp = time.as_ref().map(|time| payload.time(time)).transpose()?;
         let (retained, sign_of_life) = (self.message.retained, alive.is_none());
         let mut hand_over = |samples: &[Sample<'_>]| {
-            engine.handle(Input::Message { samples, stamp, retained, sign_of_life }, now, step);
+            engine.handle(Input::Message { samples, stamp, retained, sign_of_life }, now, effects);
         };
         match target {
             Target::Property(property) => {
@@ -401,7 +403,7 @@ impl Delivery<'_> {
                     .iter()
                     .map(|(property, value)| Sample { property: *property, value: value.borrow() })
                     .collect();
-                engine.handle(Input::Message { samples: &samples, stamp, retained, sign_of_life }, now, step);
+                engine.handle(Input::Message { samples: &samples, stamp, retained, sign_of_life }, now, effects);
                 Ok(())
             }
             Target::Life(_) | Target::Nobody(_) => Ok(()),
@@ -449,7 +451,7 @@ impl Delivery<'_> {
         properties: &[PropertyIx],
         engine: &mut Engine,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
     ) -> Result<(), Flaw> {
         let said = self.read()?.scalar(alive.value.as_ref(), &Map::new(), |value| match value {
             ValueRef::Text(text) => text.trim().to_owned(),
@@ -464,7 +466,7 @@ impl Delivery<'_> {
             _ if self.message.retained => return Ok(()),
             _ => Life::Beat,
         };
-        engine.handle(Input::Alive { properties, life }, now, step);
+        engine.handle(Input::Alive { properties, life }, now, effects);
         Ok(())
     }
 }
@@ -477,8 +479,8 @@ impl Fault {
 }
 
 /// Turns what the engine doubted into faults of this topic.
-fn explain_doubts(topic: &str, engine: &Engine, step: &mut Step, faults: &mut Vec<Fault>) {
-    let mut doubts = step.doubts.drain(..);
+fn explain_doubts(topic: &str, engine: &Engine, effects: &mut Effects, faults: &mut Vec<Fault>) {
+    let mut doubts = effects.doubts.drain(..);
     for doubt in doubts.by_ref().take(MAX_FAULTS) {
         // The beginning of an alarm's id says which one it is.
         let named = |alarm: AlarmIx| clip(engine.view(alarm).id().as_str(), MAX_FAULT_BYTES / 2).into_owned();
@@ -534,8 +536,8 @@ mod tests {
         fn take(&mut self, topic: &str, payload: &str) {
             let message = Message { topic, payload: payload.as_bytes(), retained: false };
             let now = Now { at: Moment::BEGINNING, wall: Stamp::default() };
-            let mut step = Step::default();
-            self.intake.take(message, &mut self.engine, now, &mut step, &mut self.faults);
+            let mut effects = Effects::default();
+            self.intake.take(message, &mut self.engine, now, &mut effects, &mut self.faults);
         }
     }
 

@@ -63,12 +63,12 @@ pub struct Clock {
 
 /// The same time line for another thread.
 #[derive(Debug, Clone, Copy)]
-pub struct Twin {
+pub struct ClockHandle {
     since: Instant,
     at: Moment,
 }
 
-impl Twin {
+impl ClockHandle {
     /// Where the time line stands.
     pub fn at(&self) -> Moment {
         let elapsed = ThisMachine.monotonic().saturating_duration_since(self.since);
@@ -78,8 +78,8 @@ impl Twin {
 
 impl Clock {
     /// A twin that goes on from now by this machine's clock.
-    pub fn twin(&self) -> Twin {
-        Twin { since: self.machine.monotonic(), at: self.at() }
+    pub fn twin(&self) -> ClockHandle {
+        ClockHandle { since: self.machine.monotonic(), at: self.at() }
     }
 
     /// A time line that goes on from where an earlier run left it; a new one begins at the wall-clock time.

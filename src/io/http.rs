@@ -8,7 +8,7 @@ mod answer;
 
 use crate::api::openmetrics::Snapshot;
 use crate::domain::time::{Moment, Span};
-use crate::io::clock::Twin;
+use crate::io::clock::ClockHandle;
 use answer::Names;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -76,7 +76,7 @@ pub struct Listener {
 }
 
 /// Starts to listen. What keeps it from that is told on the board: alarms are more important than their statistics.
-pub fn start(address: SocketAddr, board: Arc<Board>, clock: Twin) -> Listener {
+pub fn start(address: SocketAddr, board: Arc<Board>, clock: ClockHandle) -> Listener {
     let (running, stop) = watch::channel(());
     let shown = board.clone();
     let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
@@ -102,7 +102,7 @@ async fn until_dropped(mut stop: watch::Receiver<()>, work: impl Future<Output =
     }
 }
 
-async fn listen(address: SocketAddr, board: Arc<Board>, clock: Twin) {
+async fn listen(address: SocketAddr, board: Arc<Board>, clock: ClockHandle) {
     let listener = loop {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
@@ -141,7 +141,7 @@ async fn listen(address: SocketAddr, board: Arc<Board>, clock: Twin) {
 }
 
 /// One request.
-async fn serve(stream: TcpStream, board: &Board, names: Names, clock: Twin) {
+async fn serve(stream: TcpStream, board: &Board, names: Names, clock: ClockHandle) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)

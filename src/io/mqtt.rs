@@ -102,7 +102,7 @@ impl Receipt {
 
 /// Something that happened on the link, and when.
 #[derive(Debug)]
-pub struct Heard {
+pub struct Received {
     /// When it was received.
     pub at: Moment,
     /// What it was.

@@ -19,7 +19,7 @@ mod small_bytes;
 mod snapshot;
 mod wal;
 
-pub use small_bytes::Short;
+pub use small_bytes::SmallBytes;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,17 +28,17 @@ use std::fmt;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Keys and their new values; none: the key is removed.
-    pub entries: Vec<(Short, Option<Short>)>,
+    pub entries: Vec<(SmallBytes, Option<SmallBytes>)>,
 }
 
 impl Batch {
     /// Sets a key.
-    pub fn put(&mut self, key: impl Into<Short>, value: impl Into<Short>) {
+    pub fn put(&mut self, key: impl Into<SmallBytes>, value: impl Into<SmallBytes>) {
         self.entries.push((key.into(), Some(value.into())));
     }
 
     /// Removes a key, if it is there.
-    pub fn delete(&mut self, key: impl Into<Short>) {
+    pub fn delete(&mut self, key: impl Into<SmallBytes>) {
         self.entries.push((key.into(), None));
     }
 

@@ -1,4 +1,4 @@
-//! The paper: colours, sizes of letters, and a few shapes on it. Everything that is drawn goes through here.
+//! The paper: colours, sizes of outbound events, and a few shapes on it. Everything that is drawn goes through here.
 //!
 //! It knows what an SVG is and nothing of what is drawn. Texts are escaped by the backend; what no XML may contain is
 //! taken out before ([`super::words::fit`]).
@@ -48,23 +48,23 @@ pub(crate) enum Anchor {
     Right,
 }
 
-/// A kind of letters.
+/// A kind of outbound events.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Letters {
+pub(crate) struct OutboundEvents {
     size: f64,
     bold: bool,
     color: RGBAColor,
 }
 
-impl Letters {
-    pub(crate) const HEADING: Letters = Letters { size: 17.0, bold: true, color: TEXT };
-    pub(crate) const TITLE: Letters = Letters { size: 15.0, bold: true, color: TEXT };
-    pub(crate) const NAME: Letters = Letters { size: 12.0, bold: true, color: TEXT };
-    pub(crate) const PLAIN: Letters = Letters { size: 12.0, bold: false, color: TEXT };
-    pub(crate) const SMALL: Letters = Letters { size: 11.0, bold: false, color: QUIET };
+impl OutboundEvents {
+    pub(crate) const HEADING: OutboundEvents = OutboundEvents { size: 17.0, bold: true, color: TEXT };
+    pub(crate) const TITLE: OutboundEvents = OutboundEvents { size: 15.0, bold: true, color: TEXT };
+    pub(crate) const NAME: OutboundEvents = OutboundEvents { size: 12.0, bold: true, color: TEXT };
+    pub(crate) const PLAIN: OutboundEvents = OutboundEvents { size: 12.0, bold: false, color: TEXT };
+    pub(crate) const SMALL: OutboundEvents = OutboundEvents { size: 11.0, bold: false, color: QUIET };
 
-    pub(crate) fn colored(self, color: RGBAColor) -> Letters {
-        Letters { color, ..self }
+    pub(crate) fn colored(self, color: RGBAColor) -> OutboundEvents {
+        OutboundEvents { color, ..self }
     }
 
     /// How wide a text is at most, as far as one can know without the reader's fonts.
@@ -141,16 +141,16 @@ impl<'a> Canvas<'a> {
     }
 
     /// Writes a text whose middle line is at the height of its place.
-    pub(crate) fn text(&self, text: &str, place: Point, anchor: Anchor, letters: Letters) -> Drawn {
+    pub(crate) fn text(&self, text: &str, place: Point, anchor: Anchor, outbound_events: OutboundEvents) -> Drawn {
         let h_pos = match anchor {
             Anchor::Left => HPos::Left,
             Anchor::Middle => HPos::Center,
             Anchor::Right => HPos::Right,
         };
         // The backend divides by this factor, which is the height of a line.
-        let font = ("sans-serif", letters.size * 1.24).into_font();
-        let font = if letters.bold { font.style(FontStyle::Bold) } else { font };
-        let style = TextStyle::from(font).color(&letters.color).pos(Pos::new(h_pos, VPos::Center));
+        let font = ("sans-serif", outbound_events.size * 1.24).into_font();
+        let font = if outbound_events.bold { font.style(FontStyle::Bold) } else { font };
+        let style = TextStyle::from(font).color(&outbound_events.color).pos(Pos::new(h_pos, VPos::Center));
         self.area.draw(&Text::new(text, px(place), style))
     }
 }

@@ -4,7 +4,9 @@
 //! highest and the last. A value counts until the next one comes, so lines are steps; a slope would cross the limit at
 //! times at which no alarm saw it do so. In a gap there is no line, because nobody knows what was there.
 
-use super::canvas::{ACTIVATED, Anchor, BAND, Canvas, Drawn, EDGE, FRAME, GRID, LIMIT, Letters, MEANS, Point, VALUE};
+use super::canvas::{
+    ACTIVATED, Anchor, BAND, Canvas, Drawn, EDGE, FRAME, GRID, LIMIT, MEANS, OutboundEvents, Point, VALUE,
+};
 use super::page::RIGHT;
 use super::picture::{Panel, Picture, Reading};
 use super::scale::{TimeScale, ValueScale};
@@ -83,7 +85,7 @@ impl Chart<'_, '_> {
         for (value, text) in labels {
             let y = self.value.y(value);
             self.canvas.line(&[(self.time.left(), y), (self.time.right(), y)], GRID, 1)?;
-            self.canvas.text(&text, (self.time.left() - 7.0, y), Anchor::Right, Letters::SMALL)?;
+            self.canvas.text(&text, (self.time.left() - 7.0, y), Anchor::Right, OutboundEvents::SMALL)?;
         }
         Ok(())
     }
@@ -190,8 +192,8 @@ impl Chart<'_, '_> {
 
     /// What the lines are, at the right margin and beside them.
     fn labels(&self) -> Drawn {
-        let mut labels: Vec<(f64, String, Letters)> = Vec::new();
-        let limits = Letters::SMALL.colored(LIMIT);
+        let mut labels: Vec<(f64, String, OutboundEvents)> = Vec::new();
+        let limits = OutboundEvents::SMALL.colored(LIMIT);
         for level in &self.panel.levels {
             let alarms = level.alarms.join(", ");
             if self.panel.categories.is_empty() {
@@ -207,18 +209,22 @@ impl Chart<'_, '_> {
         }
         let averages = self.panel.lanes.iter().filter_map(|lane| Some((lane, lane.means.buckets().last()?)));
         for ((lane, mean), color) in averages.zip(MEANS) {
-            let letters = Letters::SMALL.colored(color);
-            labels.push((self.value.y(mean.of.last), format!("{} mean: {}", number(mean.of.last), lane.name), letters));
+            let outbound_events = OutboundEvents::SMALL.colored(color);
+            labels.push((
+                self.value.y(mean.of.last),
+                format!("{} mean: {}", number(mean.of.last), lane.name),
+                outbound_events,
+            ));
         }
         labels.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut free = self.top - 4.0;
         let x = self.time.right();
-        for (y, text, letters) in labels {
+        for (y, text, outbound_events) in labels {
             let place = y.max(free);
             free = place + LABEL;
             self.canvas.line(&[(x, y), (x + 12.0, place)], FRAME, 1)?;
-            let text = fit(&text, Letters::SMALL.fitting(RIGHT - 20.0));
-            self.canvas.text(&text, (x + 15.0, place), Anchor::Left, letters)?;
+            let text = fit(&text, OutboundEvents::SMALL.fitting(RIGHT - 20.0));
+            self.canvas.text(&text, (x + 15.0, place), Anchor::Left, outbound_events)?;
         }
         Ok(())
     }

@@ -134,7 +134,7 @@ impl Collector {
         self.line += 1;
         self.start.get_or_insert(now);
         self.end = now;
-        for event in &player.step.events {
+        for event in &player.effects.events {
             let Some(alarm) = player.engine().find(event.alarm.id.as_str()) else { continue };
             match self.place(alarm, player.engine()) {
                 Place::At { panel, lane } => self.panels[panel].tracks[lane].turn(event),

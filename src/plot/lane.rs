@@ -4,7 +4,8 @@
 //! running observe-time or clear-delay fills the strip from the bottom; when it is full, the state changes.
 
 use super::canvas::{
-    ACKNOWLEDGED, ACTIVATED, Anchor, CLEARING, Canvas, Drawn, ENABLED, FRAME, IDLED, Letters, OFF, Point, TEXT, WAITING,
+    ACKNOWLEDGED, ACTIVATED, Anchor, CLEARING, Canvas, Drawn, ENABLED, FRAME, IDLED, OFF, OutboundEvents, Point, TEXT,
+    WAITING,
 };
 use super::picture::{Lane, Legend, Light, Picture, Wait};
 use super::scale::TimeScale;
@@ -80,13 +81,13 @@ fn words(canvas: &Canvas<'_>, lane: &Lane, picture: &Picture, time: TimeScale, y
         (Legend::Anomalies, count) => format!("{count}, the last {latest}"),
     };
     let color = if lane.activations > 0 { ACTIVATED } else { TEXT };
-    let text_at = time.left() + Letters::NAME.width(&name) + 8.0;
-    let room = time.right() + super::page::RIGHT - 10.0 - Letters::NAME.width(&times) - text_at;
-    let text = fit(&lane.words, Letters::PLAIN.fitting(room));
-    canvas.text(&name, (time.left(), y), Anchor::Left, Letters::NAME)?;
-    canvas.text(&text, (text_at, y), Anchor::Left, Letters::PLAIN)?;
+    let text_at = time.left() + OutboundEvents::NAME.width(&name) + 8.0;
+    let room = time.right() + super::page::RIGHT - 10.0 - OutboundEvents::NAME.width(&times) - text_at;
+    let text = fit(&lane.words, OutboundEvents::PLAIN.fitting(room));
+    canvas.text(&name, (time.left(), y), Anchor::Left, OutboundEvents::NAME)?;
+    canvas.text(&text, (text_at, y), Anchor::Left, OutboundEvents::PLAIN)?;
     let at = (time.right() + super::page::RIGHT - 10.0, y);
-    canvas.text(&times, at, Anchor::Right, Letters::NAME.colored(color))
+    canvas.text(&times, at, Anchor::Right, OutboundEvents::NAME.colored(color))
 }
 
 /// A time in which the alarm was in one state, or passed through several of which this one counts.
@@ -206,12 +207,12 @@ impl Strip<'_, '_> {
             let (from, to) = (self.time.x(stretch.from), self.time.x(stretch.to));
             let name = stretch.light.name_in(picture.legend);
             let came = format!("{name} {}", short_time(stretch.from, picture.start));
-            let fits = |text: &str| to - from > Letters::SMALL.width(text) + 8.0;
+            let fits = |text: &str| to - from > OutboundEvents::SMALL.width(text) + 8.0;
             let text = if stretch.light == Light::Activated && fits(&came) { &came } else { name };
             if fits(text) {
                 let color = if stretch.light == Light::Activated { ENABLED } else { TEXT };
                 let place = (from + 5.0, (self.top + self.bottom) / 2.0);
-                self.canvas.text(text, place, Anchor::Left, Letters::SMALL.colored(color))?;
+                self.canvas.text(text, place, Anchor::Left, OutboundEvents::SMALL.colored(color))?;
             }
         }
         Ok(())

@@ -3,8 +3,8 @@
 //! It decides how much room everything gets. What is in a panel is drawn by [`super::chart`] and [`super::lane`].
 
 use super::canvas::{
-    ACTIVATED, Anchor, BAND, CLEARING, Canvas, DrawError, Drawn, FRAME, GAP, LIMIT, Letters, MEANS, QUIET, VALUE,
-    WAITING,
+    ACTIVATED, Anchor, BAND, CLEARING, Canvas, DrawError, Drawn, FRAME, GAP, LIMIT, MEANS, OutboundEvents, QUIET,
+    VALUE, WAITING,
 };
 use super::picture::{Legend, Light, Panel, Picture};
 use super::scale::{TimeScale, end_of_axis, time_labels};
@@ -63,11 +63,11 @@ fn panel_height(panel: &Panel) -> f64 {
 
 fn header(canvas: &Canvas<'_>, picture: &Picture) -> Drawn {
     let mut y = MARGIN + LINE / 2.0;
-    canvas.text(&fit(&picture.heading, 120), (MARGIN, y), Anchor::Left, Letters::HEADING)?;
+    canvas.text(&fit(&picture.heading, 120), (MARGIN, y), Anchor::Left, OutboundEvents::HEADING)?;
     for note in &picture.notes {
         y += LINE;
-        let text = fit(note, Letters::PLAIN.fitting(WIDTH - 2.0 * MARGIN));
-        canvas.text(&text, (MARGIN, y), Anchor::Left, Letters::PLAIN.colored(LIMIT))?;
+        let text = fit(note, OutboundEvents::PLAIN.fitting(WIDTH - 2.0 * MARGIN));
+        canvas.text(&text, (MARGIN, y), Anchor::Left, OutboundEvents::PLAIN.colored(LIMIT))?;
     }
     y += LINE * 1.2;
     match picture.legend {
@@ -130,8 +130,8 @@ impl Pen<'_, '_> {
     }
 
     fn name(&mut self, name: &str) -> Drawn {
-        self.canvas.text(name, (self.x + 32.0, self.y), Anchor::Left, Letters::PLAIN)?;
-        self.x += 32.0 + Letters::PLAIN.width(name) + 14.0;
+        self.canvas.text(name, (self.x + 32.0, self.y), Anchor::Left, OutboundEvents::PLAIN)?;
+        self.x += 32.0 + OutboundEvents::PLAIN.width(name) + 14.0;
         Ok(())
     }
 }
@@ -147,10 +147,10 @@ impl Page<'_, '_> {
     fn panel(&self, panel: &Panel, top: f64) -> Drawn {
         let title = fit(&panel.title, 70);
         let y = top + TITLE / 2.0;
-        self.canvas.text(&title, (LEFT, y), Anchor::Left, Letters::TITLE)?;
-        let note_at = LEFT + Letters::TITLE.width(&title) + 12.0;
-        let note = fit(&panel.note, Letters::SMALL.fitting(WIDTH - MARGIN - note_at));
-        self.canvas.text(&note, (note_at, y + 1.0), Anchor::Left, Letters::SMALL)?;
+        self.canvas.text(&title, (LEFT, y), Anchor::Left, OutboundEvents::TITLE)?;
+        let note_at = LEFT + OutboundEvents::TITLE.width(&title) + 12.0;
+        let note = fit(&panel.note, OutboundEvents::SMALL.fitting(WIDTH - MARGIN - note_at));
+        self.canvas.text(&note, (note_at, y + 1.0), Anchor::Left, OutboundEvents::SMALL)?;
 
         let chart_top = top + TITLE;
         let times: Vec<Stamp> = self.labels.iter().map(|(at, _)| *at).collect();
@@ -170,9 +170,9 @@ impl Page<'_, '_> {
         for gap in self.picture.gaps.buckets() {
             let (from, to) = (self.time.x(gap.first), self.time.x(gap.of.end));
             self.canvas.fill((from, top), (to.max(from + 1.0), bottom), GAP)?;
-            if named && to - from > Letters::SMALL.width("link down") {
+            if named && to - from > OutboundEvents::SMALL.width("link down") {
                 let place = ((from + to) / 2.0, top + 10.0);
-                self.canvas.text("link down", place, Anchor::Middle, Letters::SMALL)?;
+                self.canvas.text("link down", place, Anchor::Middle, OutboundEvents::SMALL)?;
             }
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Page<'_, '_> {
         for (at, text) in &self.labels {
             let x = self.time.x(*at);
             self.canvas.line(&[(x, y), (x, y + 4.0)], FRAME, 1)?;
-            self.canvas.text(text, (x, y + 13.0), Anchor::Middle, Letters::SMALL.colored(QUIET))?;
+            self.canvas.text(text, (x, y + 13.0), Anchor::Middle, OutboundEvents::SMALL.colored(QUIET))?;
         }
         Ok(())
     }

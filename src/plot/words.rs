@@ -1,6 +1,6 @@
 //! Alarms and numbers in words: when does it come, when does it go.
 //!
-//! It decides about sentences and nothing else. They have to say the same as [`Condition::judge`] does.
+//! It decides about sentences and nothing else. They have to say the same as [`Condition::classify`] does.
 
 use crate::domain::model::{AlarmDefinition, Condition, Operator, Trigger};
 use crate::domain::time::{Span, Stamp};
@@ -128,7 +128,7 @@ pub(crate) fn time(at: Stamp, start: Stamp) -> String {
     if is_by_hand(start) { format!("{} s", number((at - Stamp::default()).as_secs_f64())) } else { at.to_string() }
 }
 
-/// The same in few letters: `12:00:14`, with the date if it is not that of the start.
+/// The same in few outbound events: `12:00:14`, with the date if it is not that of the start.
 pub(crate) fn short_time(at: Stamp, start: Stamp) -> String {
     let text = time(at, start);
     let Some((date, clock)) = text.split_once('T') else { return text };

@@ -16,7 +16,7 @@ use annunciator::domain::history::{Entry, Filter};
 use annunciator::domain::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use annunciator::domain::time::{Moment, Stamp};
 use annunciator::io::store::disk::DiskStore;
-use annunciator::io::store::history::{self, Binding, Names, Search, Shelf, Shelved};
+use annunciator::io::store::history::{self, Binding, BlockIndex, Names, Search, Shelved};
 use annunciator::io::store::{Batch, Store};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ fn main() {
     names.iter().for_each(|(number, facts)| history::put_name(&mut batch, *number, facts));
     store.commit(batch).unwrap();
     let (begin, mut slowest) = (Instant::now(), Duration::ZERO);
-    let (mut bound, mut shelf, mut unbound) = (0, Shelf::default(), Vec::new());
+    let (mut bound, mut block_index, mut unbound) = (0, BlockIndex::default(), Vec::new());
     for turn in 0..events / TURN {
         let mut batch = Batch::default();
         for seq in turn * TURN..(turn + 1) * TURN {
@@ -96,10 +96,10 @@ fn main() {
             shelved: Shelved { bound, has_earlier_index: false },
             kept: 0..turn * TURN,
             singles: unbound.drain(..bindable).collect(),
-            shelf,
+            block_index,
         };
         bound = binding.add(&mut store, &mut batch).unwrap();
-        shelf = binding.shelf;
+        block_index = binding.block_index;
         store.commit(batch).unwrap();
         slowest = slowest.max(write.elapsed());
     }

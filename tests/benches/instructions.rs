@@ -9,7 +9,7 @@
 #![expect(clippy::print_stdout, reason = "figures are for people to read")]
 
 use annunciator::config::Config;
-use annunciator::domain::engine::{Engine, Input, Step};
+use annunciator::domain::engine::{Effects, Engine, Input};
 use annunciator::domain::time::{Moment, Now, Span, Stamp};
 use annunciator::ingest::router::{Intake, Message};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -83,18 +83,18 @@ fn play(scenario: &Scenario, messages: u64) -> Result<()> {
     let Ok((config, _)) = Config::parse(Path::new("counts.toml"), &text) else { bail!("the configuration is wrong") };
     let mut engine = Engine::new(config.model.clone());
     let mut intake = Intake::new(config.sources.clone(), config.gateway.max_payload);
-    let (mut step, mut faults) = (Step::default(), Vec::new());
+    let (mut effects, mut faults) = (Effects::default(), Vec::new());
     let topics: Vec<String> = (0..PROPERTIES).map(|thing| format!("{}/thing-{thing}/value", scenario.topic)).collect();
     // They are made before, so that making them is the same share of both runs: nothing.
     let payloads: Vec<String> = (0..PROPERTIES).map(scenario.payload).collect();
     let mut now = Now { at: Moment::default(), wall: Stamp::default() };
-    engine.handle(Input::LinkUp, now, &mut step);
+    engine.handle(Input::LinkUp, now, &mut effects);
     for (topic, payload) in topics.iter().zip(&payloads).cycle().take(usize::try_from(messages)?) {
         now = now.moved_to(now.at + Span::from_millis(1));
         let message = Message { topic, payload: payload.as_bytes(), retained: false };
-        intake.take(message, &mut engine, now, &mut step, &mut faults);
+        intake.take(message, &mut engine, now, &mut effects, &mut faults);
     }
-    ensure!(faults.is_empty() && step.events.is_empty(), "that is not what is counted here: {faults:?}");
+    ensure!(faults.is_empty() && effects.events.is_empty(), "that is not what is counted here: {faults:?}");
     Ok(())
 }
 

@@ -70,7 +70,7 @@ fn quality(all: &[Series]) {
     println!("{:58} {:>7} {:>36} {:>20} {:>16}", "file", "", "score   found   missed   false", "score", "score");
     for (index, series) in all.iter().enumerate() {
         let [own, gaussian, seasonal] =
-            [0, 1, 2].map(|run| rule::judge(series, &runs[run].scores[index], best[run].threshold));
+            [0, 1, 2].map(|run| rule::classify(series, &runs[run].scores[index], best[run].threshold));
         println!(
             "{:58} {:>7} {:>12.2} {:>7} {:>8} {:>7} {:>19.2} {:>16.2}",
             series.name,

@@ -215,9 +215,9 @@ fn an_alarm_that_comes_late_tells_when_the_anomaly_began() {
 #[test]
 fn a_look_at_the_past_replaces_what_was_known_and_starts_no_reaction() {
     let broker = Broker::start();
-    let reacting = "reactions = [\"tell\"]\n\
+    let notifier = "reactions = [\"tell\"]\n\
                     [[reaction]]\nname = \"tell\"\ntype = \"mqtt\"\ntopic = \"told\"\npayload = \"{{ alarm.id }}\"\n";
-    let (_daemon, mut scene, _) = built(&broker, reacting, 600);
+    let (_daemon, mut scene, _) = built(&broker, notifier, 600);
     let value = |n: i64| if (LEARNT + 100..LEARNT + 110).contains(&n) { usual(n) + 100.0 } else { usual(n) };
     scene.import("press-1", LEARNT..LEARNT + 300, value);
     let at = |scene: &Scene, minute: i64| rfc3339(scene.begin + (LEARNT + minute) * MINUTE);

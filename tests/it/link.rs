@@ -148,8 +148,8 @@ fn nothing_leaves_on_a_connection_that_the_sender_does_not_know(mqtt: Protocol) 
     run(async {
         let mut line = Line::connect(mqtt, &broker, &["a"]);
         line.subscribed().await;
-        assert!(line.link.send(message(), Token::Letter(1)));
-        while !matches!(line.event().await, LinkEvent::Taken { token: Token::Letter(1), .. }) {}
+        assert!(line.link.send(message(), Token::OutboundEvent(1)));
+        while !matches!(line.event().await, LinkEvent::Taken { token: Token::OutboundEvent(1), .. }) {}
         line.link.reconnect("a test");
         let mut looks = tokio::time::interval(Duration::from_millis(5));
         let reconnected = async {
@@ -159,11 +159,11 @@ fn nothing_leaves_on_a_connection_that_the_sender_does_not_know(mqtt: Protocol) 
         };
         tokio::time::timeout(PATIENCE, reconnected).await.expect("a second connection");
         // What was not confirmed on the first one has to leave before this, and nobody has heard that it is gone.
-        assert!(!line.link.send(message(), Token::Letter(3)));
+        assert!(!line.link.send(message(), Token::OutboundEvent(3)));
         while !matches!(line.event().await, LinkEvent::Down { .. }) {}
         assert!(!line.link.is_up());
         while !matches!(line.event().await, LinkEvent::Up { .. }) {}
-        assert!(line.link.send(message(), Token::Letter(2)));
+        assert!(line.link.send(message(), Token::OutboundEvent(2)));
     });
 }
 

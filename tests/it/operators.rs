@@ -4,24 +4,24 @@ use crate::support::{Broker, Daemon, HI, Watcher, config};
 use serde_json::{Value, json};
 
 /// A gateway with an operator in front of it.
-struct Desk {
+struct Context {
     broker: Broker,
     watcher: Watcher,
     daemon: Daemon,
     requests: u64,
 }
 
-impl Desk {
-    fn new(alarms: &str) -> Desk {
-        Desk::with(|port| config(port, alarms))
+impl Context {
+    fn new(alarms: &str) -> Context {
+        Context::with(|port| config(port, alarms))
     }
 
-    fn with(config: impl Fn(u16) -> String) -> Desk {
+    fn with(config: impl Fn(u16) -> String) -> Context {
         let broker = Broker::start();
         let mut watcher = Watcher::connect(broker.port);
         let daemon = Daemon::with(&config(broker.port));
         watcher.status("online");
-        Desk { broker, watcher, daemon, requests: 0 }
+        Context { broker, watcher, daemon, requests: 0 }
     }
 
     /// Gives a command and waits for its answer.
@@ -76,7 +76,7 @@ const PRESSES: &str = "[[alarm]]\nthing = \"press-*\"\nproperty = \"pressure\"\n
 
 #[test]
 fn a_shelving_is_remembered_and_ends_by_itself() {
-    let mut desk = Desk::new(HI);
+    let mut desk = Context::new(HI);
     let alarm = "press-1/pressure/hi";
     let reply = desk.done("shelve", json!({ "alarm": alarm, "for": "4s", "by": "kim", "comment": "pump test" }));
     let until = reply["alarms"][0]["shelved_until"].clone();
@@ -107,7 +107,7 @@ fn a_shelving_is_remembered_and_ends_by_itself() {
 
 #[test]
 fn a_shelving_ends_without_a_broker_too() {
-    let mut desk = Desk::new(HI);
+    let mut desk = Context::new(HI);
     let alarm = "press-1/pressure/hi";
     desk.done("shelve", json!({ "alarm": alarm, "for": "1s" }));
     desk.broker.stop();
@@ -118,7 +118,7 @@ fn a_shelving_ends_without_a_broker_too() {
 
 #[test]
 fn a_day_of_an_operator_with_crashes_between_all_steps() {
-    let mut desk = Desk::new(PRESSES);
+    let mut desk = Context::new(PRESSES);
     let alarm = "press-1/pressure/hi";
     desk.value("press-1", "16");
     desk.watcher.event(alarm);
@@ -170,7 +170,7 @@ fn a_day_of_an_operator_with_crashes_between_all_steps() {
 
 #[test]
 fn the_history_is_searched_by_alarm_thing_state_occurrence_and_page() {
-    let mut desk = Desk::new(PRESSES);
+    let mut desk = Context::new(PRESSES);
     for round in 0..3 {
         for press in 1..=4 {
             desk.value(&format!("press-{press}"), "16");
@@ -209,7 +209,7 @@ fn the_history_is_searched_by_alarm_thing_state_occurrence_and_page() {
 #[test]
 fn the_oldest_leave_when_there_are_too_many() {
     let mut desk =
-        Desk::with(|port| config(port, HI).replace("[mqtt]", "history_max = 10\ncheckpoint = \"100ms\"\n[mqtt]"));
+        Context::with(|port| config(port, HI).replace("[mqtt]", "history_max = 10\ncheckpoint = \"100ms\"\n[mqtt]"));
     for round in 0..30 {
         desk.value("press-1", if round % 2 == 0 { "16" } else { "14" });
     }
@@ -229,7 +229,7 @@ fn the_oldest_leave_when_there_are_too_many() {
 
 #[test]
 fn lists_are_filtered_and_paged() {
-    let mut desk = Desk::new(PRESSES);
+    let mut desk = Context::new(PRESSES);
     for press in 1..=5 {
         desk.value(&format!("press-{press}"), if press % 2 == 0 { "16" } else { "14" });
     }
@@ -257,7 +257,7 @@ fn explain_says_why_it_fired_and_why_it_did_not() {
                   operator = \">\"\nlimit = 15\ndeadband = 2\nobserve_time = \"2m\"\n\
                   [[alarm]]\nthing = \"press-1\"\nproperty = \"pressure\"\nlevel = \"now\"\ntype = \"standard\"\n\
                   operator = \"!=\"\nlimit = 15\ndeadband = \"10 %\"\n";
-    let mut desk = Desk::new(alarms);
+    let mut desk = Context::new(alarms);
     let (hi, now) = ("press-1/pressure/hi", "press-1/pressure/now");
     let says = |reply: &Value, what: &str| {
         assert!(

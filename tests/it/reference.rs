@@ -38,7 +38,7 @@ fn play(config: &Config, recording: &str) -> Vec<Value> {
     let mut events = Vec::new();
     for line in recording.lines() {
         player.play(line).unwrap();
-        events.extend(player.step.events.iter().map(|e| serde_json::from_slice(&event::render(e, "gw")).unwrap()));
+        events.extend(player.effects.events.iter().map(|e| serde_json::from_slice(&event::render(e, "gw")).unwrap()));
     }
     events
 }

@@ -20,20 +20,20 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Writes entries to the journal.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub(crate) struct Persistence {
     socket: Option<UnixDatagram>,
 }
 
-impl Journal {
+impl Persistence {
     /// The journal, if standard error leads to it.
-    pub(crate) fn behind_standard_error() -> Option<Journal> {
+    pub(crate) fn behind_standard_error() -> Option<Persistence> {
         if !is_behind_standard_error() {
             return None;
         }
         let socket = UnixDatagram::unbound().ok();
         // A journal that does not keep up must not hold up the alarms; standard error has a buffer more.
         let socket = socket.filter(|socket| socket.set_nonblocking(true).is_ok());
-        Some(Journal { socket })
+        Some(Persistence { socket })
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn as_warning(line: &str) -> String {
     format!("<4>{line}")
 }
 
-impl<S: Subscriber> Layer<S> for Journal {
+impl<S: Subscriber> Layer<S> for Persistence {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = Entry { priority: priority(*event.metadata().level()), ..Entry::default() };
         event.record(&mut entry);

@@ -276,7 +276,7 @@ pub(crate) fn sample_delivery(
 /// An alarm for reactions that no alarm names.
 fn sample_definition() -> AlarmDefinition {
     use crate::domain::model::{Attributes, OnGap, Operator, Severity, ThingPattern};
-    use crate::domain::small_list::Few;
+    use crate::domain::small_list::SmallList;
     let attributes = Attributes {
         property: "property".into(),
         level: "test".into(),
@@ -291,7 +291,10 @@ fn sample_definition() -> AlarmDefinition {
         title: "A test of this reaction; nothing is wrong".into(),
         description: "".into(),
     };
-    AlarmDefinition { things: Few::One(ThingPattern::Exactly("thing-1".into())), attributes: Arc::new(attributes) }
+    AlarmDefinition {
+        things: SmallList::One(ThingPattern::Exactly("thing-1".into())),
+        attributes: Arc::new(attributes),
+    }
 }
 
 /// What a test sends: an activation of no real alarm.

@@ -56,7 +56,7 @@ fn event(seq: u64, alarm: &Arc<AlarmFacts>) -> Event {
 /// A chronicle with its store, and what should be in it: for each number its alarm.
 struct Trial {
     store: DiskStore,
-    chronicle: Chronicle,
+    history_log: HistoryLog,
     alarms: Vec<Arc<AlarmFacts>>,
     told: Vec<usize>,
 }
@@ -66,7 +66,7 @@ impl Trial {
         let store = DiskStore::open(folder).unwrap().store;
         let mut trial = Trial {
             store,
-            chronicle: Chronicle::restore(
+            history_log: HistoryLog::restore(
                 Names::new(),
                 0..0,
                 Shelved { bound: 0, has_earlier_index: false },
@@ -82,33 +82,33 @@ impl Trial {
 
     /// Goes on with what is on disk.
     fn restart(&mut self) {
-        let numbers = self.chronicle.range(Moment::default());
+        let numbers = self.history_log.range(Moment::default());
         let (names, shelved) =
             (history::names(&mut self.store, &mut 0).unwrap(), history::shelved(&mut self.store).unwrap());
         assert!(shelved.bound <= self.told.len() as u64);
-        self.chronicle = Chronicle::restore(names, numbers, shelved, self.chronicle.retention, Moment::default());
+        self.history_log = HistoryLog::restore(names, numbers, shelved, self.history_log.retention, Moment::default());
     }
 
     /// One turn: so many events, and a write.
     fn turn(&mut self, events: usize, random: &mut Random) {
         let now = Moment::default();
-        if let Some(from) = self.chronicle.wants(now) {
-            self.chronicle.load(history::oldest(&mut self.store, from, PAGE).unwrap());
-            self.chronicle.rest(now);
+        if let Some(from) = self.history_log.wants(now) {
+            self.history_log.load(history::oldest(&mut self.store, from, PAGE).unwrap());
+            self.history_log.rest(now);
         }
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         for _ in 0..events {
             let alarm = random.below(ALARMS);
-            step.events.push(event(self.told.len() as u64, &self.alarms[alarm]));
+            effects.events.push(event(self.told.len() as u64, &self.alarms[alarm]));
             self.told.push(alarm);
         }
-        self.chronicle.take(&mut step, now);
+        self.history_log.take(&mut effects, now);
         let mut batch = Batch::default();
-        self.chronicle.put(&mut batch, now);
-        let mut binding = self.chronicle.binding(now);
+        self.history_log.put(&mut batch, now);
+        let mut binding = self.history_log.binding(now);
         let bound = binding.add(&mut self.store, &mut batch).unwrap();
         self.store.commit(batch).unwrap();
-        self.chronicle.stored(now, bound, binding.shelf);
+        self.history_log.stored(now, bound, binding.block_index);
     }
 
     /// The numbers that a question finds, page after page.
@@ -116,7 +116,7 @@ impl Trial {
         let (mut found, mut before) = (Vec::new(), None);
         loop {
             let query = HistoryQuery { alarm: alarm.map(str::to_owned), limit, before, ..HistoryQuery::default() };
-            let mut search = Search::new(Filter::new(query), self.chronicle.names(), self.chronicle.on_disk());
+            let mut search = Search::new(Filter::new(query), self.history_log.names(), self.history_log.on_disk());
             while !search.advance(&mut self.store).unwrap() {}
             found.extend(search.found.iter().map(|entry| match entry {
                 Entry::Event(event) => event.seq,
@@ -130,7 +130,7 @@ impl Trial {
     }
 
     fn is_right(&mut self) {
-        let numbers = self.chronicle.on_disk();
+        let numbers = self.history_log.on_disk();
         assert_eq!(numbers.end, self.told.len() as u64);
         let told = self.told.clone();
         let wanted = |is_about: &dyn Fn(usize) -> bool| -> Vec<u64> {
@@ -142,8 +142,8 @@ impl Trial {
         assert!(self.ask(Some("another"), 50).is_empty());
     }
 
-    fn count(&mut self, letter: u8) -> usize {
-        self.store.scan(&[letter], &[letter], usize::MAX).unwrap().len()
+    fn count(&mut self, outbound_event: u8) -> usize {
+        self.store.scan(&[outbound_event], &[outbound_event], usize::MAX).unwrap().len()
     }
 }
 
@@ -186,7 +186,7 @@ fn what_is_too_much_leaves_whether_it_is_bound_or_not() {
         // A write takes only so many away.
         (0..40).for_each(|_| trial.turn(0, &mut random));
         trial.is_right();
-        let kept = trial.chronicle.on_disk();
+        let kept = trial.history_log.on_disk();
         assert_eq!(kept.end - kept.start, max as u64);
         assert!(trial.count(b'h') < 64);
         assert!(trial.count(b'v') <= max / 64 + 1, "{} volumes for {max}", trial.count(b'v'));
@@ -212,7 +212,7 @@ fn a_history_of_an_earlier_release_is_bound_little_by_little_and_found_all_the_t
         trial.told.push(alarm);
     }
     trial.store.commit(batch).unwrap();
-    (trial.chronicle.stored, trial.chronicle.next) = (0..20_000, 20_000);
+    (trial.history_log.stored, trial.history_log.next) = (0..20_000, 20_000);
     trial.restart();
     for _ in 0..4 {
         trial.is_right();

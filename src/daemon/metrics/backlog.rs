@@ -1,6 +1,6 @@
-//! How long the oldest letter has waited for the broker.
+//! How long the oldest outbound event has waited for the broker.
 //!
-//! Letters carry no time. So which number the next one would have is noted now and then, and the age of a letter is told
+//! Outbound events carry no time. So which number the next one would have is noted now and then, and the age of a outbound event is told
 //! to within the second from the first note in which its number had been given.
 
 use crate::domain::time::{Moment, Span};
@@ -12,22 +12,22 @@ const PAUSE: Span = Span::from_secs(1);
 /// error stays below a hundredth of the time that the outage lasts.
 const NOTES: usize = 1_024;
 
-/// When which letters had been written.
+/// When which outbound events had been written.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    /// At this moment the next letter had this number.
+    /// At this moment the next outbound event had this number.
     notes: VecDeque<(Moment, u64)>,
     noted_at: Moment,
     pause: Span,
 }
 
 impl Backlog {
-    /// Letters below `next` are from an earlier run: their age is counted from now.
+    /// Outbound events below `next` are from an earlier run: their age is counted from now.
     pub(super) fn new(now: Moment, next: u64) -> Backlog {
         Backlog { notes: VecDeque::from([(now, next)]), noted_at: now, pause: PAUSE }
     }
 
-    /// Takes a note. `first` is the oldest letter that waits.
+    /// Takes a note. `first` is the oldest outbound event that waits.
     pub(super) fn mark(&mut self, now: Moment, next: u64, first: Option<u64>) {
         let first = first.unwrap_or(next);
         while self.notes.front().is_some_and(|(_, written)| *written <= first) {
@@ -52,7 +52,7 @@ impl Backlog {
         }
     }
 
-    /// How long the oldest letter has waited, in whole seconds; 0 if none waits.
+    /// How long the oldest outbound event has waited, in whole seconds; 0 if none waits.
     pub(super) fn age(&self, now: Moment, first: Option<u64>) -> u64 {
         let Some(first) = first else { return 0 };
         let written = self.notes.iter().find(|(_, next)| *next > first);

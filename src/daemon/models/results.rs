@@ -18,7 +18,7 @@ use std::sync::Arc;
 impl Daemon {
     /// Takes the result of some work.
     pub(in crate::daemon) fn model_done(&mut self, Finished { lane, done }: Finished, now: Now) {
-        let Some(Task { model: name, revision, progress, kind }) = self.journal.anomalies.lane(lane).take() else {
+        let Some(Task { model: name, revision, progress, kind }) = self.persistence.anomalies.lane(lane).take() else {
             return;
         };
         match (kind, done) {
@@ -34,7 +34,7 @@ impl Daemon {
     }
 
     fn built(&mut self, name: &str, result: Result<Built, String>, is_cancelled: bool, now: Now) {
-        let anomalies = &mut self.journal.anomalies;
+        let anomalies = &mut self.persistence.anomalies;
         let Some(model) = anomalies.models.iter_mut().find(|model| *model.definition.name == *name) else { return };
         if is_cancelled {
             // Cancelled by a command, or because the configuration has changed: then it is still wanted.
@@ -55,7 +55,7 @@ impl Daemon {
                 {
                     tracing::warn!(model = name, warning);
                 }
-                self.obey(name, orders, now);
+                self.execute(name, orders, now);
             }
             Err(error) => {
                 tracing::warn!(model = name, error, "no model could be built");
@@ -65,7 +65,7 @@ impl Daemon {
     }
 
     fn refreshed(&mut self, name: &str, revision: u64, result: Result<Vec<Looked>, String>, now: Now) {
-        let anomalies = &mut self.journal.anomalies;
+        let anomalies = &mut self.persistence.anomalies;
         let Some(model) = anomalies.models.iter_mut().find(|model| *model.definition.name == *name) else { return };
         if model.standing.revision != revision {
             return;
@@ -99,7 +99,7 @@ impl Daemon {
                 self.publish(topic, anomaly::saved(number), true, false);
             }
         }
-        self.obey(name, orders, now);
+        self.execute(name, orders, now);
     }
 
     fn looked_back(
@@ -119,7 +119,7 @@ impl Daemon {
         }
         let Asked { model: name, name: request, to, what } = asked;
         let What::Reprocess { alarms, .. } = what else { return };
-        let anomalies = &mut self.journal.anomalies;
+        let anomalies = &mut self.persistence.anomalies;
         let model = anomalies.models.iter_mut().find(|model| model.definition.name == name);
         let payload = match (model.filter(|model| model.standing.revision == revision), result) {
             (None, _) => reply::refused(request, format!("{name} was built anew or has gone meanwhile")),
@@ -137,7 +137,7 @@ impl Daemon {
                 }
                 anomalies.tally.found += body.anomalies as u64;
                 let payload = reply::answer(&request, None, body);
-                self.obey(&name, orders, now);
+                self.execute(&name, orders, now);
                 payload
             }
         };
@@ -155,13 +155,13 @@ impl Daemon {
     }
 
     /// Has alarms do what a model's anomalies mean for them.
-    pub(super) fn obey(&mut self, name: &str, orders: Vec<Ordered>, now: Now) {
+    pub(super) fn execute(&mut self, name: &str, orders: Vec<Ordered>, now: Now) {
         let definition = self.config.anomalies.iter().find(|definition| *definition.name == *name);
         let Some(alarm) = definition.map(|definition| definition.alarm) else { return };
         for Ordered { thing, order, score } in orders {
             match self.engine.alarm_of(alarm, &thing) {
                 Some(ix) => {
-                    self.engine.order(ix, &order, score, now, &mut self.step);
+                    self.engine.order(ix, &order, score, now, &mut self.effects);
                 }
                 None => {
                     tracing::warn!(model = name, %thing, "there are too many things for another alarm (max_things)")

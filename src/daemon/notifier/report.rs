@@ -1,6 +1,6 @@
 //! What there is to say of reactions: on the status, in the metrics, to whoever asks about an alarm.
 
-use super::Reacting;
+use super::Notifier;
 use crate::api::reaction::{Explained, Waiting};
 use crate::api::{self, Rfc3339};
 use crate::domain::engine::{AlarmIx, Engine};
@@ -8,7 +8,7 @@ use crate::domain::notify::ReactionIx;
 use crate::domain::notify::schedule::CourseId;
 use crate::domain::time::{Moment, Now, Span};
 
-impl Reacting {
+impl Notifier {
     /// What a technician should know, in words.
     pub(in crate::daemon) fn troubles(&self) -> impl Iterator<Item = String> {
         self.queue.troubles().filter_map(|(ix, trouble, waiting)| {

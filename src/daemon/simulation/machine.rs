@@ -99,7 +99,7 @@ impl Disk {
     }
 
     /// Messages for the broker that it keeps.
-    pub(super) fn letters(&self) -> usize {
+    pub(super) fn outbound_events(&self) -> usize {
         self.durable.range(b"o".to_vec()..b"p".to_vec()).count()
     }
 
@@ -110,8 +110,8 @@ impl Disk {
 
     /// Whether a message for the broker says this, word for word: one byte follows its payload.
     pub(super) fn holds_letter(&self, payload: &[u8]) -> bool {
-        let letters = self.durable.range(b"o".to_vec()..b"p".to_vec());
-        letters.into_iter().any(|(_, value)| value[..value.len() - 1].ends_with(payload))
+        let outbound_events = self.durable.range(b"o".to_vec()..b"p".to_vec());
+        outbound_events.into_iter().any(|(_, value)| value[..value.len() - 1].ends_with(payload))
     }
 }
 

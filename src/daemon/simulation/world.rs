@@ -8,10 +8,10 @@ use super::plant::Plant;
 use super::random::Random;
 use super::record;
 use crate::config::Config;
-use crate::daemon::persistence::Journal;
-use crate::daemon::standby::Heritage;
+use crate::daemon::persistence::Persistence;
+use crate::daemon::standby::RetainedState;
 use crate::daemon::{Daemon, End, Stop};
-use crate::domain::engine::Step;
+use crate::domain::engine::Effects;
 use crate::io::mqtt::double::{self, Wire};
 use crate::io::store::keeper::Keeper;
 use bytes::Bytes;
@@ -148,16 +148,23 @@ impl World {
         self.broker.daemon_starts();
         let tasks = LocalSet::new();
         let _inside = tasks.enter();
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         let (keeper, jobs) = Keeper::without_thread();
         let machine = Box::new(Seen(self.clocks.clone()));
         let store = Box::new(Mounted(self.disk.clone()));
-        let recovered =
-            Journal::recover(&self.config, store, None, &Heritage::default(), machine, |_| Ok(keeper), &mut step);
-        let (journal, clock, engine, reactors) = recovered.unwrap();
+        let recovered = Persistence::recover(
+            &self.config,
+            store,
+            None,
+            &RetainedState::default(),
+            machine,
+            |_| Ok(keeper),
+            &mut effects,
+        );
+        let (persistence, clock, engine, reactors) = recovered.unwrap();
         let clock = Rc::new(clock);
         let (link, wire) = double::connection(clock.clone());
-        let daemon = Daemon::new(self.config.clone(), clock, engine, step, journal, reactors, link);
+        let daemon = Daemon::new(self.config.clone(), clock, engine, effects, persistence, reactors, link);
         let (stop, stopped) = watch::channel(false);
         let (disk, pending, random) = (self.disk.clone(), self.pending.clone(), self.random.clone());
         tasks.spawn_local(serve(disk, jobs, pending, random, self.clocks.clone()));
@@ -456,7 +463,7 @@ impl World {
             self.live(&life, self.clocks.now() + 100 * MILLISECOND).await;
             assert!(self.clocks.now() < end + 10 * SECOND, "after the peace something still waits at the broker");
         }
-        assert_eq!(self.disk.lock().unwrap().letters(), 0, "after the peace the outbox is not empty");
+        assert_eq!(self.disk.lock().unwrap().outbound_events(), 0, "after the peace the outbox is not empty");
         self.broker.disconnected = false;
         life.stop.send_replace(true);
         while !life.daemon.is_finished() {

@@ -53,7 +53,7 @@ pub fn standing<'a>(alarms: impl Iterator<Item = AlarmView<'a>>, now: Stamp) -> 
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::domain::engine::{Engine, Input, Sample, Signature, Step, Verb};
+    use crate::domain::engine::{Effects, Engine, Input, Sample, Signature, Verb};
     use crate::domain::model::ValueRef;
     use crate::domain::time::{Moment, Now, Span};
     use std::path::Path;
@@ -66,24 +66,24 @@ mod tests {
     fn what_is_active_for_more_than_a_day_is_stale_unless_it_is_shelved() {
         let (config, _) = Config::parse(Path::new("a.toml"), ALARMS).unwrap();
         let mut engine = Engine::new(config.model);
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         let at = |span: Span| {
             let micros = span.as_micros();
             Now { at: Moment::from_micros(micros), wall: Stamp::from_micros(micros) }
         };
         let minute = |minutes: i64| at(Span::from_secs(60 * minutes));
-        engine.handle(Input::LinkUp, minute(0), &mut step);
+        engine.handle(Input::LinkUp, minute(0), &mut effects);
         for (minutes, thing) in [(10, "c"), (20, "a"), (30, "b")] {
-            let thing = engine.hear(thing, minute(minutes), &mut step).unwrap();
+            let thing = engine.register_thing(thing, minute(minutes), &mut effects).unwrap();
             let property = engine.property(thing, "p").unwrap();
             let samples = [Sample { property, value: ValueRef::Number(16.0) }];
             let message = Input::Message { samples: &samples, stamp: None, retained: false, sign_of_life: true };
-            engine.handle(message, minute(minutes), &mut step);
+            engine.handle(message, minute(minutes), &mut effects);
         }
-        engine.handle(Input::Tick, minute(40), &mut step);
+        engine.handle(Input::Tick, minute(40), &mut effects);
         let shelved = engine.find("b/p/hi").unwrap();
         let verb = Verb::Shelve(Span::from_secs(8 * 86_400));
-        engine.command(shelved, verb, &Signature::default(), minute(50), &mut step);
+        engine.command(shelved, verb, &Signature::default(), minute(50), &mut effects);
         let look = |engine: &Engine, now: Now| standing(engine.alarms().map(|ix| engine.view(ix)), now.wall);
         let found = look(&engine, minute(24 * 60 + 11));
         assert_eq!((found.standing, found.shelved, found.stale), (2, 1, 0), "a day after the activation, not more");

@@ -168,8 +168,8 @@ impl Describer {
     }
 
     /// Goes on where another one was that had seen the same samples last.
-    pub(super) fn recall(&mut self, memory: &[CutterMemory]) {
-        self.cutters.iter_mut().zip(memory).for_each(|(cutter, memory)| cutter.recall(*memory));
+    pub(super) fn restore_alarm(&mut self, memory: &[CutterMemory]) {
+        self.cutters.iter_mut().zip(memory).for_each(|(cutter, memory)| cutter.restore_alarm(*memory));
     }
 }
 

@@ -81,7 +81,7 @@ impl Scorer {
     pub fn recalled(model: Arc<Model>, memory: &ScorerMemory) -> Scorer {
         let mut scorer = Scorer::new(model);
         for (stream, memory) in scorer.streams.iter_mut().zip(memory.streams.iter().cloned()) {
-            stream.recall(memory);
+            stream.restore_alarm(memory);
         }
         scorer.tail = Tail::from_blocks(memory.tail.clone());
         scorer.held = memory.held;
@@ -105,7 +105,7 @@ impl Scorer {
 
     /// All of them were shown.
     pub fn warmed(&mut self, memory: &ScorerMemory) {
-        self.describer.recall(&memory.cutters);
+        self.describer.restore_alarm(&memory.cutters);
     }
 
     /// The scorer as plain data; none if it has seen nothing.

@@ -105,7 +105,7 @@ impl Cutter {
     }
 
     /// Goes on where another one was that had seen the same samples last.
-    pub fn recall(&mut self, memory: CutterMemory) {
+    pub fn restore_alarm(&mut self, memory: CutterMemory) {
         (self.due, self.broken_at) = (memory.due, memory.broken_at);
     }
 

@@ -133,7 +133,7 @@ impl Stream {
     }
 
     /// Goes on where another one was.
-    pub(super) fn recall(&mut self, memory: StreamMemory) {
+    pub(super) fn restore_alarm(&mut self, memory: StreamMemory) {
         self.expected = memory.expected;
         self.season = Season::recalled(memory.season);
         self.recent = memory.recent.into();

@@ -240,7 +240,7 @@ pub(crate) enum Evidence {
 impl Alarm {
     /// Takes one value, if it counts for this alarm. `held` counts the samples of all windows.
     #[expect(clippy::too_many_arguments, reason = "a value, how it came, and what the engine counts and doubts")]
-    pub(crate) fn weigh(
+    pub(crate) fn measure(
         &mut self,
         ix: AlarmIx,
         definition: &AlarmDefinition,
@@ -261,7 +261,7 @@ impl Alarm {
             Trigger::Standard { condition, .. } | Trigger::Score { condition, .. } => (condition, None),
             Trigger::Average { condition, window, .. } => (condition, Some(*window)),
         };
-        let verdict = condition.judge(value);
+        let verdict = condition.classify(value);
         if verdict == Verdict::WrongType {
             let (wanted, got) = (condition.value_type(), value.value_type());
             self.mismatch = Some(got);
@@ -289,7 +289,7 @@ impl Alarm {
         }
         *held = *held + window.len() - before;
         match window.mean() {
-            Some(mean) if !window.is_empty() => Evidence::Verdict(condition.judge(ValueRef::Number(mean))),
+            Some(mean) if !window.is_empty() => Evidence::Verdict(condition.classify(ValueRef::Number(mean))),
             Some(_) | None => Evidence::Noted,
         }
     }

@@ -11,7 +11,7 @@
 
 use super::alarm::Unsaved;
 use super::decide::Change;
-use super::{AlarmIx, Cause, DefinitionIx, Engine, State, Step, number};
+use super::{AlarmIx, Cause, DefinitionIx, Effects, Engine, State, number};
 use crate::domain::anomaly::life::Order;
 use crate::domain::model::{Severity, Trigger, Value};
 use crate::domain::time::{Now, Stamp};
@@ -39,26 +39,26 @@ impl Engine {
         {
             return Some(known);
         }
-        if self.roster.thing(thing).is_none()
+        if self.registry.thing(thing).is_none()
             && let Some(bound) = self.bound_of_things(thing)
         {
             self.refuse(thing, bound, 1);
             return None;
         }
-        let thing = self.roster.add_thing(&Arc::from(thing));
+        let thing = self.registry.add_thing(&Arc::from(thing));
         Some(self.add_alarm(DefinitionIx(number(definition)), thing))
     }
 
     /// Carries out an order for the alarm of a model. `score` is the anomaly's highest so far; none: what is known stays.
     /// An alarm that is off remembers what goes on and is activated when it is enabled meanwhile. False: nothing changed.
-    pub fn order(&mut self, ix: AlarmIx, order: &Order, score: Option<f64>, now: Now, step: &mut Step) -> bool {
-        self.settle(now, step);
+    pub fn order(&mut self, ix: AlarmIx, order: &Order, score: Option<f64>, now: Now, effects: &mut Effects) -> bool {
+        self.settle(now, effects);
         if !matches!(self.trigger(ix), Trigger::Anomaly { .. }) {
             return false;
         }
         let alarm = &self.alarms[ix.index()];
         if alarm.is_uncertain {
-            self.judged(ix, step);
+            self.judged(ix, effects);
         }
         let alarm = &mut self.alarms[ix.index()];
         if let Some(score) = score {
@@ -68,11 +68,11 @@ impl Engine {
         match order {
             Order::Activate { since, severity, reactions } => {
                 // One is active at most.
-                self.end(ix, now, step);
+                self.end(ix, now, effects);
                 let standing = Standing { since: *since, severity: *severity, is_quiet: !reactions };
                 self.alarms[ix.index()].anomaly = Some(Box::new(standing));
                 self.note(ix, Unsaved::Hard);
-                self.obey(ix, now, step);
+                self.execute(ix, now, effects);
             }
             Order::Rise { severity } => {
                 let Some(standing) = alarm.anomaly.as_mut().filter(|standing| standing.severity < *severity) else {
@@ -81,12 +81,12 @@ impl Engine {
                 // Whatever began in the past, this happens now.
                 **standing = Standing { severity: *severity, is_quiet: false, ..**standing };
                 self.note(ix, Unsaved::Hard);
-                self.rise(ix, now, step);
+                self.rise(ix, now, effects);
             }
-            Order::Clear => return self.end(ix, now, step),
+            Order::Clear => return self.end(ix, now, effects),
             Order::Delete => {
-                self.end(ix, now, step);
-                let has_vanished = self.vanish(ix, step);
+                self.end(ix, now, effects);
+                let has_vanished = self.vanish(ix, effects);
                 if has_vanished {
                     self.alarms[ix.index()].value = None;
                 }
@@ -97,10 +97,10 @@ impl Engine {
     }
 
     /// The anomaly that was going on is over. False: there was none.
-    fn end(&mut self, ix: AlarmIx, now: Now, step: &mut Step) -> bool {
+    fn end(&mut self, ix: AlarmIx, now: Now, effects: &mut Effects) -> bool {
         let alarm = &mut self.alarms[ix.index()];
         if alarm.state.is_active() {
-            self.change(ix, State::Idled, Change::of(Cause::Anomaly), now, step);
+            self.change(ix, State::Idled, Change::of(Cause::Anomaly), now, effects);
             return true;
         }
         let was_known = alarm.anomaly.take().is_some();
@@ -111,14 +111,14 @@ impl Engine {
     }
 
     /// Activates an enabled alarm whose anomaly goes on.
-    pub(super) fn obey(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {
+    pub(super) fn execute(&mut self, ix: AlarmIx, now: Now, effects: &mut Effects) {
         let alarm = &mut self.alarms[ix.index()];
         let Some(since) = alarm.anomaly.as_ref().map(|standing| standing.since) else { return };
         match alarm.state {
             State::Off | State::Activated | State::Acknowledged => {}
             State::Enabled | State::Idled => {
                 alarm.since = now.moment(since);
-                self.activate(ix, Cause::Anomaly, now, step);
+                self.activate(ix, Cause::Anomaly, now, effects);
             }
         }
     }
@@ -153,7 +153,7 @@ impl Engine {
     }
 
     /// An active alarm whose anomaly has become more severe than the alarm is.
-    pub(super) fn rise(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {
+    pub(super) fn rise(&mut self, ix: AlarmIx, now: Now, effects: &mut Effects) {
         let alarm = &mut self.alarms[ix.index()];
         let Some(severity) = alarm.anomaly.as_ref().map(|standing| standing.severity) else { return };
         if alarm.state.is_active() && alarm.severity < severity {
@@ -161,7 +161,7 @@ impl Engine {
             if let Some(past) = &mut alarm.past {
                 past.acknowledged = None;
             }
-            self.change(ix, State::Activated, Change::of(Cause::Anomaly), now, step);
+            self.change(ix, State::Activated, Change::of(Cause::Anomaly), now, effects);
         }
     }
 
@@ -174,16 +174,16 @@ impl Engine {
     }
 
     /// From now on there is something to tell of the alarm.
-    pub(super) fn appear(&mut self, ix: AlarmIx, step: &mut Step) {
+    pub(super) fn appear(&mut self, ix: AlarmIx, effects: &mut Effects) {
         if std::mem::take(&mut self.alarms[ix.index()].is_latent) {
             self.latent -= 1;
-            step.appeared.push(ix);
+            effects.appeared.push(ix);
         }
     }
 
     /// From now on there is nothing to tell of the alarm, unless an operator has switched or shelved it. What comes later
     /// is another alarm: its occurrences are numbered from 1.
-    pub(super) fn vanish(&mut self, ix: AlarmIx, step: &mut Step) -> bool {
+    pub(super) fn vanish(&mut self, ix: AlarmIx, effects: &mut Effects) -> bool {
         let alarm = &self.alarms[ix.index()];
         let is_as_configured = (alarm.state != State::Off) == self.definition(ix).enabled;
         let is_known = !alarm.is_latent || alarm.handle.is_some();
@@ -191,7 +191,7 @@ impl Engine {
             return false;
         }
         let handle = self.handle_of(ix);
-        step.vanished.push(self.alarm_memory(ix, handle));
+        effects.vanished.push(self.alarm_memory(ix, handle));
         let severity = self.definition(ix).severity;
         let alarm = &mut self.alarms[ix.index()];
         self.latent += usize::from(!alarm.is_latent);

@@ -5,8 +5,8 @@
 
 use super::alarm::{Evidence, Unsaved};
 use super::{
-    Acknowledgement, AlarmIx, Answer, Cause, Engine, Event, Hearing, LastChange, Life, PropertyIx, Signature, State,
-    Step, Verb,
+    Acknowledgement, AlarmIx, Answer, Cause, Effects, Engine, Event, Hearing, LastChange, Life, PropertyIx, Signature,
+    State, Verb,
 };
 use crate::domain::model::{AlarmType, Trigger, ValueRef, Verdict};
 use crate::domain::time::{Moment, Now, Span};
@@ -14,40 +14,47 @@ use std::sync::Arc;
 
 impl Engine {
     /// What one value does to one alarm.
-    pub(super) fn evaluate(&mut self, ix: AlarmIx, value: ValueRef<'_>, hearing: Hearing, now: Now, step: &mut Step) {
+    pub(super) fn evaluate(
+        &mut self,
+        ix: AlarmIx,
+        value: ValueRef<'_>,
+        hearing: Hearing,
+        now: Now,
+        effects: &mut Effects,
+    ) {
         let alarm = &mut self.alarms[ix.index()];
         let was_uncertain = alarm.is_uncertain;
         let definition = &self.model.definitions[alarm.definition.0 as usize];
         let is_score = matches!(definition.trigger, Trigger::Score { .. });
-        let evidence = alarm.weigh(ix, definition, value, hearing, now, &mut self.samples_held, &mut step.doubts);
+        let evidence = alarm.measure(ix, definition, value, hearing, now, &mut self.samples_held, &mut effects.doubts);
         match evidence {
             Evidence::None => return,
             Evidence::Noted => {}
-            Evidence::Life => self.heard(ix, now, step),
+            Evidence::Life => self.heard(ix, now, effects),
             Evidence::Verdict(verdict) if is_score => {
                 self.follow_score(ix, now);
-                self.decide(ix, verdict, now, step);
-                self.rise(ix, now, step);
+                self.decide(ix, verdict, now, effects);
+                self.rise(ix, now, effects);
             }
-            Evidence::Verdict(verdict) => self.decide(ix, verdict, now, step),
+            Evidence::Verdict(verdict) => self.decide(ix, verdict, now, effects),
         }
         self.note(ix, Unsaved::Soft);
         if was_uncertain && evidence != Evidence::Noted {
-            self.judged(ix, step);
+            self.judged(ix, effects);
         }
     }
 
     /// Takes note that an alarm was judged by what it watches: its state is certain.
-    pub(super) fn judged(&mut self, ix: AlarmIx, step: &mut Step) {
+    pub(super) fn judged(&mut self, ix: AlarmIx, effects: &mut Effects) {
         let alarm = &mut self.alarms[ix.index()];
         if std::mem::take(&mut alarm.is_uncertain) {
             self.note(ix, Unsaved::Hard);
-            step.changed.push(ix);
+            effects.changed.push(ix);
         }
     }
 
     /// What a verdict does to an alarm with a condition.
-    pub(super) fn decide(&mut self, ix: AlarmIx, verdict: Verdict, now: Now, step: &mut Step) {
+    pub(super) fn decide(&mut self, ix: AlarmIx, verdict: Verdict, now: Now, effects: &mut Effects) {
         let alarm = &self.alarms[ix.index()];
         match (alarm.state, verdict) {
             (State::Off, _) | (_, Verdict::WrongType) => {}
@@ -56,7 +63,7 @@ impl Engine {
                     let observe_time = self.trigger(ix).observe_time();
                     self.alarms[ix.index()].since = now.at;
                     if observe_time == Span::ZERO {
-                        self.activate(ix, Cause::Value, now, step);
+                        self.activate(ix, Cause::Value, now, effects);
                     } else {
                         self.timers.start(ix, now.at + observe_time);
                     }
@@ -66,7 +73,7 @@ impl Engine {
                 if self.timers.get(ix).is_none() {
                     let clear_delay = self.trigger(ix).clear_delay();
                     if clear_delay == Span::ZERO {
-                        self.change(ix, State::Idled, Change::of(Cause::Value), now, step);
+                        self.change(ix, State::Idled, Change::of(Cause::Value), now, effects);
                     } else {
                         self.timers.start(ix, now.at + clear_delay);
                     }
@@ -84,10 +91,10 @@ impl Engine {
     }
 
     /// What a liveness topic says, for every no-value alarm of these properties.
-    pub(super) fn alive(&mut self, properties: &[PropertyIx], life: Life, now: Now, step: &mut Step) {
+    pub(super) fn alive(&mut self, properties: &[PropertyIx], life: Life, now: Now, effects: &mut Effects) {
         let mut alarms: Vec<AlarmIx> = properties
             .iter()
-            .flat_map(|property| self.roster.get(*property).alarms.iter().copied())
+            .flat_map(|property| self.registry.get(*property).alarms.iter().copied())
             .filter(|ix| matches!(self.trigger(*ix), Trigger::NoValue { .. }))
             .collect();
         alarms.sort_unstable_by_key(|ix| (self.alarms[ix.index()].definition, *ix));
@@ -95,9 +102,9 @@ impl Engine {
             self.note(alarm, Unsaved::Soft);
             self.alarms[alarm.index()].lives_until_told = false;
             match life {
-                Life::Beat => self.heard(alarm, now, step),
+                Life::Beat => self.heard(alarm, now, effects),
                 Life::Online => {
-                    self.heard(alarm, now, step);
+                    self.heard(alarm, now, effects);
                     self.timers.stop(alarm);
                     self.alarms[alarm.index()].lives_until_told = true;
                 }
@@ -111,12 +118,12 @@ impl Engine {
     }
 
     /// A sign of life for one no-value alarm.
-    pub(super) fn heard(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {
+    pub(super) fn heard(&mut self, ix: AlarmIx, now: Now, effects: &mut Effects) {
         match self.alarms[ix.index()].state {
             State::Off => return,
             State::Enabled | State::Idled => {}
             State::Activated | State::Acknowledged => {
-                self.change(ix, State::Idled, Change::of(Cause::Value), now, step);
+                self.change(ix, State::Idled, Change::of(Cause::Value), now, effects);
             }
         }
         self.start_clock(ix, now.at);
@@ -135,53 +142,53 @@ impl Engine {
     }
 
     /// Fires what is due at `now`, as far as silence is proven, each at its own time.
-    pub(super) fn settle(&mut self, now: Now, step: &mut Step) {
+    pub(super) fn settle(&mut self, now: Now, effects: &mut Effects) {
         self.last = self.last.max(now.at);
         let until = if self.link.is_up() { now.at.min(self.proven) } else { now.at };
         if self.link.is_up() {
             while let Some((alarm, timer)) = self.timers.pop_due(until) {
                 // What ended before this was due, ended before.
-                while self.end_shelving(timer.deadline, now, step) {}
-                self.fire(alarm, now.moved_to(timer.deadline), step);
+                while self.end_shelving(timer.deadline, now, effects) {}
+                self.fire(alarm, now.moved_to(timer.deadline), effects);
             }
         }
-        while self.end_shelving(until, now, step) {}
+        while self.end_shelving(until, now, effects) {}
     }
 
-    pub(super) fn fire(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {
+    pub(super) fn fire(&mut self, ix: AlarmIx, now: Now, effects: &mut Effects) {
         match self.alarms[ix.index()].state {
             State::Off => {}
-            State::Enabled | State::Idled => self.activate(ix, Cause::ObserveTime, now, step),
+            State::Enabled | State::Idled => self.activate(ix, Cause::ObserveTime, now, effects),
             State::Activated | State::Acknowledged => {
-                self.change(ix, State::Idled, Change::of(Cause::ClearDelay), now, step);
+                self.change(ix, State::Idled, Change::of(Cause::ClearDelay), now, effects);
             }
         }
     }
 
-    pub(super) fn activate(&mut self, ix: AlarmIx, cause: Cause, now: Now, step: &mut Step) {
+    pub(super) fn activate(&mut self, ix: AlarmIx, cause: Cause, now: Now, effects: &mut Effects) {
         let alarm = &mut self.alarms[ix.index()];
         let past = alarm.past.get_or_insert_default();
         past.occurrence += 1;
         past.acknowledged = None;
         past.activated_since = Some(now.stamp(alarm.since));
         self.take_severity(ix);
-        self.change(ix, State::Activated, Change::of(cause), now, step);
+        self.change(ix, State::Activated, Change::of(cause), now, effects);
     }
 
     /// What an operator wants of one alarm.
-    pub fn command(&mut self, ix: AlarmIx, verb: Verb, who: &Signature, now: Now, step: &mut Step) -> Answer {
-        self.settle(now, step);
+    pub fn command(&mut self, ix: AlarmIx, verb: Verb, who: &Signature, now: Now, effects: &mut Effects) -> Answer {
+        self.settle(now, effects);
         let change = Change { cause: Cause::Command, by: who.by.clone(), comment: who.comment.clone() };
         let alarm = &mut self.alarms[ix.index()];
         match (verb, alarm.state) {
             (Verb::Enable, State::Off) => {
-                self.change(ix, State::Enabled, change, now, step);
-                self.begin(ix, now, step);
+                self.change(ix, State::Enabled, change, now, effects);
+                self.begin(ix, now, effects);
             }
             (Verb::Enable, _) | (Verb::Disable, State::Off) => return Answer::Already,
-            (Verb::Disable, _) => self.change(ix, State::Off, change, now, step),
-            (Verb::Shelve(length), _) => return self.shelve(ix, length, who, now, step),
-            (Verb::Unshelve, _) => return self.unshelve(ix, who, now, step),
+            (Verb::Disable, _) => self.change(ix, State::Off, change, now, effects),
+            (Verb::Shelve(length), _) => return self.shelve(ix, length, who, now, effects),
+            (Verb::Unshelve, _) => return self.unshelve(ix, who, now, effects),
             (Verb::Acknowledge, State::Off | State::Enabled) => return Answer::NothingToAcknowledge,
             (Verb::Acknowledge, State::Acknowledged) => return Answer::AlreadyAcknowledged,
             (Verb::Acknowledge, state @ (State::Activated | State::Idled)) => {
@@ -195,7 +202,7 @@ impl Engine {
                     comment: who.comment.clone(),
                 }));
                 let to = if state == State::Idled { State::Idled } else { State::Acknowledged };
-                self.change(ix, to, change, now, step);
+                self.change(ix, to, change, now, effects);
             }
         }
         Answer::Done
@@ -203,31 +210,31 @@ impl Engine {
 
     /// What an alarm does when it has just been enabled: the latest value is judged, the clock of silence starts, an
     /// average begins without samples.
-    pub(super) fn begin(&mut self, ix: AlarmIx, now: Now, step: &mut Step) {
+    pub(super) fn begin(&mut self, ix: AlarmIx, now: Now, effects: &mut Effects) {
         let alarm = &self.alarms[ix.index()];
         match &self.model.definitions[alarm.definition.0 as usize].trigger {
             Trigger::Standard { condition, .. } => {
                 if let Some(value) = &alarm.value {
-                    let verdict = condition.judge(value.borrow());
-                    self.decide(ix, verdict, now, step);
+                    let verdict = condition.classify(value.borrow());
+                    self.decide(ix, verdict, now, effects);
                 }
             }
             Trigger::Score { condition, .. } => {
                 if let Some(value) = &alarm.value {
-                    let verdict = condition.judge(value.borrow());
+                    let verdict = condition.classify(value.borrow());
                     self.follow_score(ix, now);
-                    self.decide(ix, verdict, now, step);
+                    self.decide(ix, verdict, now, effects);
                 }
             }
-            Trigger::Anomaly { .. } => self.obey(ix, now, step),
+            Trigger::Anomaly { .. } => self.execute(ix, now, effects),
             Trigger::NoValue { .. } if self.link.was_ever_up() => self.start_clock(ix, now.at),
             Trigger::NoValue { .. } | Trigger::Average { .. } => {}
         }
     }
 
     /// The one place in which a state changes.
-    pub(super) fn change(&mut self, ix: AlarmIx, to: State, change: Change, now: Now, step: &mut Step) {
-        self.appear(ix, step);
+    pub(super) fn change(&mut self, ix: AlarmIx, to: State, change: Change, now: Now, effects: &mut Effects) {
+        self.appear(ix, effects);
         // Which timer belongs to the new state, its beginning decides.
         let keeps_timer = to == State::Acknowledged || (to == State::Idled && change.cause == Cause::Command);
         if !keeps_timer {
@@ -279,8 +286,8 @@ impl Engine {
         });
         self.next_seq += 1;
         self.note(ix, Unsaved::Hard);
-        step.events.push(event);
-        step.changed.push(ix);
+        effects.events.push(event);
+        effects.changed.push(ix);
     }
 
     /// Remembers that the store lacks something of the alarm.

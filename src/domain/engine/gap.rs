@@ -4,7 +4,7 @@
 //! every alarm treats it as its definition says ([`OnGap`]). Active alarms stay active. A restart is a gap like any
 //! other: the engine is restored with its link down since the last moment that is on disk.
 
-use super::{AlarmIx, Engine, State, Step};
+use super::{AlarmIx, Effects, Engine, State};
 use crate::domain::model::{OnGap, Trigger};
 use crate::domain::time::{Moment, Now, Span};
 
@@ -40,7 +40,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn link_up(&mut self, now: Now, step: &mut Step) {
+    pub(super) fn link_up(&mut self, now: Now, effects: &mut Effects) {
         let since = match std::mem::replace(&mut self.link, Link::Up) {
             Link::Up => return,
             Link::NeverUp => now.at,
@@ -61,7 +61,7 @@ impl Engine {
         }
         // What fell due in a gap that counts fires at its end; of the others nothing is due any more.
         while let Some((alarm, _)) = self.timers.pop_due(now.at) {
-            self.fire(alarm, now, step);
+            self.fire(alarm, now, effects);
         }
     }
 

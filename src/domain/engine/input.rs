@@ -163,7 +163,7 @@ pub struct Refused {
 
 /// What came out of one or several inputs. The caller empties it.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct Effects {
     /// State changes, in order.
     pub events: Vec<Event>,
     /// Beginnings and ends of shelvings, in order.

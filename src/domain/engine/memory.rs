@@ -11,7 +11,7 @@ use super::alarm::{Past, Unsaved};
 use super::decide::Change;
 use super::window::Window;
 use super::{
-    Acknowledgement, AlarmIx, Cause, DefinitionIx, Engine, LastChange, Link, Shelving, Standing, State, Step, Timer,
+    Acknowledgement, AlarmIx, Cause, DefinitionIx, Effects, Engine, LastChange, Link, Shelving, Standing, State, Timer,
     WindowSample,
 };
 use crate::domain::model::{AlarmFacts, AlarmType, Model, Value};
@@ -261,7 +261,7 @@ impl Engine {
         next_seq: u64,
         last_seen: Moment,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
     ) -> (Engine, Vec<AlarmMemory>) {
         let mut engine = Engine::new(model);
         engine.next_seq = next_seq;
@@ -272,9 +272,9 @@ impl Engine {
         for memory in memories {
             engine.next_handle = engine.next_handle.max(memory.alarm.handle);
             match engine.alarm_for(&memory.alarm.facts) {
-                Some(ix) => engine.recall(ix, memory, now, step),
+                Some(ix) => engine.restore_alarm(ix, memory, now, effects),
                 None => {
-                    engine.bury(&memory, now, step);
+                    engine.end_removed(&memory, now, effects);
                     gone.push(memory.alarm);
                 }
             }
@@ -295,12 +295,12 @@ impl Engine {
         };
         let covering = self.patterns.covering(&facts.thing);
         let definition = covering.into_iter().find(is_it).filter(|_| self.model.share.has(&facts.thing))?;
-        let thing = self.roster.add_thing(&facts.thing);
+        let thing = self.registry.add_thing(&facts.thing);
         Some(self.add_alarm(definition, thing))
     }
 
     /// Gives an alarm back what it knew, as far as its definition is still the same.
-    pub(super) fn recall(&mut self, ix: AlarmIx, memory: Memory, now: Now, step: &mut Step) {
+    pub(super) fn restore_alarm(&mut self, ix: AlarmIx, memory: Memory, now: Now, effects: &mut Effects) {
         let Memory { alarm: stored, soft, samples } = memory;
         let fingerprints = self.fingerprints(ix);
         let definition = self.definition(ix);
@@ -343,7 +343,7 @@ impl Engine {
         if let Some(soft) = soft {
             alarm.value = soft.value;
             alarm.value_at = soft.value_at;
-            let newest = &mut self.roster.get_mut(alarm.property).newest;
+            let newest = &mut self.registry.get_mut(alarm.property).newest;
             *newest = (*newest).max(soft.value_at);
             if !same_trigger && !soft.samples.is_empty() {
                 self.void.push(stored.handle);
@@ -368,7 +368,7 @@ impl Engine {
         if same_definition {
             return;
         }
-        self.yield_to_definition(ix, (stored.state, enabled), same_trigger, now, step);
+        self.yield_to_definition(ix, (stored.state, enabled), same_trigger, now, effects);
     }
 
     /// What an operator switched yields to a definition that has changed. With another trigger the alarm starts anew.
@@ -378,35 +378,35 @@ impl Engine {
         (state, enabled): (State, bool),
         same_trigger: bool,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
     ) {
         self.note(ix, Unsaved::Hard);
         match (state, enabled) {
             (State::Off, false) => {}
             (State::Off, true) => {
-                self.change(ix, State::Enabled, Change::of(Cause::Config), now, step);
-                self.begin(ix, now, step);
+                self.change(ix, State::Enabled, Change::of(Cause::Config), now, effects);
+                self.begin(ix, now, effects);
             }
-            (_, false) => self.change(ix, State::Off, Change::of(Cause::Config), now, step),
+            (_, false) => self.change(ix, State::Off, Change::of(Cause::Config), now, effects),
             (_, true) if same_trigger => {}
             (state, true) => {
                 if state.is_active() {
-                    self.change(ix, State::Enabled, Change::of(Cause::Config), now, step);
+                    self.change(ix, State::Enabled, Change::of(Cause::Config), now, effects);
                 } else {
                     self.alarms[ix.index()].state = State::Enabled;
                 }
-                self.begin(ix, now, step);
+                self.begin(ix, now, effects);
             }
         }
     }
 
     /// Ends the occurrence of an alarm that is not configured any more.
-    pub(super) fn bury(&mut self, memory: &Memory, now: Now, step: &mut Step) {
+    pub(super) fn end_removed(&mut self, memory: &Memory, now: Now, effects: &mut Effects) {
         let stored = &memory.alarm;
         if !stored.state.is_active() {
             return;
         }
-        step.events.push(super::Event {
+        effects.events.push(super::Event {
             seq: self.next_seq,
             alarm: Arc::new(stored.facts.clone()),
             from: stored.state,

@@ -10,7 +10,7 @@
 use super::alarm::Unsaved;
 use super::memory::{AlarmMemory, Memory, SoftMemory};
 use super::patterns::Patterns;
-use super::{AlarmIx, DefinitionIx, Engine, Fingerprints, Step, number};
+use super::{AlarmIx, DefinitionIx, Effects, Engine, Fingerprints, number};
 use crate::domain::model::{AlarmDefinition, AlarmId, AlarmType, Model, ThingPattern};
 use crate::domain::time::{Moment, Now};
 use std::collections::BTreeMap;
@@ -121,10 +121,10 @@ impl Reconfiguration {
 
 impl Engine {
     /// Goes on under another model, in one go. Returned beside the outline: what was stored of alarms that are gone.
-    pub fn reconfigure(&mut self, model: Arc<Model>, now: Now, step: &mut Step) -> (Outline, Vec<AlarmMemory>) {
+    pub fn reconfigure(&mut self, model: Arc<Model>, now: Now, effects: &mut Effects) -> (Outline, Vec<AlarmMemory>) {
         let difference = Difference::between(&self.model, &model);
-        let mut going_on = self.begin_to_reconfigure(model, difference, now, step);
-        while !self.go_on_reconfiguring(&mut going_on, usize::MAX, now, step) {}
+        let mut going_on = self.begin_to_reconfigure(model, difference, now, effects);
+        while !self.go_on_reconfiguring(&mut going_on, usize::MAX, now, effects) {}
         (going_on.outline, going_on.gone)
     }
 
@@ -134,9 +134,9 @@ impl Engine {
         model: Arc<Model>,
         difference: Difference,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
     ) -> Reconfiguration {
-        self.settle(now, step);
+        self.settle(now, effects);
         let mut affected = Vec::new();
         let mut outline = Outline::default();
         for (index, alarm) in self.alarms.iter_mut().enumerate().filter(|(_, alarm)| !alarm.is_gone) {
@@ -173,11 +173,11 @@ impl Engine {
         going_on: &mut Reconfiguration,
         looks: usize,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
     ) -> bool {
         for _ in 0..looks {
             if let Some((ix, former)) = going_on.affected.pop() {
-                self.follow_definition(going_on, ix, former, now, step);
+                self.follow_definition(going_on, ix, former, now, effects);
                 continue;
             }
             let Some(definition) = going_on.difference.new.get(going_on.looked_at).copied() else {
@@ -197,7 +197,7 @@ impl Engine {
         ix: AlarmIx,
         former: DefinitionIx,
         now: Now,
-        step: &mut Step,
+        effects: &mut Effects,
     ) {
         let before = &going_on.old.definitions[former.0 as usize];
         let fingerprints = Fingerprints { trigger: before.trigger_fingerprint(), definition: before.fingerprint() };
@@ -205,7 +205,7 @@ impl Engine {
         let id = self.alarms[ix.index()].id.clone();
         let Some(definition) = self.definition_for(ix, before, &going_on.difference.named) else {
             let memory = self.memory_of(ix, former, &going_on.old);
-            self.bury(&memory, now, step);
+            self.end_removed(&memory, now, effects);
             going_on.outline.removed.push(id);
             going_on.gone.push(memory.alarm);
             going_on.leaving.push(ix);
@@ -242,7 +242,7 @@ impl Engine {
             self.latent -= 1;
         }
         let state = alarm.state;
-        self.yield_to_definition(ix, (state, enabled), same_trigger, now, step);
+        self.yield_to_definition(ix, (state, enabled), same_trigger, now, effects);
     }
 
     /// The definition that an alarm has under the present model.
@@ -253,7 +253,7 @@ impl Engine {
         named: &BTreeMap<AlarmId, DefinitionIx>,
     ) -> Option<DefinitionIx> {
         let alarm = &self.alarms[ix.index()];
-        let thing = self.roster.thing_id(self.roster.get(alarm.property).thing);
+        let thing = self.registry.thing_id(self.registry.get(alarm.property).thing);
         if !self.model.share.has(thing) {
             return None;
         }
@@ -298,7 +298,7 @@ impl Engine {
                 ThingPattern::Exactly(id) if model.share.has(id) => things.push(id.clone()),
                 ThingPattern::Exactly(_) => {}
                 ThingPattern::Matching(glob) => {
-                    things.extend(self.roster.heard().filter(|id| glob.matches(id)).cloned());
+                    things.extend(self.registry.heard().filter(|id| glob.matches(id)).cloned());
                 }
             }
         }
@@ -306,7 +306,7 @@ impl Engine {
             if self.find(AlarmId::new(&id, &entry.property, &entry.level).as_str()).is_some() {
                 continue;
             }
-            let thing = self.roster.add_thing(&id);
+            let thing = self.registry.add_thing(&id);
             let alarm = self.add_alarm(definition, thing);
             going_on.outline.added.push(self.alarms[alarm.index()].id.clone());
             if self.link.was_ever_up() {
@@ -322,7 +322,7 @@ impl Engine {
         }
         let alarms = &self.alarms;
         let definition = |ix: &AlarmIx| alarms[ix.index()].definition;
-        for on_property in self.roster.alarms_mut().filter(|list| !list.is_sorted_by_key(definition)) {
+        for on_property in self.registry.alarms_mut().filter(|list| !list.is_sorted_by_key(definition)) {
             let mut sorted = on_property.to_vec();
             sorted.sort_by_key(definition);
             *on_property = sorted.into();
@@ -341,7 +341,7 @@ impl Engine {
         let id = self.alarms[ix.index()].id.clone();
         let alarms = &self.alarms;
         self.ids.remove(|other| alarms[other.index()].id.cmp(&id));
-        let thing = self.roster.thing_id(self.roster.get(self.alarms[ix.index()].property).thing);
+        let thing = self.registry.thing_id(self.registry.get(self.alarms[ix.index()].property).thing);
         self.name_bytes -= id.as_str().len() + thing.len();
         let alarm = &mut self.alarms[ix.index()];
         self.active -= usize::from(alarm.state.is_active());
@@ -352,7 +352,7 @@ impl Engine {
         (alarm.is_gone, alarm.is_latent, alarm.unsaved) = (true, false, Unsaved::Nothing);
         (alarm.definition, alarm.value, alarm.window) = (DefinitionIx(0), None, None);
         (alarm.past, alarm.anomaly) = (None, None);
-        self.roster.remove_alarm(self.alarms[ix.index()].property, ix);
+        self.registry.remove_alarm(self.alarms[ix.index()].property, ix);
     }
 
     /// Gives the alarms numbers without a gap, in their order.
@@ -364,7 +364,7 @@ impl Engine {
         self.alarms.retain(|alarm| !alarm.is_gone);
         self.alarms.shrink_to_fit();
         self.ids.renumber(|ix| new(ix).unwrap_or(ix));
-        for on_property in self.roster.alarms_mut() {
+        for on_property in self.registry.alarms_mut() {
             *on_property = on_property.iter().copied().filter_map(new).collect();
         }
         self.timers.renumber(&before);
@@ -398,10 +398,10 @@ mod tests {
         Now { at: Moment::from_micros(secs * 1_000_000), wall: Stamp::from_micros(secs * 1_000_000) }
     }
 
-    fn value(engine: &mut Engine, number: f64, now: Now, step: &mut Step) {
+    fn value(engine: &mut Engine, number: f64, now: Now, effects: &mut Effects) {
         let property = engine.property(engine.thing("a").unwrap(), "p").unwrap();
         let samples = &[Sample { property, value: ValueRef::Number(number) }];
-        engine.handle(Input::Message { samples, stamp: None, retained: false, sign_of_life: true }, now, step);
+        engine.handle(Input::Message { samples, stamp: None, retained: false, sign_of_life: true }, now, effects);
     }
 
     const HIGH: &str = "type = \"standard\"\noperator = \">\"\nlimit = 10\nobserve_time = \"10s\"";
@@ -410,42 +410,42 @@ mod tests {
 
     #[test]
     fn what_is_the_same_goes_on_and_the_rest_starts_anew() {
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         let mut engine = Engine::new(model(&[("keeps", HIGH), ("changes", HIGH), ("goes", HIGH)]));
-        engine.handle(Input::LinkUp, at(0), &mut step);
-        value(&mut engine, 20.0, at(1), &mut step);
+        engine.handle(Input::LinkUp, at(0), &mut effects);
+        value(&mut engine, 20.0, at(1), &mut effects);
         let keeps = engine.find("a/p/keeps").unwrap();
         engine.command(
             keeps,
             Verb::Shelve(crate::domain::time::Span::from_secs(60)),
             &Signature::default(),
             at(2),
-            &mut step,
+            &mut effects,
         );
         let (outline, gone) =
-            engine.reconfigure(model(&[("comes", SILENT), ("changes", LOWER), ("keeps", HIGH)]), at(4), &mut step);
+            engine.reconfigure(model(&[("comes", SILENT), ("changes", LOWER), ("keeps", HIGH)]), at(4), &mut effects);
         let ids = |ids: &[AlarmId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(ids(&outline.added), ["a/p/comes"]);
         assert_eq!(ids(&outline.changed), ["a/p/changes"]);
         assert_eq!(ids(&outline.removed), ["a/p/goes"]);
         assert_eq!((outline.kept, gone.len()), (1, 1));
-        engine.handle(Input::Tick, at(30), &mut step);
+        engine.handle(Input::Tick, at(30), &mut effects);
         let fired: Vec<_> =
-            step.events.iter().map(|e| (e.alarm.level.to_string(), e.at.as_micros() / 1_000_000)).collect();
+            effects.events.iter().map(|e| (e.alarm.level.to_string(), e.at.as_micros() / 1_000_000)).collect();
         assert_eq!(fired, [("keeps".into(), 11), ("changes".into(), 14), ("comes".into(), 24)]);
         let keeps = engine.find("a/p/keeps").unwrap();
         assert_eq!(engine.view(keeps).state(), State::Activated);
         assert!(engine.view(keeps).shelving().is_some());
-        engine.handle(Input::Tick, at(63), &mut step);
+        engine.handle(Input::Tick, at(63), &mut effects);
         assert!(engine.view(keeps).shelving().is_none());
-        let shelvings: Vec<_> = step.shelvings.iter().map(|s| (s.place, s.at.as_micros() / 1_000_000)).collect();
+        let shelvings: Vec<_> = effects.shelvings.iter().map(|s| (s.place, s.at.as_micros() / 1_000_000)).collect();
         assert_eq!(shelvings, [(0, 2), (3, 62)]);
     }
 
     /// The dumb formulation: an engine that is restored from all that the old one remembers.
-    fn restarted(engine: &mut Engine, model: Arc<Model>, now: Now, step: &mut Step) -> Engine {
+    fn restarted(engine: &mut Engine, model: Arc<Model>, now: Now, effects: &mut Effects) -> Engine {
         let (old, link, heard) =
-            (engine.model.clone(), engine.link, engine.roster.heard().cloned().collect::<Vec<_>>());
+            (engine.model.clone(), engine.link, engine.registry.heard().cloned().collect::<Vec<_>>());
         let memories: Vec<Memory> = engine
             .all_alarms()
             .into_iter()
@@ -460,14 +460,14 @@ mod tests {
         (next.next_seq, next.link, next.last) = (engine.next_seq, link, engine.last);
         for memory in memories {
             match next.alarm_for(&memory.alarm.facts) {
-                Some(ix) => next.recall(ix, memory, now, step),
-                None => next.bury(&memory, now, step),
+                Some(ix) => next.restore_alarm(ix, memory, now, effects),
+                None => next.end_removed(&memory, now, effects),
             }
         }
         for id in heard {
-            if next.roster.thing(&id).is_some() || next.patterns.cover(&id) {
-                let thing = next.roster.add_thing(&id);
-                next.roster.hear(thing);
+            if next.registry.thing(&id).is_some() || next.patterns.cover(&id) {
+                let thing = next.registry.add_thing(&id);
+                next.registry.mark_seen(thing);
                 next.instantiate(thing, now);
             }
         }
@@ -480,7 +480,7 @@ mod tests {
     }
 
     /// All that can be told of an engine, and what it decides from now on.
-    fn told(engine: &mut Engine, step: &mut Step) -> Vec<String> {
+    fn told(engine: &mut Engine, effects: &mut Effects) -> Vec<String> {
         let mut told: Vec<String> = engine
             .alarms_by_id(None)
             .map(|ix| {
@@ -491,22 +491,22 @@ mod tests {
                 format!("{} {state} {severity:?} {value:?} {timer:?} {shelving:?} {}", view.id(), view.occurrence())
             })
             .collect();
-        told.push(format!("{} {} {} {:?}", engine.len(), engine.active(), engine.roster.things(), engine.latent));
+        told.push(format!("{} {} {} {:?}", engine.len(), engine.active(), engine.registry.things(), engine.latent));
         for secs in 200..240 {
             for thing in ["a", "b", "c"] {
                 for (place, property) in [(0, "p"), (1, "q")] {
                     let now = at(secs);
-                    let _known = engine.hear(thing, now, step);
+                    let _known = engine.register_thing(thing, now, effects);
                     let property = engine.thing(thing).and_then(|thing| engine.property(thing, property));
                     let Some(property) = property else { continue };
                     let number = if (secs + place) % 13 < 9 { 20.0 } else { 1.0 };
                     let samples = &[Sample { property, value: ValueRef::Number(number) }];
                     let message = Input::Message { samples, stamp: None, retained: false, sign_of_life: secs % 30 < 5 };
-                    engine.handle(message, now, step);
+                    engine.handle(message, now, effects);
                 }
             }
         }
-        told.extend(step.events.iter().map(|event| format!("{event:?}")));
+        told.extend(effects.events.iter().map(|event| format!("{event:?}")));
         told
     }
 
@@ -552,35 +552,35 @@ mod tests {
         fn it_is_what_a_restart_would_make_of_it(
             first in definitions(), second in definitions(), third in definitions(), shelved in 0..4_usize
         ) {
-            let mut step = Step::default();
+            let mut effects = Effects::default();
             let mut engine = Engine::new(compiled(&first));
-            engine.handle(Input::LinkUp, at(0), &mut step);
+            engine.handle(Input::LinkUp, at(0), &mut effects);
             for secs in 1..30 {
                 for thing in ["a", "b"] {
-                    let _known = engine.hear(thing, at(secs), &mut step);
+                    let _known = engine.register_thing(thing, at(secs), &mut effects);
                     let property = engine.thing(thing).and_then(|thing| engine.property(thing, "p"));
                     let Some(property) = property else { continue };
                     let samples = &[Sample { property, value: ValueRef::Number(if secs < 25 { 20.0 } else { 3.0 }) }];
                     let message = Input::Message { samples, stamp: None, retained: false, sign_of_life: true };
-                    engine.handle(message, at(secs), &mut step);
+                    engine.handle(message, at(secs), &mut effects);
                 }
             }
             if let Some(ix) = engine.all_alarms().get(shelved) {
                 let verb = Verb::Shelve(crate::domain::time::Span::from_secs(180));
-                engine.command(*ix, verb, &Signature::default(), at(30), &mut step);
+                engine.command(*ix, verb, &Signature::default(), at(30), &mut effects);
             }
             for (turn, definitions) in [(0, second), (1, third)] {
                 let now = at(40 + 10 * turn);
-                engine.handle(Input::Tick, now, &mut step);
-                let (mut other_step, mut told_step) = (Step::default(), Step::default());
+                engine.handle(Input::Tick, now, &mut effects);
+                let (mut other_step, mut told_step) = (Effects::default(), Effects::default());
                 let mut other = restarted(&mut engine, compiled(&definitions), now, &mut other_step);
-                step = Step::default();
-                engine.reconfigure(compiled(&definitions), now, &mut step);
-                prop_assert_eq!(&step.events, &other_step.events);
+                effects = Effects::default();
+                engine.reconfigure(compiled(&definitions), now, &mut effects);
+                prop_assert_eq!(&effects.events, &other_step.events);
                 prop_assert_eq!(engine.is_consistent(), Ok(()));
                 if turn == 1 {
-                    step = Step::default();
-                    prop_assert_eq!(told(&mut engine, &mut step), told(&mut other, &mut told_step));
+                    effects = Effects::default();
+                    prop_assert_eq!(told(&mut engine, &mut effects), told(&mut other, &mut told_step));
                 }
             }
         }
@@ -597,7 +597,7 @@ mod tests {
             );
             let listed = there.iter().all(|ix| {
                 let alarm = &self.alarms[ix.index()];
-                let is_listed = self.roster.get(alarm.property).alarms.contains(ix);
+                let is_listed = self.registry.get(alarm.property).alarms.contains(ix);
                 let is_saved = alarm.unsaved == Unsaved::Nothing || self.unsaved.contains(ix);
                 self.find(alarm.id.as_str()) == Some(*ix) && is_listed && is_saved
             });
@@ -613,13 +613,13 @@ mod tests {
 
     #[test]
     fn what_is_the_same_is_not_written_again() {
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         let mut engine = Engine::new(model(&[("keeps", HIGH), ("changes", HIGH), ("goes", HIGH)]));
-        engine.handle(Input::LinkUp, at(0), &mut step);
-        value(&mut engine, 20.0, at(1), &mut step);
+        engine.handle(Input::LinkUp, at(0), &mut effects);
+        value(&mut engine, 20.0, at(1), &mut effects);
         let _all = engine.take_changes(true);
         let keeps = engine.find("a/p/keeps");
-        engine.reconfigure(model(&[("comes", HIGH), ("changes", LOWER), ("keeps", HIGH)]), at(2), &mut step);
+        engine.reconfigure(model(&[("comes", HIGH), ("changes", LOWER), ("keeps", HIGH)]), at(2), &mut effects);
         assert_eq!(engine.find("a/p/keeps"), keeps, "its number is the same");
         let changes = engine.take_changes(true);
         let written: Vec<&str> = changes.alarms.iter().map(|alarm| alarm.facts.id.as_str()).collect();
@@ -628,13 +628,13 @@ mod tests {
 
     #[test]
     fn an_active_alarm_that_leaves_ends_its_occurrence() {
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         let mut engine = Engine::new(model(&[("goes", HIGH)]));
-        engine.handle(Input::LinkUp, at(0), &mut step);
-        value(&mut engine, 20.0, at(1), &mut step);
-        engine.handle(Input::Tick, at(12), &mut step);
-        engine.reconfigure(model(&[("comes", HIGH)]), at(13), &mut step);
-        let last = step.events.last().unwrap();
+        engine.handle(Input::LinkUp, at(0), &mut effects);
+        value(&mut engine, 20.0, at(1), &mut effects);
+        engine.handle(Input::Tick, at(12), &mut effects);
+        engine.reconfigure(model(&[("comes", HIGH)]), at(13), &mut effects);
+        let last = effects.events.last().unwrap();
         assert_eq!((last.from, last.to, last.seq, last.occurrence), (State::Activated, State::Off, 2, 1));
         assert_eq!(engine.active(), 0);
         assert_eq!(engine.next_seq(), 3);

@@ -6,7 +6,7 @@
 use super::AlarmIx;
 use super::index::Index;
 use crate::domain::model::{PropertyName, ThingId};
-use crate::domain::small_list::{self, Few};
+use crate::domain::small_list::{self, SmallList};
 use crate::domain::time::Stamp;
 
 /// The number of a watched thing.
@@ -21,7 +21,7 @@ pub struct PropertyIx(u32);
 struct Thing {
     id: ThingId,
     /// In the order of their names.
-    properties: Few<(PropertyName, PropertyIx)>,
+    properties: SmallList<(PropertyName, PropertyIx)>,
     heard: bool,
 }
 
@@ -31,14 +31,14 @@ pub(crate) struct Property {
     /// Whose it is.
     pub(crate) thing: ThingIx,
     /// In the order of their definitions.
-    pub(crate) alarms: Few<AlarmIx>,
+    pub(crate) alarms: SmallList<AlarmIx>,
     /// The newest stamp a source gave; older ones are ignored.
     pub(crate) newest: Option<Stamp>,
 }
 
 /// Things and properties by name and by number.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct Registry {
     /// By their ids.
     names: Index<ThingIx>,
     things: Vec<Thing>,
@@ -48,7 +48,7 @@ pub(crate) struct Roster {
     free_properties: Vec<PropertyIx>,
 }
 
-impl Roster {
+impl Registry {
     pub(crate) fn thing(&self, id: &str) -> Option<ThingIx> {
         self.names.find(|thing| (*self.things[thing.0 as usize].id).cmp(id))
     }
@@ -58,7 +58,7 @@ impl Roster {
     }
 
     /// Takes note that the thing has spoken. True: for the first time.
-    pub(crate) fn hear(&mut self, thing: ThingIx) -> bool {
+    pub(crate) fn mark_seen(&mut self, thing: ThingIx) -> bool {
         !std::mem::replace(&mut self.things[thing.0 as usize].heard, true)
     }
 
@@ -68,7 +68,7 @@ impl Roster {
     }
 
     /// The alarms of each property.
-    pub(crate) fn alarms_mut(&mut self) -> impl Iterator<Item = &mut Few<AlarmIx>> + '_ {
+    pub(crate) fn alarms_mut(&mut self) -> impl Iterator<Item = &mut SmallList<AlarmIx>> + '_ {
         self.properties.iter_mut().map(|property| &mut property.alarms)
     }
 
@@ -122,7 +122,7 @@ impl Roster {
         if let Some(known) = self.thing(id) {
             return known;
         }
-        let new = Thing { id: id.clone(), properties: Few::default(), heard: false };
+        let new = Thing { id: id.clone(), properties: SmallList::default(), heard: false };
         let thing = match self.free_things.pop() {
             Some(free) => {
                 self.things[free.0 as usize] = new;
@@ -145,7 +145,7 @@ impl Roster {
             Ok(place) => return properties[place].1,
             Err(place) => place,
         };
-        let new = Property { thing, alarms: Few::default(), newest: None };
+        let new = Property { thing, alarms: SmallList::default(), newest: None };
         let property = match self.free_properties.pop() {
             Some(free) => {
                 self.properties[free.0 as usize] = new;

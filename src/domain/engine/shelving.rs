@@ -5,7 +5,7 @@
 //! that people were promised is only shown. Unlike an observe-time it also runs out while nothing can be heard.
 
 use super::alarm::Unsaved;
-use super::{AlarmIx, Answer, Engine, Signature, State, Step};
+use super::{AlarmIx, Answer, Effects, Engine, Signature, State};
 use crate::domain::model::{AlarmFacts, AlarmType};
 use crate::domain::time::{Moment, Now, Span, Stamp};
 use std::sync::Arc;
@@ -47,7 +47,14 @@ pub struct ShelvingChange {
 }
 
 impl Engine {
-    pub(super) fn shelve(&mut self, ix: AlarmIx, length: Span, who: &Signature, now: Now, step: &mut Step) -> Answer {
+    pub(super) fn shelve(
+        &mut self,
+        ix: AlarmIx,
+        length: Span,
+        who: &Signature,
+        now: Now,
+        effects: &mut Effects,
+    ) -> Answer {
         let shelving = Shelving {
             at: now.wall,
             until: now.wall + length,
@@ -56,16 +63,16 @@ impl Engine {
             comment: who.comment.clone(),
         };
         self.put_on_shelf(ix, Some(shelving));
-        self.shelving_changed(ix, who.clone(), now.wall, step);
+        self.shelving_changed(ix, who.clone(), now.wall, effects);
         Answer::Done
     }
 
-    pub(super) fn unshelve(&mut self, ix: AlarmIx, who: &Signature, now: Now, step: &mut Step) -> Answer {
+    pub(super) fn unshelve(&mut self, ix: AlarmIx, who: &Signature, now: Now, effects: &mut Effects) -> Answer {
         if self.alarms[ix.index()].shelved.is_none() {
             return Answer::Already;
         }
         self.put_on_shelf(ix, None);
-        self.shelving_changed(ix, who.clone(), now.wall, step);
+        self.shelving_changed(ix, who.clone(), now.wall, effects);
         Answer::Done
     }
 
@@ -81,10 +88,10 @@ impl Engine {
     }
 
     /// Ends the next shelving that `before` has strictly passed. False: there is none.
-    pub(super) fn end_shelving(&mut self, before: Moment, now: Now, step: &mut Step) -> bool {
+    pub(super) fn end_shelving(&mut self, before: Moment, now: Now, effects: &mut Effects) -> bool {
         let Some((ends, ix)) = self.shelf.first().copied().filter(|(ends, _)| *ends < before) else { return false };
         self.put_on_shelf(ix, None);
-        self.shelving_changed(ix, Signature::default(), now.stamp(ends), step);
+        self.shelving_changed(ix, Signature::default(), now.stamp(ends), effects);
         true
     }
 
@@ -100,16 +107,16 @@ impl Engine {
         alarm.shelved = shelving.map(Box::new);
     }
 
-    fn shelving_changed(&mut self, ix: AlarmIx, who: Signature, at: Stamp, step: &mut Step) {
-        self.appear(ix, step);
+    fn shelving_changed(&mut self, ix: AlarmIx, who: Signature, at: Stamp, effects: &mut Effects) {
+        self.appear(ix, effects);
         self.note(ix, Unsaved::Hard);
         let facts = self.facts(ix);
         let alarm_type = facts.alarm_type;
         let alarm = &self.alarms[ix.index()];
-        step.changed.push(ix);
-        step.shelvings.push(ShelvingChange {
+        effects.changed.push(ix);
+        effects.shelvings.push(ShelvingChange {
             alarm: facts,
-            place: step.events.len(),
+            place: effects.events.len(),
             at,
             state: alarm.state,
             occurrence: alarm.occurrence(),
@@ -120,7 +127,7 @@ impl Engine {
         // That it was shelved was all that there was to tell of it.
         let has_changed = alarm.past.as_ref().is_some_and(|past| past.last.is_some());
         if alarm_type == AlarmType::Anomaly && !has_changed && alarm.shelved.is_none() {
-            self.vanish(ix, step);
+            self.vanish(ix, effects);
             self.note_if_heard(ix);
         }
     }

@@ -148,7 +148,7 @@ impl Condition {
     }
 
     /// Decides about one value, by the table of edges.
-    pub fn judge(&self, value: ValueRef<'_>) -> Verdict {
+    pub fn classify(&self, value: ValueRef<'_>) -> Verdict {
         match (self, value) {
             (Condition::Number { operator, low, high }, ValueRef::Number(v)) => {
                 let (holds, fails) = match operator {
@@ -192,7 +192,7 @@ mod tests {
         let condition = Condition::number(operator, 15.0, Some(Deadband::Absolute(10.0)));
         values
             .iter()
-            .map(|v| match condition.judge(ValueRef::Number(*v)) {
+            .map(|v| match condition.classify(ValueRef::Number(*v)) {
                 Verdict::Holds => 'H',
                 Verdict::Between => 'b',
                 Verdict::Fails => 'f',
@@ -226,9 +226,9 @@ mod tests {
     #[test]
     fn types_are_never_converted() {
         let text = Condition::Text { equal: true, limit: "1".into() };
-        assert_eq!(text.judge(ValueRef::Number(1.0)), Verdict::WrongType);
+        assert_eq!(text.classify(ValueRef::Number(1.0)), Verdict::WrongType);
         let truth = Condition::Boolean { equal: false, limit: true };
-        assert_eq!(truth.judge(ValueRef::Text("true")), Verdict::WrongType);
-        assert_eq!(truth.judge(ValueRef::Boolean(false)), Verdict::Holds);
+        assert_eq!(truth.classify(ValueRef::Text("true")), Verdict::WrongType);
+        assert_eq!(truth.classify(ValueRef::Boolean(false)), Verdict::Holds);
     }
 }

@@ -28,13 +28,13 @@ pub struct Glob {
 enum Unit {
     Any,
     One,
-    Letter(char),
+    OutboundEvent(char),
 }
 
 impl Unit {
-    fn letter(self) -> Option<char> {
+    fn outbound_event(self) -> Option<char> {
         match self {
-            Unit::Letter(letter) => Some(letter),
+            Unit::OutboundEvent(outbound_event) => Some(outbound_event),
             Unit::Any | Unit::One => None,
         }
     }
@@ -46,17 +46,18 @@ impl Glob {
         let units = text.chars().map(|c| match c {
             '*' => Unit::Any,
             '?' => Unit::One,
-            letter => Unit::Letter(letter),
+            outbound_event => Unit::OutboundEvent(outbound_event),
         });
         Glob::of(text, units.collect())
     }
 
     fn of(text: &str, mut units: Vec<Unit>) -> Option<Glob> {
-        let first = units.iter().position(|unit| unit.letter().is_none())?;
+        let first = units.iter().position(|unit| unit.outbound_event().is_none())?;
         units.dedup_by(|a, b| *a == Unit::Any && *b == Unit::Any);
-        let last = units.iter().rposition(|unit| unit.letter().is_none())?;
-        let letters = |units: &[Unit]| units.iter().filter_map(|unit| unit.letter()).collect::<String>().into();
-        let (prefix, suffix) = (letters(&units[..first]), letters(&units[last + 1..]));
+        let last = units.iter().rposition(|unit| unit.outbound_event().is_none())?;
+        let outbound_events =
+            |units: &[Unit]| units.iter().filter_map(|unit| unit.outbound_event()).collect::<String>().into();
+        let (prefix, suffix) = (outbound_events(&units[..first]), outbound_events(&units[last + 1..]));
         let middle = match &units[first..=last] {
             [Unit::Any] => None,
             several => Some(Automaton::new(several)),
@@ -80,7 +81,7 @@ impl Glob {
         let (prefix, suffix) = ((&self.prefix, &other.prefix), (&self.suffix, &other.suffix));
         let begin_alike = prefix.0.starts_with(&**prefix.1) || prefix.1.starts_with(&**prefix.0);
         let end_alike = suffix.0.ends_with(&**suffix.1) || suffix.1.ends_with(&**suffix.0);
-        // Where very many definitions have patterns, most differ in their first or last letters.
+        // Where very many definitions have patterns, most differ in their first or last outbound events.
         if !begin_alike || !end_alike {
             return false;
         }
@@ -109,7 +110,7 @@ impl Glob {
 /// Bits of one word.
 const WORD: usize = 64;
 
-/// Reads names letter by letter (Baeza-Yates and Gonnet's shift-and, with loops). Bit `i` of its state says that the units
+/// Reads names outbound event by outbound event (Baeza-Yates and Gonnet's shift-and, with loops). Bit `i` of its state says that the units
 /// before `i` have matched what was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Automaton {
@@ -117,10 +118,10 @@ struct Automaton {
     units: usize,
     /// The units that are `*`.
     loops: Box<[u64]>,
-    /// The units that one letter satisfies which no other unit names: `?`.
+    /// The units that one outbound event satisfies which no other unit names: `?`.
     ones: Box<[u64]>,
-    /// The units that each named letter satisfies, in the order of the letters.
-    letters: Box<[(char, Box<[u64]>)]>,
+    /// The units that each named outbound event satisfies, in the order of the outbound events.
+    outbound_events: Box<[(char, Box<[u64]>)]>,
 }
 
 impl Automaton {
@@ -131,15 +132,19 @@ impl Automaton {
             fitting.for_each(|(place, _)| bits[place / WORD] |= 1 << (place % WORD));
             bits.into_boxed_slice()
         };
-        let mut named: Vec<char> = units.iter().filter_map(|unit| unit.letter()).collect();
+        let mut named: Vec<char> = units.iter().filter_map(|unit| unit.outbound_event()).collect();
         named.sort_unstable();
         named.dedup();
-        let of_letter = |letter: char| set(&|unit| unit == Unit::Letter(letter) || unit == Unit::One);
+        let of_letter =
+            |outbound_event: char| set(&|unit| unit == Unit::OutboundEvent(outbound_event) || unit == Unit::One);
         Automaton {
             units: units.len(),
             loops: set(&|unit| unit == Unit::Any),
             ones: set(&|unit| unit == Unit::One),
-            letters: named.into_iter().map(|letter| (letter, of_letter(letter))).collect(),
+            outbound_events: named
+                .into_iter()
+                .map(|outbound_event| (outbound_event, of_letter(outbound_event)))
+                .collect(),
         }
     }
 
@@ -147,9 +152,10 @@ impl Automaton {
         let mut state = vec![0; self.loops.len()];
         state[0] = 1;
         self.skip_loops(&mut state);
-        for letter in name.chars() {
-            let known = self.letters.binary_search_by_key(&letter, |(letter, _)| *letter);
-            let satisfied = known.map_or(&self.ones, |place| &self.letters[place].1);
+        for outbound_event in name.chars() {
+            let known =
+                self.outbound_events.binary_search_by_key(&outbound_event, |(outbound_event, _)| *outbound_event);
+            let satisfied = known.map_or(&self.ones, |place| &self.outbound_events[place].1);
             let (mut carry, mut is_dead) = (0, true);
             for ((word, satisfied), loops) in zip(zip(&mut state, satisfied), &self.loops) {
                 let advances = *word & satisfied;
@@ -199,17 +205,17 @@ impl Selector {
     /// ```
     pub fn parse(text: &str) -> Result<Selector, String> {
         let mut units = Vec::new();
-        let mut letters = text.chars().peekable();
-        while let Some(letter) = letters.next() {
-            units.push(match letter {
+        let mut outbound_events = text.chars().peekable();
+        while let Some(outbound_event) = outbound_events.next() {
+            units.push(match outbound_event {
                 '*' => Unit::Any,
                 '?' => Unit::One,
-                '\\' => Unit::Letter(letters.next_if(|next| matches!(next, '*' | '?')).unwrap_or('\\')),
-                letter => Unit::Letter(letter),
+                '\\' => Unit::OutboundEvent(outbound_events.next_if(|next| matches!(next, '*' | '?')).unwrap_or('\\')),
+                outbound_event => Unit::OutboundEvent(outbound_event),
             });
         }
-        if units.iter().all(|unit| unit.letter().is_some()) {
-            return Ok(Selector::One(units.into_iter().filter_map(Unit::letter).collect()));
+        if units.iter().all(|unit| unit.outbound_event().is_some()) {
+            return Ok(Selector::One(units.into_iter().filter_map(Unit::outbound_event).collect()));
         }
         if text.len() > MAX_PATTERN {
             return Err(format!("a pattern has at most {MAX_PATTERN} bytes, this one has {}", text.len()));
@@ -261,7 +267,7 @@ mod tests {
         }
     }
 
-    /// All names of up to six letters out of `ab`.
+    /// All names of up to six outbound events out of `ab`.
     fn names() -> impl Iterator<Item = Vec<char>> {
         (0..=6_u32).flat_map(|len| {
             (0..2_u32.pow(len)).map(move |bits| (0..len).map(|i| if bits >> i & 1 == 0 { 'a' } else { 'b' }).collect())
@@ -272,8 +278,8 @@ mod tests {
         #[test]
         fn matches_as_the_naive_formulation_does(pattern in "[ab*?]{0,5}[*?]", name in "[ab]{0,8}") {
             let units: Vec<char> = pattern.chars().collect();
-            let letters: Vec<char> = name.chars().collect();
-            prop_assert_eq!(glob(&pattern).matches(&name), naive(&units, &letters));
+            let outbound_events: Vec<char> = name.chars().collect();
+            prop_assert_eq!(glob(&pattern).matches(&name), naive(&units, &outbound_events));
         }
 
         #[test]
@@ -282,13 +288,13 @@ mod tests {
         ) {
             let pattern = format!("?{begin}*{end}?");
             let plain = pattern.replace('?', "a").replace('*', &"b".repeat(length));
-            let mut letters: Vec<char> = plain.chars().collect();
+            let mut outbound_events: Vec<char> = plain.chars().collect();
             let units: Vec<char> = pattern.chars().collect();
             prop_assert!(glob(&pattern).matches(&plain));
-            let changed = changed % letters.len();
-            letters[changed] = if letters[changed] == 'a' { 'b' } else { 'a' };
-            let name: String = letters.iter().collect();
-            prop_assert_eq!(glob(&pattern).matches(&name), naive(&units, &letters));
+            let changed = changed % outbound_events.len();
+            outbound_events[changed] = if outbound_events[changed] == 'a' { 'b' } else { 'a' };
+            let name: String = outbound_events.iter().collect();
+            prop_assert_eq!(glob(&pattern).matches(&name), naive(&units, &outbound_events));
         }
 
         #[test]

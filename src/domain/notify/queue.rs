@@ -12,7 +12,7 @@ mod backlog;
 mod destination;
 mod report;
 
-pub use report::{Counters, Fate, Report, Settled, Start};
+pub use report::{Counters, DeliveryEnd, Report, Settled, Start};
 
 use super::delivery::{Delivery, Kind, Outcome};
 use super::{ReactionIx, Reactions, Terms};
@@ -361,7 +361,7 @@ impl Queue {
             lane.ready.insert((retry_at, number));
             lane.trouble = Some(reason.clone());
         }
-        self.reports.push(Report { delivery, attempt, fate: Fate::Failed { reason, retry_at } });
+        self.reports.push(Report { delivery, attempt, fate: DeliveryEnd::Failed { reason, retry_at } });
     }
 
     fn taken(&mut self, number: u64, answer: String, flaws: Vec<String>) {
@@ -375,12 +375,12 @@ impl Queue {
         self.reports.push(Report {
             delivery: item.delivery,
             attempt: item.attempts,
-            fate: Fate::Delivered { answer, flaws },
+            fate: DeliveryEnd::Delivered { answer, flaws },
         });
         for other in told {
             if let Some(item) = self.remove(other, true) {
                 self.counters.delivered += 1;
-                let fate = Fate::Delivered { answer: format!("told together with {id}"), flaws: Vec::new() };
+                let fate = DeliveryEnd::Delivered { answer: format!("told together with {id}"), flaws: Vec::new() };
                 self.reports.push(Report { delivery: item.delivery, attempt: item.attempts, fate });
             }
         }
@@ -430,7 +430,7 @@ impl Queue {
                 lane.trouble = Some(format!("{} was dropped: {reason}", delivery.id));
             }
         }
-        let fate = Fate::Dropped { reason: reason.to_owned(), is_loss };
+        let fate = DeliveryEnd::Dropped { reason: reason.to_owned(), is_loss };
         self.reports.push(Report { delivery: delivery.clone(), attempt, fate });
     }
 

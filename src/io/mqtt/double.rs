@@ -4,7 +4,7 @@
 //! [`Wire::sent`], what is received goes in by [`Wire::deliver`].
 
 use super::library::{Filter, Limits, Requests};
-use super::{Heard, INBOUND_MESSAGES, Inbound, Link, LinkEvent, Listener, Outbound, Receipt};
+use super::{INBOUND_MESSAGES, Inbound, Link, LinkEvent, Listener, Outbound, Receipt, Received};
 use crate::domain::outbox::Token;
 use crate::io::clock::Clock;
 use bytes::Bytes;
@@ -68,7 +68,7 @@ impl Requests for Queue {
 pub(crate) struct Wire {
     link: Link,
     queue: Rc<Queue>,
-    events: Option<mpsc::Sender<Heard>>,
+    events: Option<mpsc::Sender<Received>>,
     is_up: Cell<bool>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::library::{Broken, Limits, Requests};
 use super::subscriptions::{Ask, Subscriptions};
-use super::{Heard, Inbound, LinkEvent, Outbound, REQUESTS, Receipt};
+use super::{Inbound, LinkEvent, Outbound, REQUESTS, Receipt, Received};
 use crate::domain::outbox::Token;
 use crate::domain::time::Moment;
 use crate::io::clock::Clock;
@@ -164,7 +164,7 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub struct Link {
     requests: Rc<dyn Requests>,
-    events: mpsc::WeakSender<Heard>,
+    events: mpsc::WeakSender<Received>,
     pub(super) clock: Rc<Clock>,
     pub(super) shared: Rc<RefCell<Shared>>,
     pub(super) room: Rc<Notify>,
@@ -172,7 +172,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub(super) fn new(requests: Rc<dyn Requests>, events: mpsc::WeakSender<Heard>, clock: Rc<Clock>) -> Link {
+    pub(super) fn new(requests: Rc<dyn Requests>, events: mpsc::WeakSender<Received>, clock: Rc<Clock>) -> Link {
         Link { requests, events, clock, shared: Rc::default(), room: Rc::default(), restart: Rc::default() }
     }
 
@@ -223,8 +223,8 @@ impl Link {
         self.events.upgrade().is_some_and(|events| events.try_send(heard).is_ok())
     }
 
-    pub(super) fn heard(&self, event: LinkEvent) -> Heard {
-        Heard { at: self.clock.at(), event, generation: self.shared.borrow().generation }
+    pub(super) fn heard(&self, event: LinkEvent) -> Received {
+        Received { at: self.clock.at(), event, generation: self.shared.borrow().generation }
     }
 
     fn hand_over(&self, shared: &mut Shared, outbound: Outbound, token: Token) -> bool {

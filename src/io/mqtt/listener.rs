@@ -5,7 +5,7 @@
 //! their order.
 
 use super::link::Shared;
-use super::{Heard, LinkEvent};
+use super::{LinkEvent, Received};
 use std::cell::RefCell;
 use std::rc::Rc;
 use tokio::sync::mpsc::Receiver;
@@ -14,17 +14,17 @@ use tokio::sync::mpsc::error::TryRecvError;
 /// The listening end: what happens on the link, in order.
 #[derive(Debug)]
 pub struct Listener {
-    queue: Receiver<Heard>,
+    queue: Receiver<Received>,
     shared: Rc<RefCell<Shared>>,
 }
 
 impl Listener {
-    pub(super) fn new(queue: Receiver<Heard>, shared: Rc<RefCell<Shared>>) -> Listener {
+    pub(super) fn new(queue: Receiver<Received>, shared: Rc<RefCell<Shared>>) -> Listener {
         Listener { queue, shared }
     }
 
     /// Waits for the next thing that happens; none: the connection was closed for good.
-    pub async fn recv(&mut self) -> Option<Heard> {
+    pub async fn recv(&mut self) -> Option<Received> {
         let heard = self.queue.recv().await;
         heard.inspect(|heard| self.read(heard))
     }
@@ -33,13 +33,13 @@ impl Listener {
     ///
     /// # Errors
     /// There is none now, or none will come any more.
-    pub fn try_recv(&mut self) -> Result<Heard, TryRecvError> {
+    pub fn try_recv(&mut self) -> Result<Received, TryRecvError> {
         let heard = self.queue.try_recv()?;
         self.read(&heard);
         Ok(heard)
     }
 
-    fn read(&self, heard: &Heard) {
+    fn read(&self, heard: &Received) {
         if matches!(heard.event, LinkEvent::Up { .. }) {
             self.shared.borrow_mut().known_generation = Some(heard.generation);
         }

@@ -3,7 +3,7 @@
 use super::library::{Broken, Connection, Happened, Limits};
 use super::link::{Flight, Link, Shared};
 use super::look::Look;
-use super::{Heard, INBOUND_BYTES, INBOUND_MESSAGES, Inbound, Interruption, LinkEvent, Receipt};
+use super::{INBOUND_BYTES, INBOUND_MESSAGES, Inbound, Interruption, LinkEvent, Receipt, Received};
 use crate::domain::time::Moment;
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Poller<C> {
     connection: C,
     link: Link,
-    events: mpsc::Sender<Heard>,
+    events: mpsc::Sender<Received>,
     /// How long the library may take to connect.
     longest_connect: Duration,
     /// Whether it connects again after a break.
@@ -57,7 +57,7 @@ impl<C: Connection> Poller<C> {
     pub(super) fn new(
         connection: C,
         link: Link,
-        events: mpsc::Sender<Heard>,
+        events: mpsc::Sender<Received>,
         longest_connect: Duration,
         comes_back: bool,
     ) -> Poller<C> {
@@ -288,7 +288,7 @@ impl<C: Connection> Poller<C> {
             }
         }
         self.shared(|shared| shared.queued_bytes += size);
-        match self.events.try_send(Heard { at: since, ..self.link.heard(LinkEvent::Message(inbound)) }) {
+        match self.events.try_send(Received { at: since, ..self.link.heard(LinkEvent::Message(inbound)) }) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
                 let is_taken = self.events.send_timeout(event, PATIENCE).await.is_ok();

@@ -32,15 +32,15 @@ const PARTING: Duration = Duration::from_secs(2);
 const LEAVING: u16 = 421;
 
 /// Sends mails through one server.
-pub(crate) struct Post {
+pub(crate) struct Mailer {
     smtp: std::sync::Arc<Smtp>,
     idle: Connections<AsyncSmtpConnection>,
     tls: RefCell<Option<TlsParameters>>,
 }
 
-impl Post {
-    pub(crate) fn new(smtp: std::sync::Arc<Smtp>) -> Post {
-        Post { smtp, idle: Connections::new(), tls: RefCell::default() }
+impl Mailer {
+    pub(crate) fn new(smtp: std::sync::Arc<Smtp>) -> Mailer {
+        Mailer { smtp, idle: Connections::new(), tls: RefCell::default() }
     }
 
     /// Sends one mail to those recipients that do not have it.

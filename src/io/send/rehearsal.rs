@@ -4,8 +4,8 @@
 //! Mail: name, connection, TLS, login, sender and every recipient, up to where the message would follow. Webhook: name,
 //! connection, TLS and that somebody speaks HTTP there. A message over MQTT would be one for an actuator, so it is not tried.
 
-use super::email::Post;
-use super::webhook::Caller;
+use super::email::Mailer;
+use super::webhook::HttpClient;
 use crate::domain::notify::{Action, Reactions};
 use lettre::message::Mailbox;
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ pub async fn rehearse(reactions: &Reactions) -> Vec<Finding> {
                         findings.push(Finding::new(&what, Err(error)));
                     }
                 }
-                let result = match (&webhook.origin, Caller::new(webhook)) {
+                let result = match (&webhook.origin, HttpClient::new(webhook)) {
                     (_, Err(error)) => Err(error),
                     (None, Ok(_)) => Ok("its url depends on the event: not tried".to_owned()),
                     (Some(origin), Ok(caller)) => caller.knock(webhook, origin).await,
@@ -57,7 +57,7 @@ pub async fn rehearse(reactions: &Reactions) -> Vec<Finding> {
         }
     }
     if let Some(smtp) = &reactions.smtp {
-        let said = Post::new(smtp.clone()).rehearse(&recipients).await;
+        let said = Mailer::new(smtp.clone()).rehearse(&recipients).await;
         findings.push(Finding::new("smtp", said.map(|lines| lines.join("; "))));
     }
     by_what(findings)

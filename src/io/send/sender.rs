@@ -3,10 +3,10 @@
 //! It has a run time of its own and no memory: attempts come in, and what became of each goes back. A message over MQTT
 //! goes back rendered, because the connection to the broker is not here.
 
-use super::email::Post;
+use super::email::Mailer;
 use super::mqtt;
 use super::template::{Renderer, renderer};
-use super::webhook::Caller;
+use super::webhook::HttpClient;
 use crate::domain::notify::delivery::{Delivery, Outcome, Ticket};
 use crate::domain::notify::{Action, Reaction, Reactions};
 use crate::io::mqtt::Outbound;
@@ -63,7 +63,7 @@ impl Sender {
         let renderer = renderer(gateway, reactions);
         let smtp = reactions.smtp.clone();
         std::thread::Builder::new().name("reactions".into()).spawn(move || {
-            let desk = Rc::new(Desk { renderer, post: smtp.map(Post::new), callers: RefCell::default() });
+            let desk = Rc::new(Context { renderer, post: smtp.map(Mailer::new), callers: RefCell::default() });
             tokio::task::LocalSet::new().block_on(&runtime, work(desk, queue, answers));
         })?;
         Ok(Sender { attempts })
@@ -76,13 +76,13 @@ impl Sender {
 }
 
 /// What all attempts use.
-struct Desk {
+struct Context {
     renderer: Renderer,
-    post: Option<Post>,
-    callers: RefCell<BTreeMap<String, Rc<Caller>>>,
+    post: Option<Mailer>,
+    callers: RefCell<BTreeMap<String, Rc<HttpClient>>>,
 }
 
-async fn work(desk: Rc<Desk>, mut queue: mpsc::Receiver<Attempt>, answers: mpsc::Sender<Answer>) {
+async fn work(desk: Rc<Context>, mut queue: mpsc::Receiver<Attempt>, answers: mpsc::Sender<Answer>) {
     let mut running = tokio::task::JoinSet::new();
     while let Some(attempt) = queue.recv().await {
         while running.try_join_next().is_some() {}
@@ -98,7 +98,7 @@ async fn work(desk: Rc<Desk>, mut queue: mpsc::Receiver<Attempt>, answers: mpsc:
     while running.join_next().await.is_some() {}
 }
 
-impl Desk {
+impl Context {
     async fn carry_out(&self, attempt: &Attempt) -> Answer {
         let Attempt { ticket, reaction, delivery, digest } = attempt;
         let variables = self.renderer.variables(delivery, digest, &reaction.name);
@@ -113,7 +113,7 @@ impl Desk {
                 let known = known.filter(|caller| caller.is_current(webhook));
                 let caller = match known {
                     Some(caller) => Ok(caller),
-                    None => Caller::new(webhook).map(Rc::new),
+                    None => HttpClient::new(webhook).map(Rc::new),
                 };
                 match caller {
                     Ok(caller) => {

@@ -32,7 +32,7 @@ use url::Url;
 const SHOWN: usize = 200;
 
 /// Calls for one reaction.
-pub(crate) struct Caller {
+pub(crate) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// The content of its certificates and key.
     files: Vec<Vec<u8>>,
@@ -60,9 +60,9 @@ struct Call {
     body: Bytes,
 }
 
-impl Caller {
+impl HttpClient {
     /// A client with the certificates of this reaction.
-    pub(crate) fn new(webhook: &Webhook) -> Result<Caller, String> {
+    pub(crate) fn new(webhook: &Webhook) -> Result<HttpClient, String> {
         // Without https there is nothing to trust, and a machine without certificates can do without.
         let needs_tls = webhook.origin.as_ref().is_none_or(|origin| !origin.starts_with("http://"));
         let files = contents(&webhook.tls)?;
@@ -72,7 +72,7 @@ impl Caller {
         http.set_nodelay(true);
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http);
-        Ok(Caller { client: Client::builder(TokioExecutor::new()).build(connector), files })
+        Ok(HttpClient { client: Client::builder(TokioExecutor::new()).build(connector), files })
     }
 
     /// Whether its certificates and its key are still those in the files.
@@ -93,7 +93,7 @@ impl Caller {
             Err(outcome) => return outcome,
         };
         match self.exchange(webhook, call).await {
-            Ok(answer) => judge(answer, flaws),
+            Ok(answer) => classify(answer, flaws),
             Err(Trouble::Unreachable(reason)) => Outcome::unreachable(reason),
             Err(Trouble::Final(reason)) => Outcome::Refused { reason },
         }
@@ -191,7 +191,7 @@ fn seconds_until(text: &str) -> Option<u64> {
     u64::try_from(ahead / 1_000_000).ok()
 }
 
-fn judge(answer: Answer, flaws: Vec<String>) -> Outcome {
+fn classify(answer: Answer, flaws: Vec<String>) -> Outcome {
     let Answer { status, retry_after, location, text } = answer;
     let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
     if status.is_success() {

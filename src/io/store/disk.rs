@@ -4,21 +4,21 @@
 //!   commit ──▶ wal-N  (one frame, one fdatasync: this is the moment at which it counts)
 //!                │   and the same changes in memory
 //!                ▼ when the log is long enough: begin wal-N+1, and beside the commits
-//!            base a or b, in turn: the changes of the last two logs, sync, seal N
+//!            snapshot a or b, in turn: the changes of the last two logs, sync, last log N
 //! ```
 //!
 //! sled 0.34 does not promise to survive a power cut while it writes, and after some cuts it cannot be opened any more.
-//! So it never has to: at any instant at most one of the two bases is being written, and the other one is closed, synced
-//! and untouched. Whatever the cut does to the first, the second and the logs since its seal hold everything.
+//! So it never has to: at any instant at most one of the two snapshots is being written, and the other one is closed, synced
+//! and untouched. Whatever the cut does to the first, the second and the logs since its last log hold everything.
 //!
 //! | the power goes | what is there afterwards |
 //! |---|---|
 //! | while a frame is written | all frames before it; that commit was not confirmed to anybody |
 //! | while a log is begun | the older log is whole; the new one has no frame that counts |
-//! | while base *b* is brought from seal N−2 to N | base *a* at seal N−1, and the logs N and N+1; *b* is marked |
-//! | after the sync, before the older log is removed | base *b* at seal N and the log N+1; the older one is harmless |
+//! | while snapshot *b* is brought from last log N−2 to N | snapshot *a* at last log N−1, and the logs N and N+1; *b* is marked |
+//! | after the sync, before the older log is removed | snapshot *b* at last log N and the log N+1; the older one is harmless |
 //!
-//! A base that cannot be opened, that was being written (a mark beside it says so: it might open, and lack something), or
+//! A snapshot that cannot be opened, that was being written (a mark beside it says so: it might open, and lack something), or
 //! that lacks logs which are gone, is made anew from the other one.
 //!
 //! What no power cut does, a drive may: bits flip, files are cut, filled with zeros or gone. Then something may be lost, and
@@ -27,22 +27,22 @@
 //! never deleted, and what the logs say begins a new store. Where the log ended when something was last published is noted
 //! outside of the store (`confirmed`), so that an end that is missing is noticed, too.
 //!
-//! A log and the memory beside it are bounded by twice `LOG_BYTES`, as long as a base can be written; there are four at most,
+//! A log and the memory beside it are bounded by twice `LOG_BYTES`, as long as a snapshot can be written; there are four at most,
 //! one of them only for its room.
 
-mod bases;
 pub(super) mod confirmed;
 mod logs;
+mod snapshots;
 
 use super::history::ENTRIES;
 use super::record::{self, LETTERS};
-use super::small_bytes::Short;
-use super::snapshot::Base;
+use super::small_bytes::SmallBytes;
+use super::snapshot::Snapshot;
 use super::snapshot::layers::{after, merged, newer_first};
 use super::{Batch, Loss, Pair, Store, StoreError, private, wal};
-use bases::{Side, Work, look};
 use confirmed::{Confirmed, Noted};
 use logs::{Logs, Lost};
+use snapshots::{Side, Work, look};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
 use std::fs::File;
@@ -58,14 +58,14 @@ pub(super) const FOLDER: &str = "store";
 const MOVED_ASIDE: &str = "store.damaged-";
 /// The file whose lock keeps other processes out.
 const LOCK: &str = "lock";
-/// A log that is longer than this is worked into a base. Long enough that most of what comes and goes (an event until the
-/// broker has taken it) never reaches a base, and that what changes often reaches it once; short enough to be read in a
+/// A log that is longer than this is worked into a snapshot. Long enough that most of what comes and goes (an event until the
+/// broker has taken it) never reaches a snapshot, and that what changes often reaches it once; short enough to be read in a
 /// tenth of a second at the start.
 const LOG_BYTES: u64 = 8 << 20;
 /// While it holds fewer pairs than this in memory, a log may become twice as long: most of what it says has gone again, and
-/// to bring a base up to date costs much the same after one log and after two.
+/// to bring a snapshot up to date costs much the same after one log and after two.
 const FEW: usize = 8_192;
-/// With more pairs than this in one log the other base follows at once: until it does, they are held in memory. Only a
+/// With more pairs than this in one log the other snapshot follows at once: until it does, they are held in memory. Only a
 /// turn that writes very many alarms at a time makes such a log.
 const FOLLOWED_AT_ONCE: usize = 16_384;
 /// Stores and logs that were moved aside are kept for a technician, but not more than this many.
@@ -73,7 +73,7 @@ const QUARANTINES: usize = 3;
 /// The file beside a damaged log that says what is missing.
 const WHAT_IS_MISSING: &str = "what-is-missing.txt";
 
-type Changes = BTreeMap<Short, Option<Short>>;
+type Changes = BTreeMap<SmallBytes, Option<SmallBytes>>;
 
 /// The store in a folder.
 #[derive(Debug)]
@@ -82,29 +82,29 @@ pub struct DiskStore {
     /// Held for as long as the store is open: another process must not touch it.
     lock: File,
     wal: wal::Wal,
-    /// What has changed since the newest seal, less what is being sealed.
+    /// What has changed since the newest last log, less what is being compacted.
     recent: Changes,
-    /// What is being sealed.
-    sealing: Arc<Changes>,
+    /// What is being compacted.
+    compacting: Arc<Changes>,
     /// The thread that does it.
-    worker: Option<JoinHandle<Result<Option<Base>, String>>>,
-    /// The number of the log up to which it will be sealed.
-    worker_seal: u64,
-    /// The base with the newest seal, and that seal; none before the first.
+    worker: Option<JoinHandle<Result<Option<Snapshot>, String>>>,
+    /// The number of the log up to which it will be compacted.
+    worker_last_log: u64,
+    /// The snapshot with the newest last log, and that last log; none before the first.
     newest: Option<(Side, u64)>,
-    /// The seal of the other base; none: it does not exist.
+    /// The last log of the other snapshot; none: it does not exist.
     other: Option<u64>,
-    /// What the newest base has and the other one lacks.
+    /// What the newest snapshot has and the other one lacks.
     behind: Arc<Changes>,
-    /// Whether that is all there is: the newest base is the first one, and was made of it.
+    /// Whether that is all there is: the newest snapshot is the first one, and was made of it.
     behind_is_all: bool,
-    /// Whether the thread copies the newest base.
+    /// Whether the thread copies the newest snapshot.
     is_copying: bool,
-    /// The newest base, if it is read now and then.
-    reader: Option<Base>,
-    /// Whether anything was read since the last sealing began.
+    /// The newest snapshot, if it is read now and then.
+    reader: Option<Snapshot>,
+    /// Whether anything was read since the last compaction began.
     was_read: bool,
-    /// A log that is longer than this is worked into a base.
+    /// A log that is longer than this is worked into a snapshot.
     log_bytes: u64,
     /// The log may grow to here.
     rotate_at: u64,
@@ -116,10 +116,10 @@ pub struct DiskStore {
     confirmed: Confirmed,
 }
 
-/// Keys that only rise: one above the last that there was when the log began was never in a base.
+/// Keys that only rise: one above the last that there was when the log began was never in a snapshot.
 #[derive(Debug)]
 struct Passing {
-    letter: u8,
+    outbound_event: u8,
     /// The last one when the log began, and the last one that there was since; none: nobody has looked.
     last: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -179,13 +179,13 @@ impl DiskStore {
         set_aside_others(state_dir, &folder).map_err(|error| failed("move aside what is in", &folder, error))?;
         let confirmed = Confirmed::open(state_dir);
         let noted = confirmed.last();
-        let (bases, damage) = look(&folder);
+        let (snapshots, damage) = look(&folder);
         let numbers = wal::list(&folder).map_err(|error| failed("read", &folder, error))?;
-        let sealed = bases.first().map_or(0, |(_, seal)| *seal);
-        let mut logs = Logs::read(&folder, &bases, &numbers)?;
-        logs.compare(noted, sealed);
+        let compacted = snapshots.first().map_or(0, |(_, last_log)| *last_log);
+        let mut logs = Logs::read(&folder, &snapshots, &numbers)?;
+        logs.compare(noted, compacted);
         let next_seq = noted.map_or(0, |noted| noted.next_seq);
-        let is_beyond_use = bases.is_empty()
+        let is_beyond_use = snapshots.is_empty()
             && (numbers.first().is_some_and(|first| *first != 1) || (numbers.is_empty() && !damage.is_empty()));
         if is_beyond_use {
             return DiskStore::begin_anew(state_dir, folder, (lock, confirmed), logs, &damage, next_seq);
@@ -195,7 +195,7 @@ impl DiskStore {
         }
         let (lost, rewritten, is_open) =
             (std::mem::take(&mut logs.lost), std::mem::take(&mut logs.rewritten), !logs.has_position);
-        let mut store = DiskStore::assemble(folder, (lock, confirmed), &bases, logs)?;
+        let mut store = DiskStore::assemble(folder, (lock, confirmed), &snapshots, logs)?;
         if lost.is_empty() {
             return Ok(Opened { store, trouble: None, loss: None });
         }
@@ -277,17 +277,17 @@ impl DiskStore {
     fn assemble(
         folder: PathBuf,
         (lock, confirmed): (File, Confirmed),
-        bases: &[(Side, u64)],
+        snapshots: &[(Side, u64)],
         logs: Logs,
     ) -> Result<DiskStore, StoreError> {
-        let newest = bases.first().copied();
-        let sealed = newest.map_or(0, |(_, seal)| seal);
-        let other = bases.get(1).map(|(_, seal)| *seal).filter(|_| logs.behind.is_some());
+        let newest = snapshots.first().copied();
+        let compacted = newest.map_or(0, |(_, last_log)| last_log);
+        let other = snapshots.get(1).map(|(_, last_log)| *last_log).filter(|_| logs.behind.is_some());
         let wal = match logs.last {
             Some((number, wal::End::At(end))) => wal::Wal::reopen(&folder, number, end)?,
             Some((number, wal::End::Nowhere)) => wal::Wal::create(&folder, number, None, logs.end_before)?,
             Some((number, wal::End::Next(end))) => wal::Wal::create(&folder, number + 1, None, end)?,
-            None => wal::Wal::create(&folder, sealed + 1, None, 0)?,
+            None => wal::Wal::create(&folder, compacted + 1, None, 0)?,
         };
         Ok(DiskStore {
             folder,
@@ -296,9 +296,9 @@ impl DiskStore {
             rotate_at: wal.len().max(LOG_BYTES),
             wal,
             recent: logs.recent,
-            sealing: Arc::default(),
+            compacting: Arc::default(),
             worker: None,
-            worker_seal: 0,
+            worker_last_log: 0,
             newest,
             other,
             behind: Arc::new(logs.behind.filter(|_| other.is_some()).unwrap_or_default()),
@@ -306,41 +306,41 @@ impl DiskStore {
             is_copying: false,
             reader: None,
             was_read: false,
-            passing: [LETTERS, ENTRIES].map(|letter| Passing { letter, last: None }),
+            passing: [LETTERS, ENTRIES].map(|outbound_event| Passing { outbound_event, last: None }),
             spare: None,
             confirmed,
         })
     }
 
-    /// Begins a new log, and works what has changed into the base whose turn it is, beside the commits.
+    /// Begins a new log, and works what has changed into the snapshot whose turn it is, beside the commits.
     fn rotate(&mut self) -> Result<(), StoreError> {
-        let seal = self.wal.number();
-        self.wal = wal::Wal::create(&self.folder, seal + 1, self.spare.take(), self.wal.len())?;
+        let last_log = self.wal.number();
+        self.wal = wal::Wal::create(&self.folder, last_log + 1, self.spare.take(), self.wal.len())?;
         self.rotate_at = self.log_bytes;
-        self.sealing = Arc::new(std::mem::take(&mut self.recent));
+        self.compacting = Arc::new(std::mem::take(&mut self.recent));
         for (first, last) in self.passing.iter_mut().filter_map(|passing| passing.last.as_mut()) {
             first.clone_from(last);
         }
-        self.work(seal)
+        self.work(last_log)
     }
 
-    /// Brings the base whose turn it is up to date, beside the commits.
-    fn work(&mut self, seal: u64) -> Result<(), StoreError> {
+    /// Brings the snapshot whose turn it is up to date, beside the commits.
+    fn work(&mut self, last_log: u64) -> Result<(), StoreError> {
         self.is_copying = self.newest.is_some() && self.other.is_none() && !self.behind_is_all;
         if self.is_copying {
             self.read_from(None);
         }
-        self.worker_seal = seal;
+        self.worker_last_log = last_log;
         let side = self.newest.map_or(Side::A, |(side, _)| side.other());
         let work = Work {
             store: self.folder.clone(),
             side,
-            // A base that does not exist is copied from the newest one.
+            // A snapshot that does not exist is copied from the newest one.
             source: self.newest.filter(|_| self.is_copying).map(|(side, _)| side.folder(&self.folder)),
             exists: self.other.is_some(),
             behind: self.behind.clone(),
-            changes: self.sealing.clone(),
-            seal,
+            changes: self.compacting.clone(),
+            last_log,
             stays_open: std::mem::take(&mut self.was_read),
         };
         let spawned = std::thread::Builder::new().name("seal".into()).spawn(move || work.run());
@@ -348,25 +348,25 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Takes note of a base that has been sealed, if one has; waits for it if asked to.
-    fn finish_sealing(&mut self, wait: bool) {
+    /// Takes note of a snapshot that has been compacted, if one has; waits for it if asked to.
+    fn finish_compaction(&mut self, wait: bool) {
         if !wait && !self.worker.as_ref().is_some_and(JoinHandle::is_finished) {
             return;
         }
         let Some(worker) = self.worker.take() else { return };
         let result = worker.join().unwrap_or_else(|_| Err("the thread that did it has failed".to_owned()));
-        let sealed = std::mem::take(&mut self.sealing);
+        let compacted = std::mem::take(&mut self.compacting);
         self.is_copying = false;
         match result {
-            Ok(base) => {
+            Ok(snapshot) => {
                 // What is read next is read from the newer one. If it was read before, it is open already: to open it again
                 // would hold up a write by a twentieth of a second.
-                self.read_from(base);
+                self.read_from(snapshot);
                 self.behind_is_all = self.newest.is_none();
                 let side = self.newest.map_or(Side::A, |(side, _)| side.other());
-                self.other = self.newest.map(|(_, seal)| seal);
-                self.newest = Some((side, self.worker_seal));
-                self.behind = sealed;
+                self.other = self.newest.map(|(_, last_log)| last_log);
+                self.newest = Some((side, self.worker_last_log));
+                self.behind = compacted;
                 self.remove_old_logs();
             }
             Err(reason) => {
@@ -374,7 +374,7 @@ impl DiskStore {
                     reason,
                     "a database could not be written; the logs hold everything, and it is tried again"
                 );
-                let mut changes = Arc::unwrap_or_clone(sealed);
+                let mut changes = Arc::unwrap_or_clone(compacted);
                 changes.append(&mut self.recent);
                 self.recent = changes;
                 self.other = None;
@@ -385,14 +385,14 @@ impl DiskStore {
         }
     }
 
-    /// What is read is read from this base.
-    fn read_from(&mut self, base: Option<Base>) {
-        if let Some(earlier) = std::mem::replace(&mut self.reader, base) {
+    /// What is read is read from this snapshot.
+    fn read_from(&mut self, snapshot: Option<Snapshot>) {
+        if let Some(earlier) = std::mem::replace(&mut self.reader, snapshot) {
             earlier.close();
         }
     }
 
-    /// Logs stay until both bases have what they say; and one of them longer.
+    /// Logs stay until both snapshots have what they say; and one of them longer.
     fn remove_old_logs(&mut self) {
         let Some(other) = self.other else { return };
         let mut old = wal::list(&self.folder).unwrap_or_default();
@@ -411,20 +411,20 @@ impl DiskStore {
 
 impl Store for DiskStore {
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
-        self.finish_sealing(false);
+        self.finish_compaction(false);
         if self.behind.len() > FOLLOWED_AT_ONCE
             && self.worker.is_none()
-            && let Some((_, seal)) = self.newest
-            && let Err(error) = self.work(seal)
+            && let Some((_, last_log)) = self.newest
+            && let Err(error) = self.work(last_log)
         {
             tracing::warn!(%error, "the other database follows later");
         }
         for place in 0..self.passing.len() {
-            let Passing { letter, ref last } = self.passing[place];
+            let Passing { outbound_event, ref last } = self.passing[place];
             if last.is_none()
-                && let Ok(mut pairs) = self.scan_back(&[letter], &[letter + 1], 1)
+                && let Ok(mut pairs) = self.scan_back(&[outbound_event], &[outbound_event + 1], 1)
             {
-                let last = pairs.pop().map_or(vec![letter], |(key, _)| key);
+                let last = pairs.pop().map_or(vec![outbound_event], |(key, _)| key);
                 self.passing[place].last = Some((last.clone(), last));
             }
         }
@@ -455,8 +455,8 @@ impl Store for DiskStore {
     fn scan(&mut self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         let range = (Bound::Included(from.to_vec()), after(prefix));
         self.open_reader()?;
-        let stored = self.reader.as_ref().map(|base| base.range(range.clone())).into_iter().flatten();
-        let changes = newer_first(within(&self.recent, &range), within(&self.sealing, &range), Ord::cmp);
+        let stored = self.reader.as_ref().map(|snapshot| snapshot.range(range.clone())).into_iter().flatten();
+        let changes = newer_first(within(&self.recent, &range), within(&self.compacting, &range), Ord::cmp);
         merged(stored, changes, Ord::cmp).take(limit).collect()
     }
 
@@ -467,16 +467,17 @@ impl Store for DiskStore {
         }
         self.open_reader()?;
         let backwards = |a: &[u8], b: &[u8]| b.cmp(a);
-        let stored = self.reader.as_ref().map(|base| base.range_back(prefix, before, limit)).into_iter().flatten();
-        let (recent, sealing) = (within(&self.recent, &range).rev(), within(&self.sealing, &range).rev());
-        merged(stored, newer_first(recent, sealing, backwards), backwards).take(limit).collect()
+        let stored =
+            self.reader.as_ref().map(|snapshot| snapshot.range_back(prefix, before, limit)).into_iter().flatten();
+        let (recent, compacting) = (within(&self.recent, &range).rev(), within(&self.compacting, &range).rev());
+        merged(stored, newer_first(recent, compacting, backwards), backwards).take(limit).collect()
     }
 }
 
 impl DiskStore {
-    /// Notes a change that is in the log. What came and went while the log lasts is never written to a base.
-    fn remember(&mut self, key: Short, value: Option<Short>) {
-        let passing = self.passing.iter_mut().find(|passing| key.first() == Some(&passing.letter));
+    /// Notes a change that is in the log. What came and went while the log lasts is never written to a snapshot.
+    fn remember(&mut self, key: SmallBytes, value: Option<SmallBytes>) {
+        let passing = self.passing.iter_mut().find(|passing| key.first() == Some(&passing.outbound_event));
         if let Some(Passing { last: Some((first, last)), .. }) = passing {
             if value.is_some() {
                 if *key > **last {
@@ -490,13 +491,13 @@ impl DiskStore {
         self.recent.insert(key, value);
     }
 
-    /// The newest base can be read while the other one is sealed; not while that one is copied from it.
+    /// The newest snapshot can be read while the other one is compacted; not while that one is copied from it.
     fn open_reader(&mut self) -> Result<(), StoreError> {
-        self.finish_sealing(self.is_copying);
+        self.finish_compaction(self.is_copying);
         self.was_read = true;
         if let (None, Some((side, _))) = (&self.reader, self.newest) {
-            let base = Base::open(&side.folder(&self.folder));
-            self.reader = Some(base.map_err(|error| StoreError::new("cannot read the store", error))?);
+            let snapshot = Snapshot::open(&side.folder(&self.folder));
+            self.reader = Some(snapshot.map_err(|error| StoreError::new("cannot read the store", error))?);
         }
         Ok(())
     }
@@ -508,7 +509,7 @@ impl Drop for DiskStore {
             let noted = Noted { log: self.wal.number(), end: self.wal.len(), ..last };
             self.confirmed.note(noted, true);
         }
-        self.finish_sealing(true);
+        self.finish_compaction(true);
         self.read_from(None);
         // A process that is being started right now may have inherited the file for a moment, and the lock with it.
         if let Err(error) = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock) {
@@ -517,7 +518,10 @@ impl Drop for DiskStore {
     }
 }
 
-fn within<'a>(changes: &'a Changes, (from, to): &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Range<'a, Short, Option<Short>> {
+fn within<'a>(
+    changes: &'a Changes,
+    (from, to): &(Bound<Vec<u8>>, Bound<Vec<u8>>),
+) -> Range<'a, SmallBytes, Option<SmallBytes>> {
     changes.range::<[u8], _>((from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice)))
 }
 

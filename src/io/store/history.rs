@@ -14,11 +14,11 @@ pub(super) mod search;
 pub(super) mod volumes;
 
 pub use search::Search;
-pub use volumes::{Binding, Shelf, Single, bindable};
+pub use volumes::{Binding, BlockIndex, Single, bindable};
 
 use super::record::codes::Code as _;
 use super::record::{self, ValueRecord};
-use super::{Batch, Short, Store, StoreError};
+use super::{Batch, SmallBytes, Store, StoreError};
 use crate::domain::engine::{Cause, Event, ShelvingChange, State};
 use crate::domain::history::{DeliveryFate, DeliveryReport, Entry};
 use crate::domain::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
@@ -96,7 +96,7 @@ const EARLIER_INDEX: u8 = b'x';
 /// The first bytes of the keys of the history, in order: most of what is in a store.
 pub(super) const KEYS: [u8; 4] = [CONTENTS, ENTRIES, VOLUMES, EARLIER_INDEX];
 
-fn entry_key(number: u64) -> Short {
+fn entry_key(number: u64) -> SmallBytes {
     record::numbered_key(ENTRIES, number)
 }
 
@@ -150,7 +150,7 @@ pub fn forget_unused(
     store: &mut dyn Store,
     names: &mut Names,
     is_needed: &dyn Fn(&AlarmId) -> bool,
-) -> Result<Vec<Short>, StoreError> {
+) -> Result<Vec<SmallBytes>, StoreError> {
     let Some(used) = volumes::used_names(store)? else { return Ok(Vec::new()) };
     let mut unused = Vec::new();
     names.retain(|number, facts| {

@@ -3,7 +3,7 @@
 use super::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-/// Jobs that may wait: a write, a page of letters, one slice of each search that is going on, and one of each look at
+/// Jobs that may wait: a write, a page of outbound events, one slice of each search that is going on, and one of each look at
 /// the values of the past.
 const QUEUE: usize = 16;
 

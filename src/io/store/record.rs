@@ -5,7 +5,7 @@
 //! | `l` | up to where damage of the logs was told to a person |
 //! | `m` | where sequence numbers, the outbox and the time line stand |
 //! | `a` handle | the lasting part of an alarm |
-//! | `s` handle | the part that changes with values; in a base many lie in one pair: see `base::pages` |
+//! | `s` handle | the part that changes with values; in a snapshot many lie in one pair: see `snapshot::pages` |
 //! | `w` handle block | samples of its window |
 //! | `o` number | a message for the broker |
 //! | `f`, `h`, `v`, `c`, `x` | the history: see [`super::history`] |
@@ -24,11 +24,11 @@ mod alarms;
 pub(super) mod codes;
 pub mod reactions;
 
-use super::{Batch, Short, Store, StoreError};
+use super::{Batch, SmallBytes, Store, StoreError};
 use crate::daemon::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 use crate::domain::engine::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, WindowMemory};
 use crate::domain::model::{CutText, Value};
-use crate::domain::outbox::{Letter, PAGE_BYTES};
+use crate::domain::outbox::{OutboundEvent, PAGE_BYTES};
 use crate::domain::time::{Moment, Span, Stamp};
 use crate::io::clock::Anchor;
 use alarms::{AlarmRecord, SamplesRecord, SoftRecord, samples_of};
@@ -54,7 +54,7 @@ pub struct Position {
     /// The number of the next event.
     pub next_seq: u64,
     /// The number of the next message for the broker.
-    pub next_letter: u64,
+    pub next_outbound_event: u64,
     /// The numbers of the entries of the history.
     pub history: Range<u64>,
     /// The time line.
@@ -79,7 +79,7 @@ pub struct Recovered {
     /// Records that could not be read.
     pub damaged: usize,
     /// Keys of what belongs to no alarm: removed ones have left it behind in earlier releases.
-    pub useless: Vec<Short>,
+    pub useless: Vec<SmallBytes>,
     /// Handles from this one on were never given to an alarm.
     pub free_handle: u32,
 }
@@ -88,7 +88,7 @@ pub struct Recovered {
 struct PositionRecord {
     gateway: String,
     next_seq: u64,
-    next_letter: u64,
+    next_outbound_event: u64,
     history: (u64, u64),
     at: i64,
     wall: i64,
@@ -150,12 +150,12 @@ impl Flavor for Draft {
     }
 }
 
-pub(super) fn frame(record: &impl Serialize) -> Short {
+pub(super) fn frame(record: &impl Serialize) -> SmallBytes {
     framed(VERSION, record)
 }
 
 /// A frame of another version: what is in it is no record.
-pub(super) fn framed(version: u8, content: &impl Serialize) -> Short {
+pub(super) fn framed(version: u8, content: &impl Serialize) -> SmallBytes {
     let mut desk = DESK.take();
     desk.clear();
     desk.extend_from_slice(&[version, 0, 0, 0, 0]);
@@ -163,7 +163,7 @@ pub(super) fn framed(version: u8, content: &impl Serialize) -> Short {
     let mut desk = postcard::serialize_with_flavor(content, Draft(desk)).unwrap_or_else(|_| vec![version; HEADER]);
     let (header, body) = desk.split_at_mut(HEADER);
     header[1..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
-    let frame = Short::from(desk.as_slice());
+    let frame = SmallBytes::from(desk.as_slice());
     desk.shrink_to(DESK_BYTES);
     DESK.set(desk);
     frame
@@ -208,9 +208,9 @@ pub(crate) const DISCOVERY: &[u8] = b"g";
 /// The subscriptions that the broker's session may have.
 pub(crate) const FILTERS: &[u8] = b"b";
 
-pub(super) fn key(kind: u8, handle: u32) -> Short {
+pub(super) fn key(kind: u8, handle: u32) -> SmallBytes {
     let [a, b, c, d] = handle.to_be_bytes();
-    Short::from([kind, a, b, c, d])
+    SmallBytes::from([kind, a, b, c, d])
 }
 
 fn block_key(handle: u32, block: u64) -> Vec<u8> {
@@ -219,22 +219,22 @@ fn block_key(handle: u32, block: u64) -> Vec<u8> {
     key
 }
 
-pub(super) fn numbered_key(kind: u8, number: u64) -> Short {
+pub(super) fn numbered_key(kind: u8, number: u64) -> SmallBytes {
     let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
-    Short::from([kind, a, b, c, d, e, f, g, h])
+    SmallBytes::from([kind, a, b, c, d, e, f, g, h])
 }
 
-fn letter_key(number: u64) -> Short {
+fn outbound_event_key(number: u64) -> SmallBytes {
     numbered_key(LETTERS, number)
 }
 
 /// Adds where everything stands.
 pub fn put_position(batch: &mut Batch, position: &Position) {
-    let Position { gateway, next_seq, next_letter, history, anchor, observed_until, seq_gap } = position;
+    let Position { gateway, next_seq, next_outbound_event, history, anchor, observed_until, seq_gap } = position;
     let record = PositionRecord {
         gateway: gateway.clone(),
         next_seq: *next_seq,
-        next_letter: *next_letter,
+        next_outbound_event: *next_outbound_event,
         history: (history.start, history.end),
         at: anchor.at.as_micros(),
         wall: anchor.wall.as_micros(),
@@ -314,15 +314,15 @@ pub fn delete_alarm(batch: &mut Batch, memory: &AlarmMemory) {
 }
 
 /// Adds a message for the broker.
-pub fn put_letter(batch: &mut Batch, number: u64, letter: &Letter) {
-    let Letter { topic, payload, retain } = letter;
+pub fn put_letter(batch: &mut Batch, number: u64, outbound_event: &OutboundEvent) {
+    let OutboundEvent { topic, payload, retain } = outbound_event;
     let record = LetterRecord { topic, payload, retain: *retain };
-    batch.put(letter_key(number), frame(&record));
+    batch.put(outbound_event_key(number), frame(&record));
 }
 
 /// Removes a message that the broker has taken.
-pub fn delete_letter(batch: &mut Batch, number: u64) {
-    batch.delete(letter_key(number));
+pub fn delete_outbound_event(batch: &mut Batch, number: u64) {
+    batch.delete(outbound_event_key(number));
 }
 
 /// Messages for the broker from this number on, `limit` at most, and no more than fit into a page's bytes. A damaged one is
@@ -330,25 +330,29 @@ pub fn delete_letter(batch: &mut Batch, number: u64) {
 ///
 /// # Errors
 /// Why the store cannot be read.
-pub fn letters(store: &mut dyn Store, from: u64, limit: usize) -> Result<Vec<(u64, Letter)>, StoreError> {
+pub fn outbound_events(
+    store: &mut dyn Store,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<(u64, OutboundEvent)>, StoreError> {
     /// Pairs that are read at once: what an earlier release wrote may have a text of 256 KiB in each.
     const PIECE: usize = 64;
-    let (mut letters, mut bytes, mut from) = (Vec::new(), 0, letter_key(from).to_vec());
-    while letters.len() < limit && bytes < PAGE_BYTES {
-        let piece = store.scan(&[LETTERS], &from, PIECE.min(limit - letters.len()))?;
+    let (mut outbound_events, mut bytes, mut from) = (Vec::new(), 0, outbound_event_key(from).to_vec());
+    while outbound_events.len() < limit && bytes < PAGE_BYTES {
+        let piece = store.scan(&[LETTERS], &from, PIECE.min(limit - outbound_events.len()))?;
         let Some((last, _)) = piece.last() else { break };
         from.clone_from(last);
         from.push(0);
         for (key, value) in &piece {
             let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
             if let (Some(number), Ok(LetterRecord { topic, payload, retain })) = (number, unframe(value)) {
-                let letter = Letter { topic: topic.into(), payload: payload.to_vec().into(), retain };
-                bytes += letter.bytes();
-                letters.push((number, letter));
+                let outbound_event = OutboundEvent { topic: topic.into(), payload: payload.to_vec().into(), retain };
+                bytes += outbound_event.bytes();
+                outbound_events.push((number, outbound_event));
             }
         }
     }
-    Ok(letters)
+    Ok(outbound_events)
 }
 
 /// Adds a list of texts under one key.
@@ -413,7 +417,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
                 block.first >= held.end || block.first + block.samples.len() as u64 <= held.start
             };
             let left = blocks.iter().filter(is_left).map(|block| block.first / SAMPLES_PER_BLOCK);
-            recovered.useless.extend(left.map(|block| Short::from(&*block_key(handle, block))));
+            recovered.useless.extend(left.map(|block| SmallBytes::from(&*block_key(handle, block))));
             recovered.free_handle = recovered.free_handle.max(handle.saturating_add(1));
             let samples = soft.as_ref().and_then(|soft| samples_of(soft, &blocks)).unwrap_or_default();
             recovered.alarms.push(Memory { alarm, soft, samples });
@@ -425,7 +429,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
         for (handle, blocks) in &windows {
             recovered.useless.extend(blocks.iter().map(|block| {
                 let block = block.first / SAMPLES_PER_BLOCK;
-                Short::from(&*block_key(*handle, block))
+                SmallBytes::from(&*block_key(*handle, block))
             }));
         }
         recovered.useless.extend(soft.keys().map(|handle| key(SOFT, *handle)));
@@ -440,11 +444,11 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
 ///
 /// # Errors
 /// Why the store cannot be read.
-pub fn samples_of_alarms(store: &mut dyn Store, handles: &[u32]) -> Result<Vec<Short>, StoreError> {
+pub fn samples_of_alarms(store: &mut dyn Store, handles: &[u32]) -> Result<Vec<SmallBytes>, StoreError> {
     let mut keys = Vec::new();
     for handle in handles {
         for_each(store, &key(SAMPLES, *handle), |key, _| {
-            keys.push(Short::from(key));
+            keys.push(SmallBytes::from(key));
             Ok(())
         })?;
     }
@@ -496,7 +500,7 @@ pub(super) fn handle_of(key: &[u8]) -> Option<u32> {
 
 impl From<PositionRecord> for Position {
     fn from(record: PositionRecord) -> Position {
-        let PositionRecord { gateway, next_seq, next_letter, history, at, wall, boot_id, uptime, .. } = record;
+        let PositionRecord { gateway, next_seq, next_outbound_event, history, at, wall, boot_id, uptime, .. } = record;
         let history = history.0..history.1;
         let anchor = Anchor {
             at: Moment::from_micros(at),
@@ -505,7 +509,7 @@ impl From<PositionRecord> for Position {
             uptime: Span::from_micros(uptime),
         };
         let observed_until = Moment::from_micros(record.observed_until);
-        Position { gateway, next_seq, next_letter, history, anchor, observed_until, seq_gap: record.seq_gap }
+        Position { gateway, next_seq, next_outbound_event, history, anchor, observed_until, seq_gap: record.seq_gap }
     }
 }
 

@@ -16,7 +16,7 @@ mod keys;
 pub mod reader;
 
 use super::record::{frame, unframe};
-use super::{Batch, Short, Store, StoreError};
+use super::{Batch, SmallBytes, Store, StoreError};
 use crate::domain::anomaly::series::Sample;
 use crate::domain::time::{Span, Stamp};
 use covered::Covered;
@@ -465,7 +465,7 @@ fn to_millis(at: Stamp) -> Stamp {
     Stamp::from_micros(at.as_micros().div_euclid(1_000).saturating_mul(1_000))
 }
 
-fn block(samples: &[Sample]) -> Short {
+fn block(samples: &[Sample]) -> SmallBytes {
     let (first, last) = bounds_of(samples);
     let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
     frame(&BlockRecord { first: first.as_micros(), last: last.as_micros(), count, samples: codec::encode(samples) })

@@ -1,7 +1,7 @@
 //! One of the two sled databases that the store rests on.
 //!
-//! A base is only ever open while it is brought up to date or read. It carries the number of the log up to which it holds
-//! everything (its *seal*). sled 0.34 needs some manners:
+//! A snapshot is only ever open while it is brought up to date or read. It carries the number of the log up to which it holds
+//! everything (its *last log*). sled 0.34 needs some manners:
 //!
 //! - Its `flush` is not an fsync on Linux (it is `sync_file_range`, which neither waits for the drive nor writes
 //!   metadata). So after the flush the database file is synced through a handle of our own: an fsync is per inode,
@@ -25,10 +25,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// sled's page cache while a base is open, in bytes as they are on disk: in memory they are several times as many. Its
+/// sled's page cache while a snapshot is open, in bytes as they are on disk: in memory they are several times as many. Its
 /// default would be a gigabyte.
 const CACHE_BYTES: u64 = 512 << 10;
-/// A large base on a slow card is open long before this.
+/// A large snapshot on a slow card is open long before this.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// How long sled may take to let go of a database, on a machine that is busy.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -52,19 +52,19 @@ const SEGMENT_BYTES: u64 = 512 << 10;
 const CHANGES_PER_LEAF: u64 = 11;
 /// A tree with nothing in it but a pair that changes.
 const OCCASION: &[u8] = b"occasion";
-/// The key of the seal. No record begins with this byte.
-const SEAL: &[u8] = &[0];
+/// The key of the last log. No record begins with this byte.
+const LAST_LOG: &[u8] = &[0];
 
-/// An open base.
+/// An open snapshot.
 #[derive(Debug)]
-pub(super) struct Base {
+pub(super) struct Snapshot {
     db: sled::Db,
     folder: PathBuf,
 }
 
-impl Base {
-    /// Opens the base, or creates an empty one. The error says why it cannot be used.
-    pub(super) fn open(folder: &Path) -> Result<Base, String> {
+impl Snapshot {
+    /// Opens the snapshot, or creates an empty one. The error says why it cannot be used.
+    pub(super) fn open(folder: &Path) -> Result<Snapshot, String> {
         let (sender, receiver) = mpsc::channel();
         let path = folder.to_owned();
         std::thread::Builder::new()
@@ -81,30 +81,30 @@ impl Base {
         }
     }
 
-    /// Closes it. sled panics where the drive refuses the last sync; whoever has sealed it before has lost nothing.
+    /// Closes it. sled panics where the drive refuses the last sync; whoever has compacted it before has lost nothing.
     pub(super) fn close(self) {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(self))).is_err() {
             tracing::error!("a database could not be closed as it should; it is looked at when it is opened again");
         }
     }
 
-    /// The number of the log up to which it holds everything; none: it was never sealed.
-    pub(super) fn seal(&self) -> Option<u64> {
-        let seal = self.db.get(SEAL).ok().flatten()?;
-        seal.as_ref().try_into().ok().map(u64::from_be_bytes)
+    /// The number of the log up to which it holds everything; none: it was never compacted.
+    pub(super) fn last_log(&self) -> Option<u64> {
+        let last_log = self.db.get(LAST_LOG).ok().flatten()?;
+        last_log.as_ref().try_into().ok().map(u64::from_be_bytes)
     }
 
     /// Looks at every pair that alarms depend on, so that damage shows now and not in the middle of one. The history is
     /// not among them: it may be large, and damage in it shows when it is asked.
     pub(super) fn verify(&self) -> Result<(), String> {
-        let before = HISTORY.iter().map(|letter| Bound::Excluded(vec![*letter]));
-        let behind = HISTORY.iter().map(|letter| Bound::Included(vec![*letter + 1]));
+        let before = HISTORY.iter().map(|outbound_event| Bound::Excluded(vec![*outbound_event]));
+        let behind = HISTORY.iter().map(|outbound_event| Bound::Included(vec![*outbound_event + 1]));
         let parts = std::iter::once(Bound::Unbounded).chain(behind).zip(before.chain([Bound::Unbounded]));
         let mut pairs = parts.flat_map(|part| self.db.range(part));
         pairs.try_for_each(|pair| pair.map(|_| ())).map_err(|error| error.to_string())
     }
 
-    /// Applies changes, in the order of their keys. They count when the base is sealed.
+    /// Applies changes, in the order of their keys. They count when the snapshot is compacted.
     pub(super) fn apply<'a>(&self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Result<(), String> {
         let before = self.db.size_on_disk().map_err(|error| error.to_string())?;
         let mut changes = changes.peekable();
@@ -139,8 +139,8 @@ impl Base {
             }
         }
         writer.finish()?;
-        // A base that is being made has nothing to empty.
-        if self.seal().is_some() {
+        // A snapshot that is being made has nothing to empty.
+        if self.last_log().is_some() {
             self.tidy(before).map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -161,23 +161,23 @@ impl Base {
         Ok(())
     }
 
-    /// Takes over all that another base has, as it lies there.
-    pub(super) fn copy(&self, source: &Base) -> Result<(), String> {
+    /// Takes over all that another snapshot has, as it lies there.
+    pub(super) fn copy(&self, source: &Snapshot) -> Result<(), String> {
         let mut writer = Writer::new(&self.db);
         for pair in source.db.range::<&[u8], _>(..) {
             let (key, value) = pair.map_err(|error| error.to_string())?;
-            if key != SEAL {
+            if key != LAST_LOG {
                 writer.write(&key, Some(&value))?;
             }
         }
         writer.finish()
     }
 
-    /// Puts the seal on. When this returns all that was applied is there after a power cut. The seal comes last, when
+    /// Puts the last log on. When this returns all that was applied is there after a power cut. The last log comes last, when
     /// everything below it is on disk, so that none can be there without what it stands for.
-    pub(super) fn seal_at(&self, seal: u64) -> Result<(), String> {
+    pub(super) fn complete_at(&self, last_log: u64) -> Result<(), String> {
         self.sync()?;
-        self.db.insert(SEAL, &seal.to_be_bytes()).map_err(|error| error.to_string())?;
+        self.db.insert(LAST_LOG, &last_log.to_be_bytes()).map_err(|error| error.to_string())?;
         self.sync()
     }
 
@@ -213,7 +213,7 @@ impl Base {
                 }
             }
         });
-        pairs.filter(move |pair| pair.as_ref().map_or(true, |(key, _)| key != SEAL && range.contains(key)))
+        pairs.filter(move |pair| pair.as_ref().map_or(true, |(key, _)| key != LAST_LOG && range.contains(key)))
     }
 
     /// Pairs with keys from `prefix` on, before `before`, the last one first; mostly so many as `wanted`.
@@ -281,7 +281,7 @@ fn sync_below(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn open(folder: &Path) -> Result<Base, String> {
+fn open(folder: &Path) -> Result<Snapshot, String> {
     let io = |error: std::io::Error| error.to_string();
     private::create(folder).map_err(io)?;
     for path in snapshots(folder).map_err(io)? {
@@ -305,7 +305,7 @@ fn open(folder: &Path) -> Result<Base, String> {
             open_when_free(&config).map_err(|_| first.to_string())?
         }
     };
-    Ok(Base { db, folder: folder.to_owned() })
+    Ok(Snapshot { db, folder: folder.to_owned() })
 }
 
 /// sled's threads let go of a database some time after it was closed. Other processes are kept out by a lock of our own,

@@ -16,7 +16,7 @@
 //! of the file a few more in the journal of the file system; so the log goes around the cache where the file system allows
 //! it, and into room that it has already. An alarm's change is a sector or two.
 
-use super::{Batch, Short, StoreError, private};
+use super::{Batch, SmallBytes, StoreError, private};
 use postcard::ser_flavors::Flavor;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
@@ -361,7 +361,7 @@ fn batch_at(number: u64, place: usize, bytes: &[u8]) -> Option<(Batch, usize)> {
     let body = whole_frame(number, place, bytes)?;
     // As slices: byte by byte, megabytes would take their time at each start.
     let entries = postcard::from_bytes::<Vec<(&[u8], Option<&[u8]>)>>(body).ok()?;
-    let entries = entries.into_iter().map(|(key, value)| (key.into(), value.map(Short::from))).collect();
+    let entries = entries.into_iter().map(|(key, value)| (key.into(), value.map(SmallBytes::from))).collect();
     Some((Batch { entries }, body.len()))
 }
 

@@ -1,6 +1,6 @@
 //! The load of an engine alone: one value after the other, and none that changes an alarm.
 
-use annunciator::domain::engine::{Engine, Input, PropertyIx, Sample, Step};
+use annunciator::domain::engine::{Effects, Engine, Input, PropertyIx, Sample};
 use annunciator::domain::model::{
     AlarmDefinition, Attributes, Model, OnGap, Severity, ThingPattern, Trigger, ValueRef,
 };
@@ -19,7 +19,7 @@ pub(crate) struct Load {
     properties: Vec<PropertyIx>,
     /// Evaluations of one message.
     pub(crate) alarms: u64,
-    step: Step,
+    effects: Effects,
     messages: usize,
     now: Moment,
 }
@@ -44,9 +44,9 @@ impl Load {
         let mut engine = Engine::new(Arc::new(Model { definitions, max_things: properties, ..Model::default() }));
         let property = |id| engine.property(engine.thing(id)?, "temperature");
         let properties = things.iter().filter_map(|id| property(id)).collect();
-        let mut step = Step::default();
-        engine.handle(Input::LinkUp, reading(Moment::default()), &mut step);
-        Load { engine, properties, alarms, step, messages: 0, now: Moment::default() }
+        let mut effects = Effects::default();
+        engine.handle(Input::LinkUp, reading(Moment::default()), &mut effects);
+        Load { engine, properties, alarms, effects, messages: 0, now: Moment::default() }
     }
 
     /// One message. One in sixteen values begins an observe-time that the next one ends.
@@ -61,8 +61,8 @@ impl Load {
         let input = Input::Message { samples: &samples, stamp: None, retained: false, sign_of_life: true };
         self.messages += 1;
         self.now = self.now + PERIOD;
-        self.engine.handle(input, reading(self.now), &mut self.step);
-        assert!(self.step.events.is_empty(), "an alarm changed: that is not what is measured here");
+        self.engine.handle(input, reading(self.now), &mut self.effects);
+        assert!(self.effects.events.is_empty(), "an alarm changed: that is not what is measured here");
     }
 
     /// Until every property has spoken as often as a window holds samples.

@@ -223,7 +223,7 @@ impl Daemon {
 
 /// What was heard of the daemon.
 #[derive(Debug, Default)]
-struct Heard {
+struct Received {
     metrics: Value,
     online: u64,
     gaps: Vec<String>,
@@ -238,7 +238,7 @@ struct Heard {
 
 /// Somebody who subscribes to what the daemon says.
 #[derive(Debug)]
-pub(crate) struct Ears(Arc<Mutex<Heard>>);
+pub(crate) struct Ears(Arc<Mutex<Received>>);
 
 impl Ears {
     /// Listens to these topics.
@@ -247,7 +247,7 @@ impl Ears {
         for filter in filters {
             line.subscribe(filter, 0)?;
         }
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let heard = Arc::new(Mutex::new(Received::default()));
         let ears = Ears(heard.clone());
         std::thread::spawn(move || {
             while let Ok((topic, payload)) = line.message() {
@@ -258,7 +258,7 @@ impl Ears {
         Ok(ears)
     }
 
-    fn look<T>(&self, what: impl FnOnce(&mut Heard) -> T) -> T {
+    fn look<T>(&self, what: impl FnOnce(&mut Received) -> T) -> T {
         what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -323,7 +323,7 @@ impl Ears {
     }
 }
 
-impl Heard {
+impl Received {
     fn take(&mut self, topic: &str, payload: &[u8], now: Instant) {
         self.events += u64::from(topic.contains("/events/"));
         if topic.ends_with("/metrics") {

@@ -33,7 +33,7 @@ fn sigmoid(place: f64) -> f64 {
     2.0 / (1.0 + (5.0 * place).exp()) - 1.0
 }
 
-pub(crate) fn judge(series: &Series, scores: &[f64], threshold: f64) -> Judgement {
+pub(crate) fn classify(series: &Series, scores: &[f64], threshold: f64) -> Judgement {
     let probation = series.probation();
     let mut judgement = Judgement { value: 0.0, found: 0, false_alarms: 0 };
     for (first, last) in &series.windows {
@@ -63,7 +63,7 @@ fn far(series: &Series, row: usize) -> f64 {
 
 pub(crate) fn total(all: &[Series], scores: &[Vec<f64>], threshold: f64) -> f64 {
     let windows: usize = all.iter().map(|series| series.windows.len()).sum();
-    let value: f64 = all.iter().zip(scores).map(|(series, scores)| judge(series, scores, threshold).value).sum();
+    let value: f64 = all.iter().zip(scores).map(|(series, scores)| classify(series, scores, threshold).value).sum();
     100.0 * (value + real(windows)) / (2.0 * real(windows))
 }
 

@@ -4,7 +4,7 @@ use annunciator::api::execute;
 use annunciator::api::topics::{decode, encode};
 use annunciator::api::{commands, state};
 use annunciator::config::Config;
-use annunciator::domain::engine::{Engine, Input, Step};
+use annunciator::domain::engine::{Effects, Engine, Input};
 use annunciator::domain::history::Filter;
 use annunciator::domain::history::HistoryQuery;
 use annunciator::domain::model::{Glob, ValueRef};
@@ -153,19 +153,19 @@ pub fn command(bytes: &[u8]) {
     let (verb, retained) = verb.strip_prefix('!').map_or((verb.as_str(), false), |verb| (verb, true));
     let (config, _) = Config::parse(Path::new("fuzz.toml"), ALARMS).unwrap();
     let mut engine = Engine::new(config.model.clone());
-    let (mut step, mut faults) = (Step::default(), Vec::new());
+    let (mut effects, mut faults) = (Effects::default(), Vec::new());
     let now = |micros| Now { at: Moment::from_micros(micros), wall: Stamp::from_micros(micros) };
-    engine.handle(Input::LinkUp, now(1), &mut step);
+    engine.handle(Input::LinkUp, now(1), &mut effects);
     let message = Message { topic: "things/press-1/properties/pressure", payload: b"16", retained: false };
-    Intake::new(config.sources.clone(), 100).take(message, &mut engine, now(2), &mut step, &mut faults);
-    assert_eq!(step.events.len(), 1);
-    step.events.clear();
+    Intake::new(config.sources.clone(), 100).take(message, &mut engine, now(2), &mut effects, &mut faults);
+    assert_eq!(effects.events.len(), 1);
+    effects.events.clear();
     let states =
         |engine: &Engine| -> Vec<Vec<u8>> { engine.alarms().map(|ix| state::render(engine.view(ix), "gw")).collect() };
     let before = states(&engine);
     let reply = match commands::parse(verb, payload, retained, Span::from_secs(28_800)) {
         Ok(_) if retained => panic!("a retained command was read"),
-        Ok(request) => match execute::execute(request, "gw", &mut engine, now(3), &mut step) {
+        Ok(request) => match execute::execute(request, "gw", &mut engine, now(3), &mut effects) {
             Ok(reply) => reply,
             // It needs more than the engine, which has not been touched.
             Err(_) => return assert_eq!(before, states(&engine)),
@@ -186,7 +186,7 @@ pub fn command(bytes: &[u8]) {
     if reply["ok"] != true {
         assert!(reply["error"].as_str().is_some_and(|error| !error.is_empty()), "{reply}");
         assert_eq!(before, states(&engine), "what is refused changes nothing");
-        assert!(step.events.is_empty());
+        assert!(effects.events.is_empty());
     }
 }
 
@@ -259,7 +259,7 @@ pub fn store(bytes: &[u8]) {
         let samples: usize = recovered.alarms.iter().map(|memory| memory.samples.len()).sum();
         assert!(samples <= bytes.len(), "{samples} samples");
     }
-    assert!(record::letters(&mut found, 0, 100).unwrap().len() <= count);
+    assert!(record::outbound_events(&mut found, 0, 100).unwrap().len() <= count);
     assert!(oldest(&mut found, 0, 100).unwrap().len() <= bytes.len());
     let mut damaged = 0;
     let Ok(names) = names(&mut found, &mut damaged) else { return };

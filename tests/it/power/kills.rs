@@ -20,7 +20,7 @@ const WAITING: u64 = 60;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn letter(number: u64) -> Vec<u8> {
+fn outbound_event(number: u64) -> Vec<u8> {
     [&b"o"[..], &number.to_be_bytes()].concat()
 }
 
@@ -34,9 +34,9 @@ fn batch(number: u64) -> Batch {
         batch.put(key, vec![u8::try_from(random.below(256)).unwrap(); 150]);
     }
     for place in 0..LETTERS {
-        batch.put(letter(number * LETTERS + place), vec![u8::try_from(random.below(256)).unwrap(); 400]);
+        batch.put(outbound_event(number * LETTERS + place), vec![u8::try_from(random.below(256)).unwrap(); 400]);
         if number > WAITING {
-            batch.delete(letter((number - WAITING) * LETTERS + place));
+            batch.delete(outbound_event((number - WAITING) * LETTERS + place));
         }
     }
     batch

@@ -44,12 +44,12 @@ fn definitions() -> Vec<Definition> {
     shapes.map(alarm).to_vec()
 }
 
-fn line(at: i64, letter: usize, up: &mut bool) -> Line {
+fn line(at: i64, outbound_event: usize, up: &mut bool) -> Line {
     let value = |number| {
         let payload = Payload::Value(Scalar::Number(number));
         What::Message { thing: "press-1", property: "flow", payload, retained: false }
     };
-    let what = match letter {
+    let what = match outbound_event {
         0 => value(0.0),
         1 => value(4.0),
         2 => value(8.0),
@@ -63,7 +63,7 @@ fn line(at: i64, letter: usize, up: &mut bool) -> Line {
     Line { at, what }
 }
 
-/// The history with this number: its letters and pauses are the digits.
+/// The history with this number: its outbound events and pauses are the digits.
 fn history(mut number: usize, length: usize) -> Vec<Line> {
     let mut digit = |base: usize| {
         let digit = number % base;

@@ -141,7 +141,7 @@ impl Alarm<'_> {
     /// What the latest value says; of a standard alarm that has heard one.
     pub(super) fn judge_latest(&self) -> Option<Says> {
         match (&self.definition.kind, self.latest()) {
-            (Kind::Standard { operator, limit, band, .. }, Some((value, _))) => judge(operator, limit, band, value),
+            (Kind::Standard { operator, limit, band, .. }, Some((value, _))) => classify(operator, limit, band, value),
             _ => None,
         }
     }
@@ -214,7 +214,7 @@ impl Alarm<'_> {
             (Noted::Value { says: Says::Nothing, .. }, _) => None,
             (Noted::Value { says, .. } | Noted::Judged(says), _) => Some(*says),
             (Noted::Sample { mean: Some(mean), .. }, Kind::Average { operator, limit, .. }) => {
-                judge(operator, &Scalar::Number(*limit), &Band::None, &Scalar::Number(*mean))
+                classify(operator, &Scalar::Number(*limit), &Band::None, &Scalar::Number(*mean))
             }
             _ => None,
         }
@@ -238,7 +238,7 @@ impl Scalar {
 }
 
 /// The table of the deadband. None: the value is of another type than the limit.
-pub(super) fn judge(operator: &str, limit: &Scalar, band: &Band, value: &Scalar) -> Option<Says> {
+pub(super) fn classify(operator: &str, limit: &Scalar, band: &Band, value: &Scalar) -> Option<Says> {
     let (becomes_true, becomes_false) = match (limit, value) {
         (Scalar::Number(limit), Scalar::Number(v)) => {
             let (low, high) = band.edges(*limit);

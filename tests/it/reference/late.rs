@@ -9,7 +9,7 @@ use annunciator::replay::Player;
 const CASES: u64 = 800;
 
 fn rendered(player: &Player) -> Vec<Vec<u8>> {
-    player.step.events.iter().map(|e| event::render(e, "gw")).collect()
+    player.effects.events.iter().map(|e| event::render(e, "gw")).collect()
 }
 
 fn play(case: &Case, lines: &[Line]) -> Vec<Vec<u8>> {
@@ -65,13 +65,13 @@ fn who_wakes_at_each_deadline_is_never_late_and_never_woken_in_vain() {
             while let Some(deadline) = player.engine_mut().next_deadline().filter(|d| d.as_micros() < line.at) {
                 let just_after = deadline.as_micros() + 1;
                 player.play(&Line::tick(just_after).json()).unwrap();
-                assert!(!player.step.events.is_empty(), "seed {seed}: woken in vain at {just_after}");
-                assert!(player.step.events.iter().all(|e| e.at.as_micros() == deadline.as_micros()), "seed {seed}");
+                assert!(!player.effects.events.is_empty(), "seed {seed}: woken in vain at {just_after}");
+                assert!(player.effects.events.iter().all(|e| e.at.as_micros() == deadline.as_micros()), "seed {seed}");
                 events.extend(rendered(&player));
                 wake_ups += 1;
             }
             player.play(&line.json()).unwrap();
-            assert!(player.step.events.iter().all(|e| e.at.as_micros() == line.at), "seed {seed}: late at {line:?}");
+            assert!(player.effects.events.iter().all(|e| e.at.as_micros() == line.at), "seed {seed}: late at {line:?}");
             events.extend(rendered(&player));
         }
         assert!(events == play(&case, &case.lines), "seed {seed}:\n{}\n{}", case.toml(), case.jsonl());

@@ -6,7 +6,7 @@ use super::generate::{Generator, Rng};
 use annunciator::api::execute;
 use annunciator::api::{commands, event, state};
 use annunciator::config::Config;
-use annunciator::domain::engine::{AlarmMemory, Engine, Input, Link, Memory, SoftMemory, Step, WindowSample};
+use annunciator::domain::engine::{AlarmMemory, Effects, Engine, Input, Link, Memory, SoftMemory, WindowSample};
 use annunciator::domain::time::{Moment, Now, Stamp};
 use annunciator::ingest::router::{Intake, Message};
 use std::collections::BTreeMap;
@@ -50,17 +50,17 @@ struct Gateway {
     config: Config,
     engine: Engine,
     intake: Intake,
-    step: Step,
+    effects: Effects,
 }
 
 impl Gateway {
     fn new(config: Config) -> Gateway {
         let engine = Engine::new(config.model.clone());
-        Gateway { intake: intake(&config), config, engine, step: Step::default() }
+        Gateway { intake: intake(&config), config, engine, effects: Effects::default() }
     }
 
     fn input(&mut self, input: Input<'_>, at: i64) {
-        self.engine.handle(input, now(at), &mut self.step);
+        self.engine.handle(input, now(at), &mut self.effects);
     }
 
     fn play(&mut self, line: &Line) {
@@ -72,11 +72,11 @@ impl Gateway {
         let (topic, payload) = (topic.as_str(), payload.as_bytes());
         if let Some(verb) = self.config.gateway.topics.verb(topic) {
             if let Ok(request) = commands::parse(verb, payload, retained, self.config.gateway.max_shelve) {
-                execute::execute(request, "gw", &mut self.engine, now(line.at), &mut self.step).unwrap();
+                execute::execute(request, "gw", &mut self.engine, now(line.at), &mut self.effects).unwrap();
             }
         } else {
             let message = Message { topic, payload, retained };
-            self.intake.take(message, &mut self.engine, now(line.at), &mut self.step, &mut Vec::new());
+            self.intake.take(message, &mut self.engine, now(line.at), &mut self.effects, &mut Vec::new());
         }
     }
 
@@ -89,7 +89,7 @@ impl Gateway {
             Link::Up | Link::NeverUp => Moment::from_micros(at),
         };
         let (model, seq) = (self.config.model.clone(), self.engine.next_seq());
-        let (engine, gone) = Engine::restore(model, stored.memories(), seq, last_seen, now(at), &mut self.step);
+        let (engine, gone) = Engine::restore(model, stored.memories(), seq, last_seen, now(at), &mut self.effects);
         assert!(gone.is_empty(), "the configuration is the same: {gone:?}");
         self.engine = engine;
         self.intake = intake(&self.config);
@@ -97,7 +97,7 @@ impl Gateway {
     }
 
     fn events(&self) -> Vec<String> {
-        self.step.events.iter().map(|e| String::from_utf8(event::render(e, "gw")).unwrap()).collect()
+        self.effects.events.iter().map(|e| String::from_utf8(event::render(e, "gw")).unwrap()).collect()
     }
 
     fn states(&self) -> Vec<String> {

@@ -5,7 +5,7 @@
 //! Nothing is shared with `src/`.
 
 use super::case::{Case, Definition, Kind, Line, Payload, SECOND, Scalar, What};
-use super::journal::{Alarm, Event, Note, Noted, Running, Says, fits, is_pattern, judge};
+use super::journal::{Alarm, Event, Note, Noted, Running, Says, classify, fits, is_pattern};
 use serde_json::Value;
 
 #[derive(Debug)]
@@ -79,12 +79,12 @@ impl<'a> Reference<'a> {
             }
             What::Link { up: true } => self.end_gap(now),
             What::Message { thing, property, payload: Payload::Value(value), retained } => {
-                self.hear(thing, now);
+                self.register_thing(thing, now);
                 self.message(thing, &[(*property, value)], None, *retained, now);
             }
             What::Message { payload: Payload::Unusable(_) | Payload::Empty, .. } => {}
             What::Stamped { thing, property, value, stamp, retained } => {
-                self.hear(thing, now);
+                self.register_thing(thing, now);
                 let stamp = if *stamp > now + 5 * SECOND { now } else { *stamp };
                 let newer = |(t, p, s): &(&str, &str, i64)| t == thing && p == property && *s > stamp;
                 if !self.stamps.iter().any(newer) {
@@ -93,7 +93,7 @@ impl<'a> Reference<'a> {
                 }
             }
             What::Object { thing, members, retained } => {
-                self.hear(thing, now);
+                self.register_thing(thing, now);
                 let values: Vec<(&str, &Scalar)> = members
                     .iter()
                     .filter_map(|(name, payload)| match payload {
@@ -126,7 +126,7 @@ impl<'a> Reference<'a> {
     }
 
     /// A thing that speaks for the first time gets the alarms of the patterns that fit it.
-    fn hear(&mut self, thing: &'static str, now: i64) {
+    fn register_thing(&mut self, thing: &'static str, now: i64) {
         if self.heard.contains(&thing) {
             return;
         }
@@ -163,7 +163,7 @@ impl<'a> Reference<'a> {
                 }
             }
             (Kind::Standard { operator, limit, band, .. }, _) => {
-                if let Some(says) = judge(operator, limit, band, value) {
+                if let Some(says) = classify(operator, limit, band, value) {
                     self.note(index, now, Noted::Value { value: value.clone(), stamp, says });
                     self.conclude(index, now);
                 }

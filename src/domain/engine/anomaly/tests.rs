@@ -34,37 +34,37 @@ fn stamp(secs: i64) -> Stamp {
 struct Bench {
     engine: Engine,
     ix: AlarmIx,
-    step: Step,
+    effects: Effects,
 }
 
 impl Bench {
     fn new(text: &str) -> Bench {
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         let mut engine = Engine::new(model(text));
-        engine.handle(Input::LinkUp, at(0), &mut step);
+        engine.handle(Input::LinkUp, at(0), &mut effects);
         let ix = engine.find("a/p/odd").unwrap();
-        Bench { engine, ix, step }
+        Bench { engine, ix, effects }
     }
 
     fn order(&mut self, secs: i64, order: &Order) -> bool {
-        self.engine.order(self.ix, order, Some(4.0), at(secs), &mut self.step)
+        self.engine.order(self.ix, order, Some(4.0), at(secs), &mut self.effects)
     }
 
     fn score(&mut self, secs: i64, score: f64) {
         let property = self.engine.property(self.engine.thing("a").unwrap(), "p").unwrap();
         let samples = &[Sample { property, value: ValueRef::Number(score) }];
         let input = Input::Message { samples, stamp: None, retained: false, sign_of_life: true };
-        self.engine.handle(input, at(secs), &mut self.step);
+        self.engine.handle(input, at(secs), &mut self.effects);
     }
 
     fn command(&mut self, secs: i64, verb: Verb) {
         let who = Signature { by: Some(Arc::from("kim")), comment: None };
-        self.engine.command(self.ix, verb, &who, at(secs), &mut self.step);
+        self.engine.command(self.ix, verb, &who, at(secs), &mut self.effects);
     }
 
     /// What has happened since the last look: time, change, severity.
     fn told(&mut self) -> Vec<String> {
-        let events = self.step.events.drain(..);
+        let events = self.effects.events.drain(..);
         events
             .map(|event| {
                 let quiet = if event.quiet { " quietly" } else { "" };
@@ -78,17 +78,17 @@ impl Bench {
     /// The same after a restart, with all that a crash would leave.
     fn restarted(mut self) -> Bench {
         let changes = self.engine.take_changes(false);
-        assert!(self.step.events.is_empty(), "look at them first");
+        assert!(self.effects.events.is_empty(), "look at them first");
         let soft = |handle| changes.soft.iter().find(|soft| soft.handle == handle).cloned();
         let memories: Vec<Memory> = (changes.alarms.iter())
             .map(|alarm| Memory { alarm: alarm.clone(), soft: soft(alarm.handle), samples: Vec::new() })
             .collect();
         let (next, now) = (self.engine.next_seq(), at(100));
         let model = self.engine.model().clone();
-        let (mut engine, gone) = Engine::restore(model, memories, next, now.at, now, &mut self.step);
+        let (mut engine, gone) = Engine::restore(model, memories, next, now.at, now, &mut self.effects);
         assert_eq!(gone, []);
-        engine.handle(Input::LinkUp, now, &mut self.step);
-        Bench { ix: engine.find("a/p/odd").unwrap(), engine, step: self.step }
+        engine.handle(Input::LinkUp, now, &mut self.effects);
+        Bench { ix: engine.find("a/p/odd").unwrap(), engine, effects: self.effects }
     }
 }
 
@@ -101,7 +101,7 @@ fn an_order_activates_raises_and_clears() {
     let mut bench = Bench::new(MODEL);
     assert!(bench.engine.is_empty(), "there is nothing to tell of it");
     assert!(bench.order(50, &activate(10, Warning, true)));
-    let event = bench.step.events.last().unwrap();
+    let event = bench.effects.events.last().unwrap();
     assert_eq!((event.since, event.value.clone()), (Some(stamp(10)), Some(Value::Number(4.0))));
     assert_eq!(bench.engine.len(), 1);
     assert!(!bench.order(51, &Order::Rise { severity: Warning }), "it never falls, and to stay is no rise");
@@ -191,13 +191,13 @@ fn a_deleted_alarm_is_gone_and_the_next_one_is_another() {
         ["50 enabled→activated critical #1 anomaly", "51 activated→idled critical #1 anomaly"],
         "people are told that it is over"
     );
-    assert_eq!(bench.step.vanished.len(), 1);
+    assert_eq!(bench.effects.vanished.len(), 1);
     assert!(bench.engine.is_empty() && bench.engine.take_changes(true).alarms.is_empty());
     bench.order(60, &activate(60, Warning, true));
     assert_eq!(bench.told(), ["60 enabled→activated warning #1 anomaly"]);
-    assert_eq!(bench.step.appeared, [bench.ix, bench.ix]);
+    assert_eq!(bench.effects.appeared, [bench.ix, bench.ix]);
     let stored = bench.engine.take_changes(false).alarms;
-    assert_ne!(stored[0].handle, bench.step.vanished[0].handle, "what leaves the disk is not what comes");
+    assert_ne!(stored[0].handle, bench.effects.vanished[0].handle, "what leaves the disk is not what comes");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn what_an_operator_has_set_outlives_the_deletion() {
     bench.command(51, Verb::Shelve(Span::from_secs(60)));
     assert!(!bench.order(52, &Order::Delete));
     assert!(bench.engine.view(bench.ix).shelving().is_some());
-    assert_eq!((bench.engine.len(), bench.step.vanished.len()), (1, 0));
+    assert_eq!((bench.engine.len(), bench.effects.vanished.len()), (1, 0));
     assert_eq!(bench.engine.view(bench.ix).state(), State::Idled);
 }
 
@@ -227,7 +227,7 @@ fn a_score_is_compared_with_every_threshold() {
             "8 idled→activated error #2 anomaly",
         ]
     );
-    assert_eq!(bench.step.doubts, []);
+    assert_eq!(bench.effects.doubts, []);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_score_that_is_too_short_is_nothing_and_neighbours_are_one() {
     for (secs, score) in [(1, 7.0), (5, 1.0), (20, 3.5), (22, 5.0), (24, 3.5), (40, 1.0), (44, 6.5), (50, 0.0)] {
         bench.score(secs, score);
     }
-    bench.engine.handle(Input::Tick, at(90), &mut bench.step);
+    bench.engine.handle(Input::Tick, at(90), &mut bench.effects);
     assert_eq!(
         bench.told(),
         [
@@ -310,8 +310,8 @@ impl Bench {
             Happening::Score(score) => self.score(secs, *score),
             Happening::Operator(verb) => self.command(secs, *verb),
             Happening::Gap => {
-                self.engine.handle(Input::LinkDown, at(secs), &mut self.step);
-                self.engine.handle(Input::LinkUp, at(secs + 1), &mut self.step);
+                self.engine.handle(Input::LinkDown, at(secs), &mut self.effects);
+                self.engine.handle(Input::LinkUp, at(secs + 1), &mut self.effects);
             }
             Happening::Activate(..)
             | Happening::Rise(_)
@@ -322,16 +322,16 @@ impl Bench {
         if matches!(happening, Happening::Restart) {
             self = self.through_the_store(secs);
         }
-        log.append(&mut self.step.events);
+        log.append(&mut self.effects.events);
         self
     }
 
     /// The same after a clean restart: all of it goes through memory and back.
     fn through_the_store(mut self, secs: i64) -> Bench {
-        self.engine.handle(Input::Tick, at(secs), &mut self.step);
+        self.engine.handle(Input::Tick, at(secs), &mut self.effects);
         let before = format!("{:?}", self.engine.alarms[self.ix.index()]);
         let model = self.engine.model().clone();
-        self.engine.reconfigure(model, at(secs), &mut self.step);
+        self.engine.reconfigure(model, at(secs), &mut self.effects);
         self.ix = self.engine.find("a/p/odd").unwrap();
         let after = format!("{:?}", self.engine.alarms[self.ix.index()]);
         let essence = |text: &str| text.split(", handle: ").next().unwrap().replace("heard: ", "").to_owned();

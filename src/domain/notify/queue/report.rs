@@ -13,12 +13,12 @@ pub struct Report {
     /// Which attempt it was, from 1; 0: it was never attempted.
     pub attempt: u32,
     /// What became of it.
-    pub fate: Fate,
+    pub fate: DeliveryEnd,
 }
 
 /// What became of an attempt, as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum DeliveryEnd {
     /// The other side has it.
     Delivered {
         /// What it said.

@@ -89,10 +89,10 @@ impl Bench {
     }
 
     fn fates(&mut self) -> Vec<(String, &'static str)> {
-        let word = |fate: &Fate| match fate {
-            Fate::Delivered { .. } => "delivered",
-            Fate::Failed { .. } => "failed",
-            Fate::Dropped { .. } => "dropped",
+        let word = |fate: &DeliveryEnd| match fate {
+            DeliveryEnd::Delivered { .. } => "delivered",
+            DeliveryEnd::Failed { .. } => "failed",
+            DeliveryEnd::Dropped { .. } => "dropped",
         };
         self.queue.take_reports().iter().map(|report| (report.delivery.id.clone(), word(&report.fate))).collect()
     }
@@ -352,7 +352,7 @@ proptest::proptest! {
                 }
             }
             let reports = bench.queue.take_reports();
-            ended.extend(reports.into_iter().filter(|r| !matches!(r.fate, Fate::Failed { .. })).map(|r| r.delivery.id.clone()));
+            ended.extend(reports.into_iter().filter(|r| !matches!(r.fate, DeliveryEnd::Failed { .. })).map(|r| r.delivery.id.clone()));
             // The turn ends with a write.
             for (number, delivery) in bench.queue.changes() {
                 match delivery {
@@ -376,7 +376,7 @@ proptest::proptest! {
         }
         proptest::prop_assert!(bench.queue.is_empty(), "{:?}", bench.queue);
         let reports = bench.queue.take_reports();
-        ended.extend(reports.into_iter().filter(|r| !matches!(r.fate, Fate::Failed { .. })).map(|r| r.delivery.id.clone()));
+        ended.extend(reports.into_iter().filter(|r| !matches!(r.fate, DeliveryEnd::Failed { .. })).map(|r| r.delivery.id.clone()));
         let mut ended: Vec<String> = ended.into_iter().filter(|id| pushed.contains(id)).collect();
         ended.sort();
         let want: Vec<String> = pushed.into_iter().collect();
@@ -401,7 +401,7 @@ fn deliveries_that_wait_have_a_bound_in_bytes_and_the_reaction_with_the_most_los
     assert_eq!(waiting[1..], (201 - large as u64..201).collect::<Vec<_>>(), "the oldest have left");
     let dropped = bench.queue.take_reports();
     assert_eq!(dropped.len(), 200 - large, "each is told");
-    assert!(matches!(&dropped[0].fate, Fate::Dropped { reason, is_loss: true } if reason.contains("64 MiB")));
+    assert!(matches!(&dropped[0].fate, DeliveryEnd::Dropped { reason, is_loss: true } if reason.contains("64 MiB")));
     // All of it is given back.
     waiting.into_iter().for_each(|number| bench.queue.drop(number, "the end", false));
     assert_eq!((bench.queue.bytes, bench.queue.lanes.values().map(|lane| lane.bytes).sum::<usize>()), (0, 0));

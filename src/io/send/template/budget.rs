@@ -129,7 +129,7 @@ fn look(steps: usize) -> Result<(), Error> {
 }
 
 /// Looks at all of a value. The bytes of its texts, each as often as it occurs.
-fn weigh(value: &Value) -> Result<usize, Error> {
+fn measure(value: &Value) -> Result<usize, Error> {
     let (mut text, mut elements) = (0_usize, 0_usize);
     if let Some(whole) = value.as_str() {
         look(whole.len() / BYTES_OF_A_STEP)?;
@@ -181,7 +181,7 @@ fn settled(value: Value) -> Result<Value, Error> {
 
 /// The elements of a value that only points to them.
 fn flat(value: Value) -> Result<Value, Error> {
-    weigh(&value)?;
+    measure(&value)?;
     let kind = value.kind();
     if kind == ValueKind::Map {
         let pairs = value.try_iter()?.map(|key| value.get_item(&key).map(|member| (key, member)));
@@ -197,7 +197,7 @@ fn made(value: Value) -> Result<Value, Error> {
         fits(text.len())?;
         make(text.len())?;
     } else if is_container(&value) {
-        weigh(&value)?;
+        measure(&value)?;
         make(value.len().unwrap_or(0).saturating_mul(size_of::<Value>()))?;
     }
     Ok(value)
@@ -249,7 +249,7 @@ fn emit(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<()
         write(text.len())?;
         return out.write_str(text).map_err(Error::from);
     }
-    weigh(value)?;
+    measure(value)?;
     let text = bounded(format_args!("{value}"))?;
     write(text.len())?;
     out.write_str(&text).map_err(Error::from)
@@ -276,18 +276,18 @@ pub(super) fn install(environment: &mut Environment<'static>) {
             pairs.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
         made(Value::from_object(map))
     });
-    environment.add_function(CHECKED, |value: Value| weigh(&value).map(|_| value));
+    environment.add_function(CHECKED, |value: Value| measure(&value).map(|_| value));
     for (name, function) in
         [("dict", Value::from_function(functions::dict)), ("namespace", Value::from_function(functions::namespace))]
     {
         environment.add_function(name, move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
             let arguments = arguments.into_values();
-            arguments.iter().try_for_each(|argument| weigh(argument).map(drop))?;
+            arguments.iter().try_for_each(|argument| measure(argument).map(drop))?;
             function.call(state, &arguments).and_then(made)
         });
     }
     environment.add_function("debug", |state: &State<'_, '_>, values: Rest<Value>| {
-        values.iter().try_for_each(|value| weigh(value).map(drop))?;
+        values.iter().try_for_each(|value| measure(value).map(drop))?;
         let shown = match values.as_slice() {
             [] => bounded(format_args!("{state:#?}")),
             [value] => bounded(format_args!("{value:#?}")),
@@ -301,7 +301,8 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     for (name, filter) in unbounded_filters() {
         environment.add_filter(name, move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
             let arguments = arguments.into_values();
-            let text = arguments.iter().try_fold(0_usize, |text, argument| Ok::<_, Error>(text + weigh(argument)?))?;
+            let text =
+                arguments.iter().try_fold(0_usize, |text, argument| Ok::<_, Error>(text + measure(argument)?))?;
             look_ahead(name, &arguments, text)?;
             let result = filter.call(state, &arguments)?;
             // A chain of chains would be longer to look through than it is long.
@@ -313,13 +314,13 @@ pub(super) fn install(environment: &mut Environment<'static>) {
             let test = test.clone();
             environment.add_test(*name, move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
                 let arguments = arguments.into_values();
-                arguments.iter().try_for_each(|argument| weigh(argument).map(drop))?;
+                arguments.iter().try_for_each(|argument| measure(argument).map(drop))?;
                 test.call(state, &arguments).map(|result| result.is_true())
             });
         }
     }
     environment.add_filter("json", |value: Value| {
-        weigh(&value)?;
+        measure(&value)?;
         let mut text = Bounded(String::new());
         serde_json::to_writer(&mut text, &value).map_err(|error| match error.is_io() {
             true => too_much(format!("it makes a text of more than {LONGEST} bytes")),
@@ -328,7 +329,7 @@ pub(super) fn install(environment: &mut Environment<'static>) {
         made(Value::from(text.0))
     });
     environment.add_filter("urlencode", |value: Value| {
-        weigh(&value)?;
+        measure(&value)?;
         made(Value::from(super::percent_encoded(&bounded(format_args!("{value}"))?)))
     });
 }
@@ -358,13 +359,13 @@ fn operators(environment: &mut Environment<'static>) {
     environment.add_function(HOOKS.concatenate, |state: &mut State<'_, '_>, a: Value, b: Value| {
         defined(state, &a)?;
         defined(state, &b)?;
-        weigh(&a)?;
-        weigh(&b)?;
+        measure(&a)?;
+        measure(&b)?;
         made(Value::from(bounded(format_args!("{a}{b}"))?))
     });
     environment.add_function(HOOKS.slice, |state: &mut State<'_, '_>, a: Value, b: Value, c: Value, d: Value| {
         defined(state, &a)?;
-        weigh(&a)?;
+        measure(&a)?;
         calculated(state, "a[b:c:d]", &[a, b, c, d])
     });
     environment.add_function(HOOKS.item, |state: &mut State<'_, '_>, whole: Value, key: Value| {
@@ -398,7 +399,7 @@ fn operators(environment: &mut Environment<'static>) {
 fn compared(state: &mut State<'_, '_>, a: &Value, b: &Value) -> Result<(), Error> {
     for operand in [a, b] {
         defined(state, operand)?;
-        weigh(operand)?;
+        measure(operand)?;
     }
     Ok(())
 }

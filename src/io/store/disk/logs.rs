@@ -1,4 +1,4 @@
-//! What the logs say that the bases lack, and what of it is missing.
+//! What the logs say that the snapshots lack, and what of it is missing.
 //!
 //! Whole frames are read wherever they are. Each gap before, between or behind them is a [`Lost`], unless it is the torn
 //! frame of a commit that was not confirmed, which nothing tells from the end of a log, and which is none.
@@ -28,11 +28,11 @@ pub(super) struct Lost {
 /// What the logs say.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
-    /// What the newest base has and the other one lacks; none: that is not known any more.
+    /// What the newest snapshot has and the other one lacks; none: that is not known any more.
     pub(super) behind: Option<Changes>,
-    /// What the newest base lacks.
+    /// What the newest snapshot lacks.
     pub(super) recent: Changes,
-    /// The last log that the newest base lacks, and where it can be gone on with.
+    /// The last log that the newest snapshot lacks, and where it can be gone on with.
     pub(super) last: Option<(u64, End)>,
     /// Where the log before that one ended; 0: there is none.
     pub(super) end_before: u64,
@@ -42,7 +42,7 @@ pub(super) struct Logs {
     pub(super) rewritten: BTreeSet<u32>,
     /// Whether such a frame says where the numbers of events stand.
     pub(super) has_position: bool,
-    /// Whole frames that the newest base lacks.
+    /// Whole frames that the newest snapshot lacks.
     pub(super) frames: usize,
 }
 
@@ -66,18 +66,18 @@ impl Tail {
 }
 
 impl Logs {
-    /// Reads the logs that one of the bases lacks. `bases` are those that can be used, the newest one first.
-    pub(super) fn read(folder: &Path, bases: &[(Side, u64)], numbers: &[u64]) -> Result<Logs, StoreError> {
-        let sealed = bases.first().map_or(0, |(_, seal)| *seal);
-        let other = bases.get(1).map(|(_, seal)| *seal);
+    /// Reads the logs that one of the snapshots lacks. `snapshots` are those that can be used, the newest one first.
+    pub(super) fn read(folder: &Path, snapshots: &[(Side, u64)], numbers: &[u64]) -> Result<Logs, StoreError> {
+        let compacted = snapshots.first().map_or(0, |(_, last_log)| *last_log);
+        let other = snapshots.get(1).map(|(_, last_log)| *last_log);
         let mut logs = Logs { behind: Some(Changes::new()), ..Logs::default() };
-        // The other base can follow only if the logs that it lacks are there.
-        if other.is_some_and(|other| (other + 1..=sealed).any(|number| !numbers.contains(&number))) {
+        // The other snapshot can follow only if the logs that it lacks are there.
+        if other.is_some_and(|other| (other + 1..=compacted).any(|number| !numbers.contains(&number))) {
             logs.behind = None;
         }
-        let mut before = (sealed, 0);
+        let mut before = (compacted, 0);
         for number in numbers.iter().copied().filter(|number| other.is_none_or(|other| *number > other)) {
-            if number <= sealed {
+            if number <= compacted {
                 let Read { end, .. } = logs.read_behind(folder, number)?;
                 before = (number, end.place());
                 continue;
@@ -116,7 +116,7 @@ impl Logs {
         Ok(logs)
     }
 
-    /// Reads a log that only the other base lacks. Nothing is lost with it: that base can be made of the newest one.
+    /// Reads a log that only the other snapshot lacks. Nothing is lost with it: that snapshot can be made of the newest one.
     fn read_behind(&mut self, folder: &Path, number: u64) -> Result<Read, StoreError> {
         wal::read(folder, number, &mut |piece| match (piece, &mut self.behind) {
             (Piece::Batch(batch), Some(behind)) => behind.extend(batch.entries),
@@ -140,10 +140,10 @@ impl Logs {
         self.has_position |= tail.has_position;
     }
 
-    /// Compares what is there with what was noted beside the store. `sealed`: the newest base has all logs up to this one.
-    pub(super) fn compare(&mut self, noted: Option<Noted>, sealed: u64) {
+    /// Compares what is there with what was noted beside the store. `compacted`: the newest snapshot has all logs up to this one.
+    pub(super) fn compare(&mut self, noted: Option<Noted>, compacted: u64) {
         let Some(Noted { log, end, is_durable, .. }) = noted else { return };
-        let found = self.last.map_or((sealed, u64::MAX), |(number, end)| (number, end.place()));
+        let found = self.last.map_or((compacted, u64::MAX), |(number, end)| (number, end.place()));
         let found = if found.0 == 0 { (0, 0) } else { found };
         if (log, end) > found {
             let what = match found {

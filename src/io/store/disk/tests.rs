@@ -23,13 +23,13 @@ enum Cut {
     Frame { whole: bool },
     /// Beginning a log: its file exists, its content does not.
     NewLog,
-    /// Writing a base: sled's files may hold anything.
-    Base(Damage),
-    /// After a base was sealed, before the old log was removed.
+    /// Writing a snapshot: sled's files may hold anything.
+    Snapshot(Damage),
+    /// After a snapshot was compacted, before the old log was removed.
     OldLog,
 }
 
-/// What may have become of a base that was being written.
+/// What may have become of a snapshot that was being written.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
     Truncated,
@@ -117,7 +117,7 @@ fn life(seed: u64, cuts: usize) -> usize {
             store.commit(batch).unwrap();
             commits += 1;
             if random.below(15) == 0 {
-                store.finish_sealing(true);
+                store.finish_compaction(true);
                 store.rotate().unwrap();
             }
         }
@@ -125,15 +125,15 @@ fn life(seed: u64, cuts: usize) -> usize {
             Cut::Frame { whole: false },
             Cut::Frame { whole: true },
             Cut::NewLog,
-            Cut::Base(Damage::Truncated),
-            Cut::Base(Damage::Overwritten),
-            Cut::Base(Damage::Missing),
-            Cut::Base(Damage::EmptySnapshot),
+            Cut::Snapshot(Damage::Truncated),
+            Cut::Snapshot(Damage::Overwritten),
+            Cut::Snapshot(Damage::Missing),
+            Cut::Snapshot(Damage::EmptySnapshot),
             Cut::OldLog,
         ];
         let cut = kinds[random.below(kinds.len())];
-        let was_sealing = store.worker.is_some();
-        store.finish_sealing(true);
+        let was_compacting = store.worker.is_some();
+        store.finish_compaction(true);
         let folder = store.folder.clone();
         match cut {
             Cut::Frame { whole } => {
@@ -159,8 +159,8 @@ fn life(seed: u64, cuts: usize) -> usize {
                 drop(store);
                 std::fs::write(wal::path(&folder, next), vec![0; random.below(16)]).unwrap();
             }
-            Cut::Base(kind) => {
-                // The base whose turn it is: begin to write it, and let the cut do its worst.
+            Cut::Snapshot(kind) => {
+                // The snapshot whose turn it is: begin to write it, and let the cut do its worst.
                 let target = store.newest.map_or(Side::A, |(side, _)| side.other()).folder(&folder);
                 store.wal = wal::Wal::create(&folder, store.wal.number() + 1, None, store.wal.len()).unwrap();
                 drop(store);
@@ -170,7 +170,7 @@ fn life(seed: u64, cuts: usize) -> usize {
                 let (path, _) = log_of(&store);
                 let kept = std::fs::read(&path).unwrap();
                 store.rotate().unwrap();
-                store.finish_sealing(true);
+                store.finish_compaction(true);
                 drop(store);
                 std::fs::write(path, kept).unwrap();
             }
@@ -180,7 +180,7 @@ fn life(seed: u64, cuts: usize) -> usize {
         store = opened.store;
         assert!(
             all(&mut store) == want,
-            "seed {seed}, cut {number} ({cut:?}, sealing {was_sealing}): not what was committed"
+            "seed {seed}, cut {number} ({cut:?}, sealing {was_compacting}): not what was committed"
         );
     }
     commits
@@ -212,7 +212,7 @@ fn what_comes_and_goes_does_not_make_it_grow() {
             }
         }
         store.rotate().unwrap();
-        store.finish_sealing(true);
+        store.finish_compaction(true);
         sizes.push(size(dir.path()));
     }
     let (early, late) = (sizes[20..40].iter().max().unwrap(), sizes[100..].iter().max().unwrap());
@@ -258,7 +258,7 @@ fn pages_are_the_same_whether_from_the_log_or_from_a_base() {
     assert_eq!(rest, [(8, 8), (20, 20)].map(|(k, v)| (vec![b'o', k], vec![v])));
 }
 
-/// In memory, in what is being sealed, or in a base: a page is that of a plain map, from either end.
+/// In memory, in what is being compacted, or in a snapshot: a page is that of a plain map, from either end.
 #[test]
 fn pages_are_those_of_a_plain_map_wherever_the_pairs_are() {
     let dir = tempfile::tempdir().unwrap();
@@ -306,7 +306,7 @@ fn only_if_both_bases_are_gone_is_something_lost_and_then_it_is_said() {
             batch.put(b"a".to_vec(), b"x".to_vec());
             store.commit(batch).unwrap();
             store.rotate().unwrap();
-            store.finish_sealing(true);
+            store.finish_compaction(true);
         }
         drop(store);
         for side in [Side::A, Side::B] {
@@ -325,7 +325,7 @@ fn only_if_both_bases_are_gone_is_something_lost_and_then_it_is_said() {
 #[test]
 fn letters_that_came_and_went_are_gone_whatever_was_sealed_in_between() {
     let dir = tempfile::tempdir().unwrap();
-    let letter = |number: u64| [&[LETTERS][..], &number.to_be_bytes()].concat();
+    let outbound_event = |number: u64| [&[LETTERS][..], &number.to_be_bytes()].concat();
     let mut want = Map::new();
     let mut random = Random(11);
     let mut store = DiskStore::open(dir.path()).unwrap().store;
@@ -333,7 +333,7 @@ fn letters_that_came_and_went_are_gone_whatever_was_sealed_in_between() {
     for round in 0..400 {
         let mut batch = Batch::default();
         for _ in 0..random.below(4) {
-            batch.put(letter(next), vec![7; 20]);
+            batch.put(outbound_event(next), vec![7; 20]);
             next += 1;
         }
         let waiting: Vec<Vec<u8>> = want.keys().cloned().collect();
@@ -348,7 +348,7 @@ fn letters_that_came_and_went_are_gone_whatever_was_sealed_in_between() {
         apply(&mut want, &batch);
         store.commit(batch).unwrap();
         if random.below(10) == 0 {
-            store.finish_sealing(true);
+            store.finish_compaction(true);
             store.rotate().unwrap();
         }
         if random.below(40) == 0 {
@@ -370,12 +370,12 @@ fn after_a_log_with_very_many_changes_both_bases_follow_and_memory_holds_none_of
     apply(&mut want, &batch);
     let mut store = DiskStore::open(dir.path()).unwrap().store.with_logs_of(2 << 20);
     store.commit(batch).unwrap();
-    // The first base, and with the next commit the other one as its copy.
-    store.finish_sealing(true);
+    // The first snapshot, and with the next commit the other one as its copy.
+    store.finish_compaction(true);
     store.commit(Batch::default()).unwrap();
-    store.finish_sealing(true);
-    assert!(store.recent.is_empty() && store.sealing.is_empty() && store.behind.is_empty());
-    assert_eq!(store.other, store.newest.map(|(_, seal)| seal));
+    store.finish_compaction(true);
+    assert!(store.recent.is_empty() && store.compacting.is_empty() && store.behind.is_empty());
+    assert_eq!(store.other, store.newest.map(|(_, last_log)| last_log));
     let used = store.wal.number();
     assert!(wal::list(&store.folder).unwrap().into_iter().all(|number| number == used || Some(number) == store.spare));
     assert_eq!(all(&mut store), want);
@@ -390,7 +390,7 @@ fn a_store_whose_soft_records_lie_alone_is_read_and_packed_as_it_is_sealed() {
     let mut store = DiskStore::open(dir.path()).unwrap().store;
     for _ in 0..2 {
         store.rotate().unwrap();
-        store.finish_sealing(true);
+        store.finish_compaction(true);
     }
     let folder = store.folder.clone();
     drop(store);
@@ -415,7 +415,7 @@ fn a_store_whose_soft_records_lie_alone_is_read_and_packed_as_it_is_sealed() {
         apply(&mut want, &batch);
         store.commit(batch).unwrap();
         store.rotate().unwrap();
-        store.finish_sealing(true);
+        store.finish_compaction(true);
         assert_eq!(all(&mut store), want);
     }
     store.rotate().unwrap();
@@ -437,22 +437,22 @@ fn a_base_that_was_being_written_is_made_anew_even_if_it_can_be_opened() {
             store.commit(batch).unwrap();
         }
         store.rotate().unwrap();
-        store.finish_sealing(true);
+        store.finish_compaction(true);
     }
     // It opens, and has silently lost most of what it had.
     let side = store.newest.unwrap().0.other();
     let folder = store.folder.clone();
     drop(store);
     std::fs::write(side.mark(&folder), []).unwrap();
-    let base = Base::open(&side.folder(&folder)).unwrap();
-    let keys: Vec<_> = base.range((Bound::Unbounded, Bound::Unbounded)).map(|pair| pair.unwrap().0).collect();
-    base.apply(keys.iter().skip(3).map(|key| (&**key, None))).unwrap();
-    drop(base);
+    let snapshot = Snapshot::open(&side.folder(&folder)).unwrap();
+    let keys: Vec<_> = snapshot.range((Bound::Unbounded, Bound::Unbounded)).map(|pair| pair.unwrap().0).collect();
+    snapshot.apply(keys.iter().skip(3).map(|key| (&**key, None))).unwrap();
+    drop(snapshot);
     let mut store = DiskStore::open(dir.path()).unwrap().store;
     for _ in 0..3 {
         assert!(all(&mut store) == want);
         store.rotate().unwrap();
-        store.finish_sealing(true);
+        store.finish_compaction(true);
     }
     assert!(!side.mark(&folder).exists());
     assert!(all(&mut store) == want);
@@ -512,12 +512,12 @@ const DAMAGES: usize = 40;
 fn damage_of_any_file_is_told_unless_nothing_is_lost() {
     let damages = std::env::var("ANNUNCIATOR_DAMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(DAMAGES);
     let (mut told, mut healed, mut beyond) = (0, 0, 0);
-    for seals in 0..4_u64 {
+    for compactions in 0..4_u64 {
         let home = tempfile::tempdir().unwrap();
-        let mut random = Random(seals + 1);
+        let mut random = Random(compactions + 1);
         let (mut want, mut next) = (Map::new(), 0_u64);
         let mut store = DiskStore::open(home.path()).unwrap().store;
-        for round in 0..=seals {
+        for round in 0..=compactions {
             for _ in 0..30 {
                 next += 1;
                 let mut batch = Batch::default();
@@ -535,9 +535,9 @@ fn damage_of_any_file_is_told_unless_nothing_is_lost() {
                 store.commit(batch).unwrap();
                 store.confirm(next, true);
             }
-            if round < seals {
+            if round < compactions {
                 store.rotate().unwrap();
-                store.finish_sealing(true);
+                store.finish_compaction(true);
             }
         }
         drop(store);
@@ -551,7 +551,7 @@ fn damage_of_any_file_is_told_unless_nothing_is_lost() {
             let name = path.strip_prefix(home.path()).unwrap();
             spoil(&copied.path().join(name), how, &mut random);
             let Opened { mut store, trouble, loss } = DiskStore::open(copied.path()).unwrap();
-            let what = format!("{seals} seals, {how:?} of {}: {trouble:?}", name.display());
+            let what = format!("{compactions} seals, {how:?} of {}: {trouble:?}", name.display());
             let mut found = all(&mut store);
             let number =
                 |map: &Map| map.get(record::POSITION).map(|value| u64::from_be_bytes(value[..].try_into().unwrap()));

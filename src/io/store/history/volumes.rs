@@ -2,7 +2,7 @@
 //!
 //! An entry is written alone, with the event that it tells of. When all entries of a volume are there, the next write
 //! puts them into one value, as they are; most have not even reached a database by then, and whoever wrote them has them
-//! at hand. Which names are in which volume is said once for a shelf of volumes, so a search for one alarm reads little more
+//! at hand. Which names are in which volume is said once for a block index of volumes, so a search for one alarm reads little more
 //! than the volumes that it is in.
 //!
 //! Volumes and shelves begin at multiples of their size, whatever numbers are missing. So it needs no list of them: what
@@ -10,7 +10,7 @@
 
 use super::{CONTENTS, ENTRIES, EntryRecord, Shelved, VOLUMES, entry_key, index_key, number_of};
 use crate::io::store::record;
-use crate::io::store::{Batch, Short, Store, StoreError};
+use crate::io::store::{Batch, SmallBytes, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use std::ops::Range;
 
 /// Entries of a volume: some three kilobytes, which a database keeps and reads as easily as fifty bytes.
 const ENTRIES_OF_VOLUME: u64 = 64;
-/// Volumes of a shelf: one bit for each in a word.
+/// Volumes of a block index: one bit for each in a word.
 const VOLUMES_OF_SHELF: u64 = 32;
 const ENTRIES_OF_SHELF: u64 = ENTRIES_OF_VOLUME * VOLUMES_OF_SHELF;
 /// Volumes that one write binds at most. A turn adds fewer, so this only bounds the first writes to the store of an
@@ -32,18 +32,18 @@ struct VolumeRecord<'a> {
     entries: Vec<(u8, &'a Bytes)>,
 }
 
-/// The names on a shelf, each with a bit for each volume.
+/// The names on a block index, each with a bit for each volume.
 #[derive(Serialize, Deserialize)]
 struct ContentsRecord {
     names: Vec<(u32, u32)>,
 }
 
-fn volume_key(volume: u64) -> Short {
+fn volume_key(volume: u64) -> SmallBytes {
     record::numbered_key(VOLUMES, volume * ENTRIES_OF_VOLUME)
 }
 
-fn contents_key(shelf: u64) -> Short {
-    record::numbered_key(CONTENTS, shelf * ENTRIES_OF_SHELF)
+fn contents_key(block_index: u64) -> SmallBytes {
+    record::numbered_key(CONTENTS, block_index * ENTRIES_OF_SHELF)
 }
 
 /// An entry as it is stored, with its number.
@@ -57,22 +57,22 @@ pub struct Single {
     /// The number of its alarm's name.
     pub name: u32,
     /// How it is stored.
-    pub value: Short,
+    pub value: SmallBytes,
 }
 
-/// Which names are in which volumes of the shelf that is being filled, as far as that was seen.
+/// Which names are in which volumes of the block index that is being filled, as far as that was seen.
 #[derive(Debug, Default)]
-pub struct Shelf {
+pub struct BlockIndex {
     number: u64,
     /// A bit for each volume that was seen.
     seen: u32,
     names: BTreeMap<u32, u32>,
 }
 
-impl Shelf {
+impl BlockIndex {
     fn add(&mut self, volume: u64, names: impl Iterator<Item = u32>) {
         if self.number != volume / VOLUMES_OF_SHELF {
-            *self = Shelf { number: volume / VOLUMES_OF_SHELF, ..Shelf::default() };
+            *self = BlockIndex { number: volume / VOLUMES_OF_SHELF, ..BlockIndex::default() };
         }
         let bit = 1 << (volume % VOLUMES_OF_SHELF);
         self.seen |= bit;
@@ -100,8 +100,8 @@ pub struct Binding {
     pub kept: Range<u64>,
     /// Those of them that need not be read, in order.
     pub singles: Vec<Single>,
-    /// The shelf that is being filled.
-    pub shelf: Shelf,
+    /// The block index that is being filled.
+    pub block_index: BlockIndex,
 }
 
 /// Up to where entries are bound.
@@ -156,10 +156,10 @@ impl Binding {
                 additions.put(volume_key(volume), record::frame(&VolumeRecord { entries }));
             }
             let names: Vec<u32> = singles.iter().map(|single| single.name).collect();
-            self.shelf.add(volume, names.into_iter());
+            self.block_index.add(volume, names.into_iter());
             bound = numbers.end;
             if bound.is_multiple_of(ENTRIES_OF_SHELF) {
-                let contents = self.shelf.contents(store)?;
+                let contents = self.block_index.contents(store)?;
                 additions.put(contents_key(volume / VOLUMES_OF_SHELF), record::frame(&contents));
             }
         }
@@ -232,19 +232,20 @@ pub(super) fn entries_from(store: &mut dyn Store, from: u64, limit: usize) -> Re
 pub(super) fn delete(batch: &mut Batch, gone: Range<u64>, bound: u64) {
     let end = gone.end.min(bound);
     (gone.start / ENTRIES_OF_VOLUME..end / ENTRIES_OF_VOLUME).for_each(|volume| batch.delete(volume_key(volume)));
-    (gone.start / ENTRIES_OF_SHELF..end / ENTRIES_OF_SHELF).for_each(|shelf| batch.delete(contents_key(shelf)));
+    (gone.start / ENTRIES_OF_SHELF..end / ENTRIES_OF_SHELF)
+        .for_each(|block_index| batch.delete(contents_key(block_index)));
 }
 
 /// Goes back through the bound entries, past the volumes that nobody asks for.
 #[derive(Debug)]
 pub(super) struct Backwards {
-    /// The shelf that is looked at, and a bit for each of its volumes that are wanted.
-    shelf: Option<(u64, u32)>,
+    /// The block index that is looked at, and a bit for each of its volumes that are wanted.
+    block_index: Option<(u64, u32)>,
 }
 
 impl Backwards {
     pub(super) fn new() -> Backwards {
-        Backwards { shelf: None }
+        Backwards { block_index: None }
     }
 
     /// The next volume, of those that begin before this number and end after `first`, in which some name is wanted; none:
@@ -260,35 +261,35 @@ impl Backwards {
         let mut before = range.end;
         while before > range.start {
             let volume = (before - 1) / ENTRIES_OF_VOLUME;
-            let shelf = volume / VOLUMES_OF_SHELF;
+            let block_index = volume / VOLUMES_OF_SHELF;
             if *looks == 0 {
                 return Ok(Some((before, Vec::new())));
             }
-            let wanted = match (self.shelf, is_wanted) {
+            let wanted = match (self.block_index, is_wanted) {
                 (_, None) => u32::MAX,
-                (Some((looked_at, wanted)), _) if looked_at == shelf => wanted,
+                (Some((looked_at, wanted)), _) if looked_at == block_index => wanted,
                 (_, Some(is_wanted)) => {
                     *looks -= 1;
-                    let wanted = wanted_on(store, shelf, is_wanted)?;
-                    self.shelf = Some((shelf, wanted));
+                    let wanted = wanted_on(store, block_index, is_wanted)?;
+                    self.block_index = Some((block_index, wanted));
                     wanted
                 }
             };
             // Of this volume and those to its left.
             let left = wanted & (u32::MAX >> (VOLUMES_OF_SHELF - 1 - volume % VOLUMES_OF_SHELF));
             if left == 0 {
-                before = shelf * ENTRIES_OF_SHELF;
+                before = block_index * ENTRIES_OF_SHELF;
                 continue;
             }
             if *looks == 0 {
                 return Ok(Some((before, Vec::new())));
             }
             *looks -= 1;
-            let volume = shelf * VOLUMES_OF_SHELF + u64::from(left.ilog2());
+            let volume = block_index * VOLUMES_OF_SHELF + u64::from(left.ilog2());
             let Some((first, mut entries)) = last_until(store, volume)? else { break };
-            if first / ENTRIES_OF_SHELF != shelf && is_wanted.is_some() {
-                // There is nothing between; what is wanted on that shelf has not been looked at.
-                before = first.saturating_add(ENTRIES_OF_VOLUME).min(shelf * ENTRIES_OF_SHELF);
+            if first / ENTRIES_OF_SHELF != block_index && is_wanted.is_some() {
+                // There is nothing between; what is wanted on that block index has not been looked at.
+                before = first.saturating_add(ENTRIES_OF_VOLUME).min(block_index * ENTRIES_OF_SHELF);
                 continue;
             }
             entries.retain(|(number, _)| range.contains(number) && *number < before);
@@ -310,7 +311,7 @@ pub(super) fn used_names(store: &mut dyn Store) -> Result<Option<BTreeSet<u32>>,
         full = number_of(key).map_or(full, |first| first.saturating_add(ENTRIES_OF_SHELF));
         Ok(())
     })?;
-    // The last shelf is said to be full when it is; entries behind it are read.
+    // The last block index is said to be full when it is; entries behind it are read.
     let mut use_of = |value: &[u8]| match name_in(value) {
         Some(name) => {
             used.insert(name);
@@ -327,9 +328,9 @@ pub(super) fn used_names(store: &mut dyn Store) -> Result<Option<BTreeSet<u32>>,
     Ok(is_known.then_some(used))
 }
 
-/// The volumes of a shelf that have a wanted name: all, while the shelf is not full or what it says cannot be read.
-fn wanted_on(store: &mut dyn Store, shelf: u64, is_wanted: &dyn Fn(u32) -> bool) -> Result<u32, StoreError> {
-    let key = contents_key(shelf);
+/// The volumes of a block index that have a wanted name: all, while the block index is not full or what it says cannot be read.
+fn wanted_on(store: &mut dyn Store, block_index: u64, is_wanted: &dyn Fn(u32) -> bool) -> Result<u32, StoreError> {
+    let key = contents_key(block_index);
     let pairs = store.scan(&key, &key, 1)?;
     let Some(Ok(ContentsRecord { names })) = pairs.first().map(|(_, value)| record::unframe(value)) else {
         return Ok(u32::MAX);

@@ -1,4 +1,4 @@
-//! Reads the pairs of a base from the last to the first, in stretches that are each read forward.
+//! Reads the pairs of a snapshot from the last to the first, in stretches that are each read forward.
 //!
 //! sled could go backwards by itself, but what it keeps for that, the greatest key there can be, is a mebibyte of the
 //! program. It does not know what the keys mean, only that the eight bytes behind their common prefix are mostly a number:

@@ -1,9 +1,9 @@
-//! One ordered view of pairs that lie in several places: a base, what is being sealed, what has changed since.
+//! One ordered view of pairs that lie in several places: a snapshot, what is being compacted, what has changed since.
 //!
 //! Where two places have a key, the newer one counts; a change without a value hides the pair. Nothing is copied before
 //! it is asked for, and the view can be read from either end.
 
-use super::super::small_bytes::Short;
+use super::super::small_bytes::SmallBytes;
 use super::super::{Pair, StoreError};
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -20,7 +20,7 @@ pub(crate) fn after(prefix: &[u8]) -> Bound<Vec<u8>> {
     Bound::Unbounded
 }
 
-type Change<'a> = (&'a Short, &'a Option<Short>);
+type Change<'a> = (&'a SmallBytes, &'a Option<SmallBytes>);
 
 /// Two lists of changes in one order; where both have a key, the newer one counts.
 pub(crate) fn newer_first<'a>(

@@ -1,8 +1,8 @@
-//! How the soft records of alarms lie in a base: many to a page, because sled costs the same for each pair, however short
+//! How the soft records of alarms lie in a snapshot: many to a page, because sled costs the same for each pair, however short
 //! it is, and with a checkpoint those of all alarms change.
 //!
 //! Bytes in, bytes out: it knows neither sled nor what is in a record. A page lies under the key of the first handle that
-//! may be in it, so the order of pages is that of the pairs in them. No key that is longer begins with their letter: it
+//! may be in it, so the order of pages is that of the pairs in them. No key that is longer begins with their outbound event: it
 //! would lie between them. Where there are single pairs of a page, as earlier releases wrote them, there is no page yet.
 //!
 //! ```text
@@ -12,7 +12,7 @@
 
 use crate::io::store::Pair;
 use crate::io::store::record::{SOFT, framed, key, opened};
-use crate::io::store::small_bytes::Short;
+use crate::io::store::small_bytes::SmallBytes;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -88,7 +88,7 @@ impl<'a> Content<'a> {
     }
 
     /// The value of the page; none: nothing is in it.
-    pub(super) fn packed(&self) -> Option<Short> {
+    pub(super) fn packed(&self) -> Option<SmallBytes> {
         let items: Vec<Item> =
             (0_u8..).zip(self.records).filter_map(|(place, record)| Some(Item { place, record: record? })).collect();
         (!items.is_empty()).then(|| framed(PACKED, &items))
@@ -117,8 +117,8 @@ fn key_of(handle: u32) -> Vec<u8> {
 }
 
 fn handle(key: &[u8]) -> Option<u32> {
-    let (letter, handle) = key.split_first()?;
-    handle.try_into().ok().filter(|_| *letter == SOFT).map(u32::from_be_bytes)
+    let (outbound_event, handle) = key.split_first()?;
+    handle.try_into().ok().filter(|_| *outbound_event == SOFT).map(u32::from_be_bytes)
 }
 
 fn is_page(key: &[u8], value: &[u8]) -> bool {
@@ -141,8 +141,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn key(letter: u8, handle: u32) -> Vec<u8> {
-        record::key(letter, handle).to_vec()
+    fn key(outbound_event: u8, handle: u32) -> Vec<u8> {
+        record::key(outbound_event, handle).to_vec()
     }
 
     fn content<'a>(pairs: impl IntoIterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Content<'a> {

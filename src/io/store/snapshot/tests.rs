@@ -8,21 +8,21 @@ use std::collections::BTreeMap;
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-fn key(letter: u8, handle: u32) -> Vec<u8> {
-    record::key(letter, handle).to_vec()
+fn key(outbound_event: u8, handle: u32) -> Vec<u8> {
+    record::key(outbound_event, handle).to_vec()
 }
 
-fn apply(base: &Base, changes: &Changes) {
-    base.apply(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))).unwrap();
+fn apply(snapshot: &Snapshot, changes: &Changes) {
+    snapshot.apply(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))).unwrap();
 }
 
-fn all(base: &Base) -> Vec<Pair> {
-    base.range((Bound::Unbounded, Bound::Unbounded)).collect::<Result<_, _>>().unwrap()
+fn all(snapshot: &Snapshot) -> Vec<Pair> {
+    snapshot.range((Bound::Unbounded, Bound::Unbounded)).collect::<Result<_, _>>().unwrap()
 }
 
-/// How many pairs lie in the base, whatever is in them.
-fn lying(base: &Base) -> usize {
-    base.db.len()
+/// How many pairs lie in the snapshot, whatever is in them.
+fn lying(snapshot: &Snapshot) -> usize {
+    snapshot.db.len()
 }
 
 fn soft(handles: impl IntoIterator<Item = u32>, record: &[u8]) -> Changes {
@@ -36,65 +36,65 @@ fn pairs(changes: &Changes) -> Vec<Pair> {
 #[test]
 fn soft_records_lie_in_few_pairs_and_are_read_one_by_one() {
     let dir = tempfile::tempdir().unwrap();
-    let base = Base::open(dir.path()).unwrap();
+    let snapshot = Snapshot::open(dir.path()).unwrap();
     let mut changes = soft(1..=1_000, b"\x01record");
-    apply(&base, &changes);
-    assert!(lying(&base) * 10 < 1_000, "{}", lying(&base));
-    assert_eq!(all(&base), pairs(&changes));
+    apply(&snapshot, &changes);
+    assert!(lying(&snapshot) * 10 < 1_000, "{}", lying(&snapshot));
+    assert_eq!(all(&snapshot), pairs(&changes));
     changes.values_mut().for_each(|value| *value = None);
-    apply(&base, &changes);
-    assert_eq!((lying(&base), all(&base)), (0, Vec::new()));
+    apply(&snapshot, &changes);
+    assert_eq!((lying(&snapshot), all(&snapshot)), (0, Vec::new()));
 }
 
 #[test]
 fn pairs_of_an_earlier_release_are_read_and_are_packed_as_they_change() {
     let dir = tempfile::tempdir().unwrap();
-    let base = Base::open(dir.path()).unwrap();
+    let snapshot = Snapshot::open(dir.path()).unwrap();
     let old = soft((1..=1_000).filter(|handle| handle % 7 != 0), b"\x01old");
     for (key, value) in pairs(&old) {
-        base.db.insert(key, value).unwrap();
+        snapshot.db.insert(key, value).unwrap();
     }
-    base.seal_at(4).unwrap();
-    assert_eq!(all(&base), pairs(&old));
+    snapshot.complete_at(4).unwrap();
+    assert_eq!(all(&snapshot), pairs(&old));
     // Some pages are there, and between them single pairs.
     let new = soft((1..=1_000).filter(|handle| handle % 300 == 7), b"\x01new");
-    apply(&base, &new);
+    apply(&snapshot, &new);
     let mut want = old.clone();
     want.extend(new);
-    let before = lying(&base);
+    let before = lying(&snapshot);
     assert!(before < old.len());
-    assert_eq!(all(&base), pairs(&want));
+    assert_eq!(all(&snapshot), pairs(&want));
     // A copy has what is there, as it is there.
     let folder = tempfile::tempdir().unwrap();
-    let copy = Base::open(folder.path()).unwrap();
-    copy.copy(&base).unwrap();
-    assert_eq!((all(&copy), lying(&copy), copy.seal()), (pairs(&want), before - 1, None));
+    let copy = Snapshot::open(folder.path()).unwrap();
+    copy.copy(&snapshot).unwrap();
+    assert_eq!((all(&copy), lying(&copy), copy.last_log()), (pairs(&want), before - 1, None));
     // With all of them no single pair is left.
     let all_new = soft(1..=1_000, b"\x01newer");
-    apply(&base, &all_new);
-    assert!(lying(&base) * 10 < 1_000);
-    assert_eq!(all(&base), pairs(&all_new));
+    apply(&snapshot, &all_new);
+    assert!(lying(&snapshot) * 10 < 1_000);
+    assert_eq!(all(&snapshot), pairs(&all_new));
 }
 
 #[test]
 fn a_damaged_page_costs_the_records_in_it_until_they_are_written_again() {
     let dir = tempfile::tempdir().unwrap();
-    let base = Base::open(dir.path()).unwrap();
-    apply(&base, &soft(0..200, b"\x01record"));
+    let snapshot = Snapshot::open(dir.path()).unwrap();
+    apply(&snapshot, &soft(0..200, b"\x01record"));
     let page = Page::of(&key(SOFT, 70)).unwrap();
-    let mut damaged = base.db.get(page.key()).unwrap().unwrap().to_vec();
+    let mut damaged = snapshot.db.get(page.key()).unwrap().unwrap().to_vec();
     *damaged.last_mut().unwrap() ^= 1;
-    base.db.insert(page.key(), damaged).unwrap();
-    base.verify().unwrap();
+    snapshot.db.insert(page.key(), damaged).unwrap();
+    snapshot.verify().unwrap();
     let mut want = pairs(&soft((0..200).filter(|handle| !page.keys().contains(&key(SOFT, *handle))), b"\x01record"));
     want.push((page.key(), Vec::new()));
     want.sort();
-    assert_eq!(all(&base), want);
-    apply(&base, &soft([70], b"\x01new"));
+    assert_eq!(all(&snapshot), want);
+    apply(&snapshot, &soft([70], b"\x01new"));
     want.retain(|(key, _)| *key != page.key());
     want.push((key(SOFT, 70), b"\x01new".to_vec()));
     want.sort();
-    assert_eq!(all(&base), want);
+    assert_eq!(all(&snapshot), want);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_base_whose_pages_change_again_and_again_does_not_grow_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let mut sizes = Vec::new();
     for round in 0..40_u32 {
-        let base = Base::open(dir.path()).unwrap();
+        let snapshot = Snapshot::open(dir.path()).unwrap();
         // What never changes lies between, and has to be moved out of the way.
         let mut changes: Changes = (0..20_000).map(|number| (key(b'a', number), Some(vec![7; 120]))).collect();
         if round > 0 {
@@ -110,9 +110,9 @@ fn a_base_whose_pages_change_again_and_again_does_not_grow_for_ever() {
         }
         let record: Vec<u8> = (0..40).map(|place| place ^ round.to_le_bytes()[0]).collect();
         changes.extend(soft(0..20_000, &record));
-        apply(&base, &changes);
-        base.seal_at(u64::from(round)).unwrap();
-        sizes.push(base.db.size_on_disk().unwrap() >> 10);
+        apply(&snapshot, &changes);
+        snapshot.complete_at(u64::from(round)).unwrap();
+        sizes.push(snapshot.db.size_on_disk().unwrap() >> 10);
     }
     assert!(sizes[39] < sizes[0] * 11 / 5, "{sizes:?}");
 }
@@ -184,12 +184,12 @@ proptest! {
     #[test]
     fn a_base_is_a_map(acts in vec(act(), 1..24)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut base = Base::open(dir.path()).unwrap();
+        let mut snapshot = Snapshot::open(dir.path()).unwrap();
         let mut map = Map::new();
         for act in acts {
             match act {
                 Act::Apply(changes) => {
-                    apply(&base, &changes);
+                    apply(&snapshot, &changes);
                     for (key, value) in changes {
                         match value {
                             Some(value) => map.insert(key, value),
@@ -199,31 +199,31 @@ proptest! {
                 }
                 Act::Old(handles) => {
                     for key in handles.into_iter().map(|handle| key(SOFT, handle)) {
-                        if base.db.get(Page::of(&key).unwrap().key()).unwrap().is_none() {
-                            base.db.insert(&key, b"\x01old").unwrap();
+                        if snapshot.db.get(Page::of(&key).unwrap().key()).unwrap().is_none() {
+                            snapshot.db.insert(&key, b"\x01old").unwrap();
                             map.insert(key, b"\x01old".to_vec());
                         }
                     }
                 }
                 Act::Range(from, to) => {
                     let range = (from, to);
-                    let found: Vec<Pair> = base.range(range.clone()).collect::<Result<_, _>>().unwrap();
+                    let found: Vec<Pair> = snapshot.range(range.clone()).collect::<Result<_, _>>().unwrap();
                     prop_assert_eq!(found, within(&map, &range));
                 }
                 Act::Back(prefix, before, wanted) => {
-                    let found: Vec<Pair> = base.range_back(&prefix, &before, wanted).collect::<Result<_, _>>().unwrap();
+                    let found: Vec<Pair> = snapshot.range_back(&prefix, &before, wanted).collect::<Result<_, _>>().unwrap();
                     let mut expected = within(&map, &(Bound::Included(prefix), Bound::Excluded(before)));
                     expected.reverse();
                     prop_assert_eq!(found, expected);
                 }
                 Act::Reopen => {
-                    base.seal_at(1).unwrap();
-                    drop(base);
-                    base = Base::open(dir.path()).unwrap();
-                    base.verify().unwrap();
+                    snapshot.complete_at(1).unwrap();
+                    drop(snapshot);
+                    snapshot = Snapshot::open(dir.path()).unwrap();
+                    snapshot.verify().unwrap();
                 }
             }
         }
-        prop_assert!(all(&base).into_iter().eq(map));
+        prop_assert!(all(&snapshot).into_iter().eq(map));
     }
 }

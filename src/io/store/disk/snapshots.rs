@@ -5,13 +5,13 @@
 
 use super::Changes;
 use crate::io::store::private;
-use crate::io::store::snapshot::Base;
+use crate::io::store::snapshot::Snapshot;
 use crate::io::store::snapshot::layers::newer_first;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Which of the two bases.
+/// Which of the two snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     A,
@@ -33,7 +33,7 @@ impl Side {
         })
     }
 
-    /// It is there while this base is written.
+    /// It is there while this snapshot is written.
     pub(super) fn mark(self, store: &Path) -> PathBuf {
         store.join(match self {
             Side::A => "a.unfinished",
@@ -42,7 +42,7 @@ impl Side {
     }
 }
 
-/// What brings a base up to date.
+/// What brings a snapshot up to date.
 pub(super) struct Work {
     pub(super) store: PathBuf,
     pub(super) side: Side,
@@ -50,14 +50,14 @@ pub(super) struct Work {
     pub(super) exists: bool,
     pub(super) behind: Arc<Changes>,
     pub(super) changes: Arc<Changes>,
-    pub(super) seal: u64,
+    pub(super) last_log: u64,
     /// Whether it is read soon.
     pub(super) stays_open: bool,
 }
 
 impl Work {
-    /// The base, if it stays open: with 100,000 alarms that takes as much memory as a fifth of them.
-    pub(super) fn run(self) -> Result<Option<Base>, String> {
+    /// The snapshot, if it stays open: with 100,000 alarms that takes as much memory as a fifth of them.
+    pub(super) fn run(self) -> Result<Option<Snapshot>, String> {
         let mark = self.side.mark(&self.store);
         let marked = || File::create(&mark).and_then(|_| File::open(&self.store)?.sync_all());
         marked().map_err(|error| error.to_string())?;
@@ -65,44 +65,45 @@ impl Work {
         if !self.exists && target.exists() {
             std::fs::remove_dir_all(&target).map_err(|error| error.to_string())?;
         }
-        let base = Base::open(&target)?;
+        let snapshot = Snapshot::open(&target)?;
         if let Some(source) = &self.source {
-            base.copy(&Base::open(source)?)?;
+            snapshot.copy(&Snapshot::open(source)?)?;
         }
         let changes = newer_first(self.changes.iter(), self.behind.iter(), Ord::cmp);
-        base.apply(changes.map(|(key, value)| (&**key, value.as_deref())))?;
-        base.seal_at(self.seal)?;
-        // If the mark comes back after a power cut, the base is made anew without need.
+        snapshot.apply(changes.map(|(key, value)| (&**key, value.as_deref())))?;
+        snapshot.complete_at(self.last_log)?;
+        // If the mark comes back after a power cut, the snapshot is made anew without need.
         std::fs::remove_file(&mark).map_err(|error| error.to_string())?;
         if self.stays_open {
-            return Ok(Some(base));
+            return Ok(Some(snapshot));
         }
-        base.close();
+        snapshot.close();
         Ok(None)
     }
 }
 
-/// The bases that can be used, newest first, and why another one cannot.
+/// The snapshots that can be used, newest first, and why another one cannot.
 pub(super) fn look(folder: &Path) -> (Vec<(Side, u64)>, String) {
-    let (mut bases, mut damage) = (Vec::new(), Vec::new());
+    let (mut snapshots, mut damage) = (Vec::new(), Vec::new());
     for side in [Side::A, Side::B] {
         let path = side.folder(folder);
         if !path.exists() || side.mark(folder).exists() {
             continue;
         }
-        let opened = private::has_files_only(&path).map_err(|error| error.to_string()).and_then(|()| Base::open(&path));
-        let looked = opened.and_then(|base| {
-            let looked = base.verify().map(|()| base.seal());
-            base.close();
+        let opened =
+            private::has_files_only(&path).map_err(|error| error.to_string()).and_then(|()| Snapshot::open(&path));
+        let looked = opened.and_then(|snapshot| {
+            let looked = snapshot.verify().map(|()| snapshot.last_log());
+            snapshot.close();
             looked
         });
         match looked {
-            Ok(Some(seal)) => bases.push((side, seal)),
+            Ok(Some(last_log)) => snapshots.push((side, last_log)),
             // It was being made for the first time.
             Ok(None) => {}
             Err(reason) => damage.push(format!("{}: {reason}", path.display())),
         }
     }
-    bases.sort_by_key(|(_, seal)| std::cmp::Reverse(*seal));
-    (bases, damage.join("; "))
+    snapshots.sort_by_key(|(_, last_log)| std::cmp::Reverse(*last_log));
+    (snapshots, damage.join("; "))
 }
