@@ -9,8 +9,9 @@ use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long our own word may take to come back. Access rules may keep it; slow cellular links need a second or two.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long our own word may take to come back. Access rules may keep it; a slow cellular link or a busy broker needs some
+/// seconds, and a mark that is not seen would let numbers be given out again.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Look {
