@@ -74,7 +74,7 @@ impl Serialize for Rfc3339 {
 }
 
 /// What is said beside a stamp of a clock that had not been set; nothing beside any other.
-fn doubt(stamp: Stamp) -> Option<&'static str> {
+fn time_quality(stamp: Stamp) -> Option<&'static str> {
     (!stamp.is_plausible()).then_some("unsynchronised")
 }
 

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 /// The members of a command.
 pub type Command = Map<String, Value>;
 
-/// A broker sends a retained message right behind the answer to the subscription. Who has not heard a status by then
+/// A broker sends a retained message right behind the answer to the subscription. Who has not received a status by then
 /// may not read it, or nothing has ever been there.
 const STATUS_GRACE: Span = Span::from_secs(1);
 /// After a silence something short is asked, and its answer is waited for this long.
@@ -43,7 +43,7 @@ pub struct Client {
     gateway: String,
     timeout: Span,
     status: Option<Status>,
-    /// Whether answers are heard, and the status was waited for.
+    /// Whether answers are received, and the status was waited for.
     is_asking: bool,
     /// Commands that were sent.
     sent: u64,
@@ -171,8 +171,8 @@ impl Client {
         // No verb takes this member, so nothing is carried out, and the answer is one sentence.
         let short = self.send(verb, Command::from_iter([("short".to_owned(), Value::Null)]))?;
         let deadline = self.clock.at() + SHORT_ANSWER.min(self.timeout);
-        while let Some(heard) = self.receive_event(deadline)? {
-            let Received::Message(message) = heard else { continue };
+        while let Some(received) = self.receive_event(deadline)? {
+            let Received::Message(message) = received else { continue };
             if message.topic == self.topics.replies() && Reply::to(&short, &message.payload).is_some() {
                 return Err(self.silence(verb, true));
             }
@@ -254,7 +254,7 @@ impl Client {
         }
     }
 
-    /// Makes sure that an answer would be heard, and that there is somebody to give it. Who never asks needs neither.
+    /// Makes sure that an answer would be received, and that there is somebody to give it. Who never asks needs neither.
     fn prepare(&mut self) -> Result<(), Trouble> {
         if !self.is_asking {
             self.follow(vec![self.topics.replies()])?;
@@ -305,17 +305,17 @@ impl Client {
 
     fn receive_event(&mut self, deadline: Moment) -> Result<Option<Received>, Trouble> {
         let wait = (deadline - self.clock.at()).to_std();
-        let heard = match self.session.receive_event(wait) {
+        let received = match self.session.receive_event(wait) {
             Some(Received::Lost(reason)) => return Err(self.session.lost(&reason)),
-            heard => heard,
+            received => received,
         };
-        if let Some(Received::Message(message)) = &heard
+        if let Some(Received::Message(message)) = &received
             && message.topic == self.topics.status()
         {
             // An empty one was deleted: nothing is known any more.
             self.status = serde_json::from_slice(&message.payload).ok();
         }
-        Ok(heard)
+        Ok(received)
     }
 }
 

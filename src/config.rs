@@ -37,6 +37,7 @@ use crate::domain::model::Model;
 use crate::domain::notify::Reactions;
 use crate::domain::time::Span;
 use crate::ingest::source::Source;
+use crate::io::send::action::Actions;
 use document::Document;
 use pool::Pool;
 use reader::Table;
@@ -66,6 +67,8 @@ pub struct Config {
     pub anomalies: Arc<[AnomalyDefinition]>,
     /// `[smtp]`, `[[template]]` and `[[reaction]]`.
     pub reactions: Arc<Reactions>,
+    /// The actions of the reactions, in their order.
+    pub actions: Arc<Actions>,
 }
 
 /// Who this daemon is and how it keeps house.
@@ -165,6 +168,7 @@ impl Config {
             model: Arc::default(),
             anomalies: Arc::default(),
             reactions: Arc::default(),
+            actions: Arc::default(),
         })
     }
 
@@ -241,7 +245,8 @@ impl Config {
             alarms: &alarms,
             are_whole: documents.iter().all(Document::is_whole),
         };
-        let reactions = Arc::new(reactions::compile(&tables, &mut problems));
+        let (reactions, actions) = reactions::compile(&tables, &mut problems);
+        let (reactions, actions) = (Arc::new(reactions), Arc::new(actions));
         if problems.has_errors() {
             return Err(problems.sorted());
         }
@@ -255,7 +260,8 @@ impl Config {
         let model = Arc::new(Model { definitions, max_things, max_id_bytes, share });
         let file = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
         let sources = sources.into();
-        let config = Config { file, gateway, mqtt, http, home_assistant, sources, model, anomalies, reactions };
+        let config =
+            Config { file, gateway, mqtt, http, home_assistant, sources, model, anomalies, reactions, actions };
         Ok((config, problems.sorted()))
     }
 

@@ -38,9 +38,9 @@ pub use signals::Stop;
 use signals::StopRequest;
 
 use crate::api::status::{self, Metrics, Status};
-use crate::api::{home_assistant, state};
+use crate::api::{event, home_assistant, state};
 use crate::config::{Config, Gateway, HttpSettings};
-use crate::domain::engine::{Effects, Engine};
+use crate::domain::engine::{Effects, Engine, Event};
 use crate::domain::observation::{Cause, Observation};
 use crate::domain::outbox::{Send, Token};
 use crate::domain::time::{Moment, Span};
@@ -52,6 +52,7 @@ use crate::io::http::{self, Board};
 use crate::io::mqtt::{self, Link, LinkEvent, Listener, Outbound, Receipt, Terms};
 use crate::io::send::sender::Answer;
 use crate::io::store::disk::{DiskStore, OpenError, Opened};
+use bytes::Bytes;
 use commands::Commands;
 use discovery::Discovery;
 use faults::FaultLog;
@@ -125,7 +126,8 @@ struct Daemon {
     engine: Engine,
     intake: Intake,
     link: Link,
-    heard: Listener,
+    /// Events of the connection, in their order.
+    events: Listener,
     persistence: Persistence,
     notifier: Notifier,
     /// What became of attempts to deliver.
@@ -200,10 +202,10 @@ impl Daemon {
         // Who may have been replaced must not throw out who has taken over.
         let looks_at = looks.then(|| gateway.topics.probe());
         let terms = Terms { comes_back: gateway.standby.is_none(), looks_at, ..Terms::default() };
-        let (link, heard) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms);
+        let (link, events) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms);
         link.unsubscribe_earlier(persistence.filters.earlier());
         let poison = PoisonMessages::open(&config.gateway.state_dir, clock.at());
-        let daemon = Daemon::new(config, clock, engine, effects, persistence, reactors, (link, heard));
+        let daemon = Daemon::new(config, clock, engine, effects, persistence, reactors, (link, events));
         Ok(Daemon { poison, ..daemon })
     }
 
@@ -215,7 +217,7 @@ impl Daemon {
         effects: Effects,
         persistence: Persistence,
         (notifier, answers): Reactors,
-        (link, heard): (Link, Listener),
+        (link, events): (Link, Listener),
     ) -> Daemon {
         let gateway = &config.gateway;
         let stalls = StallDetector::start(clock.clone());
@@ -225,7 +227,7 @@ impl Daemon {
         let window = board
             .clone()
             .zip(config.http)
-            .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.twin()));
+            .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.handle()));
         let observation = Observation::new(now.at, engine.observed_until());
         let counts = Counts::new(now.at, persistence.outbox.next_number(), board);
         Daemon {
@@ -257,7 +259,7 @@ impl Daemon {
             clock,
             engine,
             link,
-            heard,
+            events,
             persistence,
             notifier,
             answers,
@@ -297,14 +299,14 @@ impl Daemon {
             let wake_at = self.wake_at();
             let first = tokio::select! {
                 biased;
-                wish = stop.wish() => match wish {
+                request = stop.requested() => match request {
                     StopRequest::Stop => break,
                     StopRequest::Reload => {
                         self.begin_reload(None);
                         continue;
                     }
                 },
-                heard = self.heard.recv() => Some(heard.ok_or_else(|| anyhow::anyhow!("the connection's task has ended"))?),
+                received = self.events.recv() => Some(received.ok_or_else(|| anyhow::anyhow!("the connection's task has ended"))?),
                 read = self.reload.read() => {
                     self.finish_reload(read, self.clock.now()).await;
                     None
@@ -335,22 +337,22 @@ impl Daemon {
             let mut next = first;
             let (began, earlier) = (self.clock.at(), self.metrics.messages);
             for _ in 0..TURN {
-                let heard = match next.take() {
-                    Some(heard) => heard,
-                    None => match self.heard.try_recv() {
-                        Ok(heard) => heard,
+                let received = match next.take() {
+                    Some(received) => received,
+                    None => match self.events.try_recv() {
+                        Ok(received) => received,
                         Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
                             self.interrupt_all();
                             break;
                         }
                     },
                 };
-                if let LinkEvent::Message(message) = &heard.event
-                    && let Some(mark) = self.poison.mark(message, heard.at)
+                if let LinkEvent::Message(message) = &received.event
+                    && let Some(mark) = self.poison.mark(message, received.at)
                 {
                     mark.write().await;
                 }
-                self.receive(heard);
+                self.receive(received);
                 if self.poison.have_mark() || self.has_lost_its_place {
                     break;
                 }
@@ -388,7 +390,7 @@ impl Daemon {
         if self.can_speak() {
             let deadline = self.pending_deadline();
             // While a probe is on its way, its return wakes us.
-            let due = self.observation.probe_due(deadline).or(self.observation.doubt_due());
+            let due = self.observation.probe_due(deadline).or(self.observation.overdue_at());
             wake = due.map_or(wake, |due| wake.min(due));
         }
         // In a gap no observe-time ends, but a shelving does.
@@ -453,10 +455,11 @@ impl Daemon {
         while let Ok(answer) = self.answers.try_recv() {
             self.notifier.answered(answer, &self.link, now);
         }
-        self.notifier.decide(&self.effects, &self.engine, now, self.link.is_up());
+        let payloads: Vec<Bytes> = self.effects.events.iter().map(|event| self.render(event)).collect();
+        self.notifier.decide(&self.effects, &payloads, &self.engine, now, self.link.is_up());
         let occasion = Occasion { checkpoint, tidy };
         let Daemon { persistence, engine, notifier, effects, clock, .. } = self;
-        persistence.write(engine, notifier, effects, clock, occasion).await;
+        persistence.write(engine, notifier, effects, payloads, clock, occasion).await;
         // From here on everything that was decided is on disk, or the status says that it is not.
         for receipt in self.receipts.drain(..) {
             self.link.acknowledge(receipt);
@@ -473,6 +476,11 @@ impl Daemon {
         self.announce();
         self.housekeeping(now);
         self.poison.turn_completed();
+    }
+
+    /// An event as it is published and handed to reactions: it is rendered once.
+    fn render(&self, event: &Event) -> Bytes {
+        event::render(event, &self.config.gateway.id).into()
     }
 
     /// Alarms whose retained topics are not right any more.

@@ -2,32 +2,32 @@
 //!
 //! One process holds an embedded broker (`broker`), three simulated presses that play the examples in a loop
 //! (`plant`), the real daemon with a store of its own, and a client that hears what every other client would hear
-//! (`ears`) and shows it (`screen`). They know each other over MQTT only.
+//! (`subscriber`) and shows it (`screen`). They know each other over MQTT only.
 
 mod broker;
-mod ears;
 mod paint;
 mod plant;
 mod screen;
+mod subscriber;
 
 use crate::config::Config;
 use crate::daemon::{self, Stop};
 use crate::domain::time::Span;
 use anyhow::{Context as _, bail};
 use broker::{Broker, HOST};
-use ears::Received;
 use plant::{PACE, PRESSES, ROUND};
 use rumqttc::{AsyncClient, QoS};
 use screen::Screen;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use subscriber::Received;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long broker and daemon may take to begin.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// How long the daemon may take to end: longer than its own farewell.
+/// How long the daemon may take to end: longer than its own last status.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Names that are tried for its folder: demos that were killed leave theirs behind.
 const FOLDERS: u32 = 100;
@@ -56,9 +56,9 @@ pub fn run(options: Options, out: impl Write) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut daemon = Daemon::default();
-        let (client, heard) = ears::open(broker.port());
+        let (client, events) = subscriber::open(broker.port());
         let screen = Screen::new(out, options.coloured);
-        let mut demo = Demo { broker, client, heard, screen, activations: 0 };
+        let mut demo = Demo { broker, client, events, screen, activations: 0 };
         let played = tokio::select! {
             played = demo.play(&mut daemon, folder.path(), options.duration) => played,
             _ = interrupt.recv() => Ok(()),
@@ -67,7 +67,7 @@ pub fn run(options: Options, out: impl Write) -> anyhow::Result<()> {
         };
         daemon.stop().await?;
         played?;
-        demo.screen.farewell(demo.activations)?;
+        demo.screen.show_end(demo.activations)?;
         Ok(())
     })
 }
@@ -76,7 +76,7 @@ pub fn run(options: Options, out: impl Write) -> anyhow::Result<()> {
 struct Demo<W> {
     broker: Broker,
     client: AsyncClient,
-    heard: mpsc::Receiver<Received>,
+    events: mpsc::Receiver<Received>,
     screen: Screen<W>,
     activations: u64,
 }
@@ -86,7 +86,9 @@ impl<W: Write> Demo<W> {
     async fn play(&mut self, daemon: &mut Daemon, folder: &Path, duration: Option<Span>) -> anyhow::Result<()> {
         let port = self.broker.port();
         self.screen.welcome(&HOST.to_string(), port)?;
-        self.wait_for(|heard| matches!(heard, Received::Subscribed)).await.context("the broker does not answer")?;
+        self.wait_for(|received| matches!(received, Received::Subscribed))
+            .await
+            .context("the broker does not answer")?;
         daemon.start(plant::config(port, folder)?)?;
         tokio::select! {
             played = self.rounds(duration) => played,
@@ -96,7 +98,9 @@ impl<W: Write> Demo<W> {
 
     /// Plays rounds until the time is over.
     async fn rounds(&mut self, duration: Option<Span>) -> anyhow::Result<()> {
-        self.wait_for(|heard| matches!(heard, Received::Online)).await.context("the daemon did not begin to work")?;
+        self.wait_for(|received| matches!(received, Received::Online))
+            .await
+            .context("the daemon did not begin to work")?;
         let end = async {
             match duration {
                 Some(duration) => tokio::time::sleep(duration.to_std()).await,
@@ -110,7 +114,7 @@ impl<W: Write> Demo<W> {
             tokio::select! {
                 biased;
                 () = &mut end => return Ok(()),
-                heard = self.heard.recv() => match heard {
+                received = self.events.recv() => match received {
                     Some(Received::Value { press, value }) => self.screen.value(press, value)?,
                     Some(Received::Event(event)) => {
                         self.activations += u64::from(event.to == "activated");
@@ -147,19 +151,19 @@ impl<W: Write> Demo<W> {
         Ok(())
     }
 
-    /// Waits until something is heard.
+    /// Waits until something is received.
     async fn wait_for(&mut self, is_it: impl Fn(&Received) -> bool) -> anyhow::Result<()> {
         let wait = async {
             loop {
-                match self.heard.recv().await {
-                    Some(heard) if is_it(&heard) => return Ok(()),
+                match self.events.recv().await {
+                    Some(received) if is_it(&received) => return Ok(()),
                     Some(Received::Lost(reason)) => bail!("the connection to the broker is lost: {reason}"),
                     Some(_) => {}
                     None => bail!("the connection to the broker is lost"),
                 }
             }
         };
-        tokio::time::timeout(START_LIMIT, wait).await.context("nothing was heard in time")?
+        tokio::time::timeout(START_LIMIT, wait).await.context("nothing was received in time")?
     }
 }
 

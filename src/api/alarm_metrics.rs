@@ -2,7 +2,7 @@
 
 use super::{PlainNumber, Rfc3339, reply, to_bytes};
 use crate::api::status::Metrics;
-use crate::domain::alarm_metrics::{CALM, Entry, FLOOD, Flood, Ranking, Report, Standing};
+use crate::domain::alarm_metrics::{Entry, FLOOD, FLOOD_END, Flood, Ranking, Report, Standing};
 use crate::domain::time::{Now, Stamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -169,5 +169,5 @@ pub const FLOOD_NOTE: &str = "flood of alarms ";
 
 /// What the status says while there is a flood: the same words all the time, so that it is not published anew.
 pub fn flood_note(since: Stamp) -> String {
-    format!("{FLOOD_NOTE}since {since}: over {FLOOD} within 10 minutes, and not yet below {CALM}")
+    format!("{FLOOD_NOTE}since {since}: over {FLOOD} within 10 minutes, and not yet below {FLOOD_END}")
 }

@@ -1,6 +1,6 @@
 //! `base/events/<thing>/<property>/<level>`: one state change.
 
-use super::{Named, Plain, PlainNumber, Rfc3339, doubt, to_bytes};
+use super::{Named, Plain, PlainNumber, Rfc3339, time_quality, to_bytes};
 use crate::domain::engine::{Event, State};
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ pub(crate) fn payload<'a>(event: &'a Event, gateway: &'a str) -> Payload<'a> {
         from: event.from.as_str(),
         to: event.to.as_str(),
         at: Rfc3339(event.at),
-        time: doubt(event.at),
+        time: time_quality(event.at),
         since: event.since.filter(|_| event.to == State::Activated).map(Rfc3339),
         occurrence: event.occurrence,
         cause: event.cause.as_str(),

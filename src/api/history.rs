@@ -68,7 +68,7 @@ pub(crate) fn render(request: &serde_json::Value, gateway: &str, entries: &[Entr
 fn delivery<'a>(report: &'a DeliveryReport, gateway: &'a str) -> Delivery<'a> {
     let facts = &report.alarm;
     Delivery {
-        kind: report.fate.as_str(),
+        kind: report.outcome.as_str(),
         gateway,
         named: Named::from(facts.as_ref()),
         at: Rfc3339(report.at),

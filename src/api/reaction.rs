@@ -1,10 +1,15 @@
 //! `base/reactions/<reaction>`: what became of each attempt.
 
-use super::{Rfc3339, to_bytes};
+use super::{Rfc3339, to_bytes, value_as_json};
+use crate::domain::engine::Event;
+use crate::domain::model::{AlarmDefinition, AlarmFacts, Condition, Operator, Trigger, Value};
+use crate::domain::notify::delivery::Occasion;
 use crate::domain::notify::queue::{DeliveryEnd, Report};
-use crate::domain::time::Now;
+use crate::domain::time::{Now, Stamp};
 use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 #[derive(Serialize)]
 struct Payload<'a> {
@@ -25,12 +30,68 @@ struct Payload<'a> {
     retry_at: Option<Rfc3339>,
 }
 
+/// The occasion of deliveries that an event is. `payload` is the event as it is published, `opened` is the event that began
+/// its occurrence, and its time.
+pub(crate) fn occasion(
+    event: &Event,
+    payload: &[u8],
+    definition: Option<&AlarmDefinition>,
+    gateway: &str,
+    opened: Option<(String, Stamp)>,
+) -> Occasion {
+    let payload = Arc::from(std::str::from_utf8(payload).unwrap_or_default());
+    Occasion::new(event, gateway, payload, facts(&event.alarm, definition).into(), opened)
+}
+
+/// The occurrence that an event says it belongs to; 0 if it says none.
+pub(crate) fn occurrence(event: &str) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct Event {
+        occurrence: u64,
+    }
+    serde_json::from_str::<Event>(event).map_or(0, |event| event.occurrence)
+}
+
+/// Variables of templates that tell of the alarm beyond its event, as a JSON object.
+fn facts(facts: &AlarmFacts, definition: Option<&AlarmDefinition>) -> String {
+    let mut alarm = Map::new();
+    let title = if facts.title.is_empty() { facts.id.as_str() } else { &facts.title };
+    let mut put = |name: &str, value: Json| alarm.insert(name.to_owned(), value);
+    put("id", json!(facts.id.as_str()));
+    put("thing", json!(&*facts.thing));
+    put("property", json!(&*facts.property));
+    put("level", json!(&*facts.level));
+    put("type", json!(facts.alarm_type.as_str()));
+    put("severity", json!(facts.severity.as_str()));
+    put("title", json!(title));
+    put("description", json!(definition.map_or("", |definition| &*definition.description)));
+    let (operator, limit) = definition.and_then(|definition| comparison(&definition.trigger)).unwrap_or_default();
+    put("operator", operator);
+    put("limit", limit);
+    let observe_time = definition.map_or(Json::Null, |definition| json!(definition.trigger.observe_time().to_string()));
+    put("observe_time", observe_time);
+    json!({ "alarm": alarm }).to_string()
+}
+
+/// Operator and limit of a trigger that has them.
+fn comparison(trigger: &Trigger) -> Option<(Json, Json)> {
+    let condition = trigger.condition()?;
+    let of_equal = |equal: &bool| if *equal { Operator::Equal } else { Operator::NotEqual };
+    let (operator, limit) = match condition {
+        // The deadband lies around the limit.
+        Condition::Number { operator, low, high } => (*operator, Value::Number(low + (high - low) / 2.0)),
+        Condition::Text { equal, limit } => (of_equal(equal), Value::Text(limit.clone())),
+        Condition::Boolean { equal, limit } => (of_equal(equal), Value::Boolean(*limit)),
+    };
+    Some((json!(operator.symbol()), value_as_json(&limit)))
+}
+
 /// A report as JSON.
 pub fn render(report: &Report, reaction: &str, gateway: &str, now: Now) -> Vec<u8> {
     let delivery = &report.delivery;
-    let (outcome, answer, reason, retry_at) = match &report.fate {
-        DeliveryEnd::Delivered { answer, flaws } => {
-            ("delivered", Some(answer.as_str()), (!flaws.is_empty()).then(|| flaws.join("; ")), None)
+    let (outcome, answer, reason, retry_at) = match &report.outcome {
+        DeliveryEnd::Delivered { answer, warnings } => {
+            ("delivered", Some(answer.as_str()), (!warnings.is_empty()).then(|| warnings.join("; ")), None)
         }
         DeliveryEnd::Failed { reason, retry_at } => {
             ("failed", None, Some(reason.clone()), Some(Rfc3339(now.stamp(*retry_at))))

@@ -100,6 +100,7 @@ impl Alarm {
             // One that was taken over before has lost its number. Deliveries need one that no other event has.
             seq: self.seq.unwrap_or_else(|| fnv(&format!("{} {at}", facts.id))),
             alarm: facts,
+            ix: None,
             from: State::Enabled,
             to: State::Activated,
             at,

@@ -3,7 +3,7 @@
 //! It changes with events only, not with values: `value` is the one of the latest event. For an idled alarm that is
 //! the value that ended the activation.
 
-use super::{Named, Plain, PlainNumber, Rfc3339, doubt, to_bytes};
+use super::{Named, Plain, PlainNumber, Rfc3339, time_quality, to_bytes};
 use crate::domain::engine::AlarmView;
 use crate::domain::model::AlarmType;
 use serde::Serialize;
@@ -79,7 +79,7 @@ pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> 
         // One that was taken over from another instance has none under our name.
         seq: last.map(|l| l.seq).filter(|seq| *seq > 0),
         at: last.map(|l| Rfc3339(l.at)),
-        time: last.and_then(|l| doubt(l.at)),
+        time: last.and_then(|l| time_quality(l.at)),
         cause: last.map(|l| l.cause.as_str()),
         value: last.and_then(|l| l.value.as_ref()).map(Plain),
         average: averages.then(|| last.and_then(|l| l.average).map(PlainNumber)),

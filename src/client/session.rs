@@ -23,7 +23,7 @@ const MAX_PACKET: usize = 268_435_455 + 5;
 /// Often enough for a person to be told soon that the line is dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long the broker is given to hear that we leave.
-const FAREWELL: Duration = Duration::from_millis(500);
+const DISCONNECT_LIMIT: Duration = Duration::from_millis(500);
 
 /// A message of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(super) enum Received {
 /// The connection.
 pub(super) struct Session {
     client: Client,
-    heard: Receiver<Received>,
+    events: Receiver<Received>,
     broker: String,
     name: String,
     is_connected: bool,
@@ -65,11 +65,11 @@ impl Session {
         // The library takes whole seconds only; who waits for us has the finer bound.
         network.set_connection_timeout(limit.to_std().as_secs().saturating_add(1));
         connection.eventloop.set_network_options(network);
-        let (sender, heard) = sync_channel(WAITING);
+        let (sender, events) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("broker".to_owned());
         thread.spawn(move || poll(connection, &sender)).map_err(|error| Trouble::Settings(error.to_string()))?;
         let broker = format!("{}:{}", settings.host, settings.port);
-        Ok(Session { client, heard, broker, name, is_connected: false })
+        Ok(Session { client, events, broker, name, is_connected: false })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -92,13 +92,13 @@ impl Session {
 
     /// What comes next, if it comes in time.
     pub(super) fn receive_event(&mut self, wait: Duration) -> Option<Received> {
-        let heard = match self.heard.recv_timeout(wait) {
-            Ok(heard) => heard,
+        let received = match self.events.recv_timeout(wait) {
+            Ok(received) => received,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => return None,
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Received::Lost("it has ended".to_owned()),
         };
-        self.is_connected |= matches!(heard, Received::Subscribed(_));
-        Some(heard)
+        self.is_connected |= matches!(received, Received::Subscribed(_));
+        Some(received)
     }
 
     pub(super) fn unreachable(&self, reason: &str) -> Trouble {
@@ -114,10 +114,10 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// A broker that hears a farewell logs no error.
+    /// A broker that receives a DISCONNECT logs no error.
     fn drop(&mut self) {
         if self.is_connected && self.client.try_disconnect().is_ok() {
-            while !matches!(self.heard.recv_timeout(FAREWELL), Ok(Received::Lost(_)) | Err(_)) {}
+            while !matches!(self.events.recv_timeout(DISCONNECT_LIMIT), Ok(Received::Lost(_)) | Err(_)) {}
         }
     }
 }
@@ -139,7 +139,7 @@ fn options(settings: &MqttSettings, name: &str) -> Result<MqttOptions, String> {
 /// Polls the connection until it breaks or nobody listens any more.
 fn poll(mut connection: Connection, sender: &SyncSender<Received>) {
     for event in connection.iter() {
-        let heard = match event {
+        let received = match event {
             Ok(Event::Incoming(Packet::SubAck(answer))) => {
                 let is_granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
                 Received::Subscribed(answer.return_codes.iter().map(is_granted).collect())
@@ -151,8 +151,8 @@ fn poll(mut connection: Connection, sender: &SyncSender<Received>) {
             Ok(_) => continue,
             Err(error) => Received::Lost(explain(&error)),
         };
-        let is_over = matches!(heard, Received::Lost(_));
-        if sender.send(heard).is_err() || is_over {
+        let is_over = matches!(received, Received::Lost(_));
+        if sender.send(received).is_err() || is_over {
             return;
         }
     }

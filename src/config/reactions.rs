@@ -13,11 +13,11 @@ use super::reader::{Table, suggestion};
 use super::report::{Problem, Problems};
 use crate::api::topics::Topics;
 use crate::domain::model::{AlarmDefinition, Glob, Severity};
-use crate::domain::notify::{
-    Action, Hours, Plan, Reaction, ReactionIx, Reactions, Security, Smtp, Terms, ThingFilter, Transition, Zone,
-};
+use crate::domain::notify::{Hours, Plan, Reaction, ReactionIx, Reactions, Terms, ThingFilter, Transition, Zone};
 use crate::domain::time::Span;
 use crate::ingest::source::Source;
+use crate::io::send::action::{Action, Actions};
+use crate::io::send::email::{Security, Smtp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) struct Tables<'a, 'd, 't> {
     pub(super) are_whole: bool,
 }
 
-pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> Reactions {
+pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> (Reactions, Actions) {
     let time_zone = time_zone(tables.gateway, problems);
     let smtp = smtp(tables.smtp, problems);
     let templates = named(tables.templates, problems);
@@ -53,7 +53,7 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
             action::check_unused(template, problems);
         }
     }
-    let mut list = Vec::new();
+    let (mut list, mut actions) = (Vec::new(), Vec::new());
     let mut sources = Vec::new();
     for (index, table) in tables.reactions.iter().enumerate() {
         let template = template_of(table, &templates, tables, problems);
@@ -67,12 +67,15 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
         }
         let name = table.text("name", problems).filter(|name| names.get(name.as_str()) == Some(&index));
         if let (Some(name), Some(plan), Some(action)) = (name, plan, action) {
-            list.push(Arc::new(Reaction { name, plan, terms, action }));
+            let (destination, tells_of_others) = (action.destination(&name), action.tells_of_others());
+            list.push(Arc::new(Reaction { name, plan, terms, destination, tells_of_others }));
+            actions.push(Arc::new(action));
             sources.push(layers);
         }
     }
     let are_all_known = tables.are_whole && list.len() == tables.reactions.len();
-    let reactions = Reactions { list, of_definitions: Vec::new(), smtp: smtp.map(Arc::new), time_zone };
+    let reactions = Reactions { list, of_definitions: Vec::new(), time_zone };
+    let actions = Actions { list: actions, smtp: smtp.map(Arc::new) };
     let mut of_definitions = Vec::new();
     for (table, definition) in tables.alarms {
         let named = reactions_of(table, &reactions, &names, are_all_known, problems);
@@ -84,14 +87,15 @@ pub(super) fn compile(tables: &Tables<'_, '_, '_>, problems: &mut Problems) -> R
     let reactions = Reactions { of_definitions, ..reactions };
     let definitions = tables.alarms.iter().filter_map(|(_, definition)| definition.as_ref());
     let own = sample::Own { topics: tables.topics, sources: tables.sources };
-    let feeding = sample::render_all(tables.gateway_id, own, &reactions, definitions, &sources, problems);
+    let all = sample::All { reactions: &reactions, actions: &actions, layers: &sources };
+    let feeding = sample::render_all(tables.gateway_id, own, all, definitions, problems);
     let mut list = reactions.list.clone();
     for ix in feeding {
         if let Some(reaction) = list.get_mut(ix.index()) {
             Arc::make_mut(reaction).terms.feeds_sources = true;
         }
     }
-    Reactions { list, ..reactions }
+    (Reactions { list, ..reactions }, actions)
 }
 
 /// The tables by name; a name that is used twice or cannot be one is a problem.

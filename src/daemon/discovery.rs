@@ -3,7 +3,7 @@
 //!
 //! The topics are retained, so what was announced has to be remembered: the store keeps the prefixes under which there
 //! may be something of ours. One that is not configured any more is cleaned, alarm by alarm, before anything else is
-//! announced, and forgotten when the broker has taken all of it. Alarms that leave the configuration say farewell in a
+//! announced, and forgotten when the broker has taken all of it. Alarms that leave the configuration say last_status in a
 //! outbound event, as on their own topic.
 
 use super::Daemon;

@@ -3,7 +3,7 @@
 //! While the disk refuses, entries wait in memory. How they look on disk is in [`crate::io::store::history`].
 
 use crate::domain::engine::Effects;
-use crate::domain::history::{DeliveryFate, DeliveryReport, Entry};
+use crate::domain::history::{DeliveryOutcome, DeliveryReport, Entry};
 use crate::domain::model::{AlarmFacts, AlarmId};
 use crate::domain::time::{Moment, Span, Stamp};
 use crate::io::store::Batch;
@@ -38,7 +38,7 @@ pub(super) struct EndedDelivery {
     pub(super) occurrence: u64,
     pub(super) reaction: Arc<str>,
     pub(super) delivery: Arc<str>,
-    pub(super) fate: DeliveryFate,
+    pub(super) outcome: DeliveryOutcome,
     pub(super) attempt: u32,
     pub(super) said: Arc<str>,
 }
@@ -140,11 +140,11 @@ impl HistoryLog {
 
     /// Takes what became of a delivery, if its alarm has been heard of.
     pub(super) fn take_delivery(&mut self, ended: EndedDelivery, at: Moment) {
-        let EndedDelivery { alarm, at: stamp, occurrence, reaction, delivery, fate, attempt, said } = ended;
+        let EndedDelivery { alarm, at: stamp, occurrence, reaction, delivery, outcome, attempt, said } = ended;
         let present = self.named.get(&alarm).and_then(|numbers| numbers.last());
         let alarm = present.and_then(|number| self.names.get(number)).cloned();
         if let Some(alarm) = alarm.filter(|_| self.retention.max > 0) {
-            let report = DeliveryReport { alarm, at: stamp, occurrence, reaction, delivery, fate, attempt, said };
+            let report = DeliveryReport { alarm, at: stamp, occurrence, reaction, delivery, outcome, attempt, said };
             self.add(&Entry::Delivery(report), at);
         }
     }

@@ -164,7 +164,7 @@ impl Daemon {
             Token::Probe(number) => self.probe_acknowledged(number),
             Token::Fence => self.fence_is_out = false,
             Token::Answer(bytes) => self.replies.taken(bytes),
-            Token::Passing | Token::Farewell | Token::Reaction(_) => {}
+            Token::Passing | Token::FinalStatus | Token::Reaction(_) => {}
         }
     }
 

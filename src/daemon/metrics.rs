@@ -35,7 +35,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Begins to count; `next_letter` is the number of the next outbound event for the broker.
+    /// Begins to count; `next_number` is the number of the next outbound event for the broker.
     pub(super) fn new(now: Moment, next_outbound_event: u64, board: Option<Arc<Board>>) -> Counts {
         Counts {
             performance: Performance::new(now),

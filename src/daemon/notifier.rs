@@ -8,24 +8,27 @@ mod report;
 
 use super::history_log::EndedDelivery;
 use crate::api;
-use crate::api::retained;
+use crate::api::reaction::occasion;
 use crate::api::topics::Topics;
+use crate::api::{event, retained};
 use crate::config::{Config, test_delivery};
 use crate::domain::engine::{AlarmIx, Effects, Engine};
-use crate::domain::history::DeliveryFate;
+use crate::domain::history::DeliveryOutcome;
 use crate::domain::model::AlarmId;
+use crate::domain::notify::delivery::Outcome;
 use crate::domain::notify::delivery::Ticket;
-use crate::domain::notify::delivery::{Occasion, Outcome};
 use crate::domain::notify::queue::{DeliveryEnd, Queue, Report, Start};
 use crate::domain::notify::schedule::{CourseId, Order, Schedule};
-use crate::domain::notify::{ReactionIx, Reactions};
+use crate::domain::notify::{Reaction, ReactionIx, Reactions};
 use crate::domain::outbox::{OutboundEvent, Token};
 use crate::domain::time::{Moment, Now, Span};
 use crate::ingest::source::Source;
 use crate::io::mqtt::{Link, Outbound};
+use crate::io::send::action::{Action, Actions};
 use crate::io::send::sender::{self, Answer, Attempt, Sender};
 use crate::io::store::Batch;
 use crate::io::store::record::reactions::{self as records, RecoveredReactions};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -36,7 +39,7 @@ const TESTS: usize = 16;
 /// What the broker is asked to confirm for a reaction.
 #[derive(Debug)]
 struct Confirming {
-    flaws: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// An answer to somebody who wanted to see whether a reaction works.
@@ -51,6 +54,7 @@ pub(super) struct Tested {
 #[derive(Debug)]
 pub(super) struct Notifier {
     reactions: Arc<Reactions>,
+    actions: Arc<Actions>,
     is_closing: bool,
     gateway: String,
     topics: Topics,
@@ -89,7 +93,7 @@ impl Notifier {
     ) -> std::io::Result<(Notifier, mpsc::Receiver<Answer>)> {
         let reactions = config.reactions.clone();
         let (answers, answered) = sender::answers();
-        let sender = Sender::start(&config.gateway.id, &reactions, answers.clone())?;
+        let sender = Sender::start(&config.gateway.id, &reactions, &config.actions, answers.clone())?;
         let RecoveredReactions { deliveries, courses, orphans, damaged, mut useless } = recovered;
         if damaged > 0 {
             tracing::error!(damaged, "records of deliveries were damaged: they are lost");
@@ -137,14 +141,22 @@ impl Notifier {
             orphans: orphans.into_iter().map(|(number, ..)| number).collect(),
             useless,
             reactions,
+            actions: config.actions.clone(),
         };
         Ok((notifier, answered))
     }
 
     /// What events and time mean for deliveries. All of it has to be written before [`Notifier::release`].
-    pub(super) fn decide(&mut self, effects: &Effects, engine: &Engine, now: Now, is_link_up: bool) {
+    pub(super) fn decide(
+        &mut self,
+        effects: &Effects,
+        payloads: &[Bytes],
+        engine: &Engine,
+        now: Now,
+        is_link_up: bool,
+    ) {
         if !self.reactions.list.is_empty() || self.schedule.next_due().is_some() {
-            self.follow(effects, engine, now);
+            self.follow(effects, payloads, engine, now);
         }
         if !self.is_closing {
             self.starts.extend(self.queue.begin(now.at, &self.reactions, is_link_up));
@@ -154,10 +166,10 @@ impl Notifier {
     }
 
     /// What events, and the time between them, start and end.
-    fn follow(&mut self, effects: &Effects, engine: &Engine, now: Now) {
+    fn follow(&mut self, effects: &Effects, payloads: &[Bytes], engine: &Engine, now: Now) {
         let mut orders = Vec::new();
         let mut shelvings = effects.shelvings.iter().peekable();
-        for (place, event) in effects.events.iter().enumerate() {
+        for (place, (event, payload)) in effects.events.iter().zip(payloads).enumerate() {
             while let Some(change) = shelvings.next_if(|change| change.place <= place) {
                 self.shelved(&change.alarm.id, change.until.is_some());
             }
@@ -166,15 +178,14 @@ impl Notifier {
             let at = now.moment(event.at).min(now.at);
             self.schedule.poll(now.moved_to(at - Span::from_micros(1)), &self.reactions, &mut orders);
             self.carry_out(&mut orders);
-            let ix = engine.find(alarm.as_str());
             // A quiet one starts nothing, and ends what runs.
-            let named = self.named(alarm, ix.filter(|_| !event.quiet), engine);
+            let named = self.named(alarm, event.ix.filter(|_| !event.quiet), engine);
             if named.is_empty() {
                 continue;
             }
             let opened = self.schedule.opened(alarm);
-            let view = ix.map(|ix| engine.view(ix));
-            let occasion = Arc::new(Occasion::of(event, view, &self.gateway, opened));
+            let definition = event.ix.map(|ix| engine.view(ix).definition());
+            let occasion = Arc::new(occasion(event, payload, definition, &self.gateway, opened));
             self.schedule.event(event, &occasion, &named, &self.reactions, now, &mut orders);
             // Without a delay the first is due at once, even if the alarm idles in the same turn.
             self.schedule.poll(now.moved_to(at), &self.reactions, &mut orders);
@@ -194,7 +205,8 @@ impl Notifier {
             let view = engine.view(ix);
             let Some((event, gateway)) = alarm.activation(Arc::new(view.facts())) else { continue };
             let named = self.named(&event.alarm.id, Some(ix), engine);
-            let occasion = Arc::new(Occasion::of(&event, Some(view), gateway, None));
+            let payload = event::render(&event, gateway);
+            let occasion = Arc::new(occasion(&event, &payload, Some(view.definition()), gateway, None));
             self.schedule.take_over(&event, &occasion, &named, &self.reactions, now.at - untold, now);
         }
     }
@@ -208,7 +220,7 @@ impl Notifier {
     pub(super) fn reconfigure(&mut self, config: &Config, engine: &Engine, now: Now) {
         let (old, new) = (self.reactions.clone(), config.reactions.clone());
         let renumbered = |ix: ReactionIx| old.get(ix).and_then(|reaction| new.find(&reaction.name));
-        match Sender::start(&self.gateway, &new, self.answers.clone()) {
+        match Sender::start(&self.gateway, &new, &config.actions, self.answers.clone()) {
             Ok(sender) => self.sender = sender,
             Err(error) => tracing::error!(%error, "cannot start another thread for reactions; the old one goes on"),
         }
@@ -230,6 +242,7 @@ impl Notifier {
             self.useless.extend(old.get(ix).map(|reaction| records::course_key(&alarm, &reaction.name)));
         }
         self.reactions = new;
+        self.actions = config.actions.clone();
         self.sources = config.sources.clone();
     }
 
@@ -271,7 +284,7 @@ impl Notifier {
             let name = self.reactions.get(report.delivery.reaction).map_or("", |reaction| reaction.name.as_str());
             let topic = self.topics.reaction(name);
             let payload = api::reaction::render(&report, name, &self.gateway, now).into();
-            match report.fate {
+            match report.outcome {
                 // The end of a delivery is on disk in the same write as that it is no more.
                 DeliveryEnd::Delivered { .. } | DeliveryEnd::Dropped { .. } => {
                     self.outbound_events.push(OutboundEvent { topic: topic.into(), payload, retain: false });
@@ -286,21 +299,21 @@ impl Notifier {
 
     /// For the history: each end, and the first failure. A destination that is down for a night must not fill it.
     fn remember(&mut self, report: &Report, now: Now) {
-        let (fate, said) = match &report.fate {
-            DeliveryEnd::Delivered { answer, .. } => (DeliveryFate::Delivered, answer),
-            DeliveryEnd::Failed { reason, .. } if report.attempt <= 1 => (DeliveryFate::Failed, reason),
+        let (outcome, said) = match &report.outcome {
+            DeliveryEnd::Delivered { answer, .. } => (DeliveryOutcome::Delivered, answer),
+            DeliveryEnd::Failed { reason, .. } if report.attempt <= 1 => (DeliveryOutcome::Failed, reason),
             DeliveryEnd::Failed { .. } => return,
-            DeliveryEnd::Dropped { reason, .. } => (DeliveryFate::Dropped, reason),
+            DeliveryEnd::Dropped { reason, .. } => (DeliveryOutcome::Dropped, reason),
         };
         let delivery = &report.delivery;
         let Some(reaction) = self.reactions.get(delivery.reaction) else { return };
         self.ended.push(EndedDelivery {
             alarm: delivery.alarm.clone(),
             at: now.wall,
-            occurrence: delivery.occasion.occurrence(),
+            occurrence: delivery.occasion.occurrence,
             reaction: reaction.name.as_str().into(),
             delivery: delivery.id.as_str().into(),
-            fate,
+            outcome,
             attempt: report.attempt,
             said: said.as_str().into(),
         });
@@ -313,12 +326,12 @@ impl Notifier {
 
     fn log(&self, report: &Report) {
         let delivery = &report.delivery.id;
-        match &report.fate {
-            DeliveryEnd::Delivered { answer, flaws } if flaws.is_empty() => {
+        match &report.outcome {
+            DeliveryEnd::Delivered { answer, warnings } if warnings.is_empty() => {
                 tracing::info!(delivery, answer, "delivered")
             }
-            DeliveryEnd::Delivered { answer, flaws } => {
-                tracing::warn!(delivery, answer, flaws = flaws.join("; "), "delivered, but not as it was meant");
+            DeliveryEnd::Delivered { answer, warnings } => {
+                tracing::warn!(delivery, answer, warnings = warnings.join("; "), "delivered, but not as it was meant");
             }
             DeliveryEnd::Failed { reason, .. } => {
                 tracing::warn!(delivery, attempt = report.attempt, reason, "not delivered yet")
@@ -331,9 +344,9 @@ impl Notifier {
     /// Lets everything begin that is on disk.
     pub(super) fn release(&mut self, link: &Link, now: Now) {
         for Start { number, delivery, digest } in std::mem::take(&mut self.starts) {
-            let Some(reaction) = self.reactions.get(delivery.reaction).cloned() else { continue };
+            let Some((reaction, action)) = self.parts(delivery.reaction) else { continue };
             let ticket = Ticket::Queued(number);
-            if !self.sender.attempt(Attempt { ticket, reaction, delivery, digest }) {
+            if !self.sender.attempt(Attempt { ticket, reaction, action, delivery, digest }) {
                 self.ended(ticket, Outcome::unreachable("too many attempts are on their way"), now);
             }
         }
@@ -346,16 +359,16 @@ impl Notifier {
     pub(super) fn answered(&mut self, answer: Answer, link: &Link, now: Now) {
         match answer {
             Answer::Ended(ticket, outcome) => self.ended(ticket, outcome, now),
-            Answer::Publish(ticket, outbound, flaws) => {
+            Answer::Publish(ticket, outbound, warnings) => {
                 self.look_for_loops(ticket, &outbound.topic);
                 let confirmed = outbound.confirmed;
                 if !link.send(outbound, Token::Reaction(ticket)) {
                     self.ended(ticket, Outcome::unreachable("not connected to the broker"), now);
                 } else if confirmed {
-                    self.confirming.insert(ticket, Confirming { flaws });
+                    self.confirming.insert(ticket, Confirming { warnings });
                 } else {
                     let answer = "handed over; with QoS 0 the broker confirms nothing".to_owned();
-                    self.ended(ticket, Outcome::Taken { answer, flaws }, now);
+                    self.ended(ticket, Outcome::Taken { answer, warnings }, now);
                 }
             }
         }
@@ -381,8 +394,8 @@ impl Notifier {
 
     /// The broker has taken a message of a reaction.
     pub(super) fn confirmed(&mut self, ticket: Ticket, now: Now) {
-        if let Some(Confirming { flaws }) = self.confirming.remove(&ticket) {
-            self.ended(ticket, Outcome::Taken { answer: "the broker has taken it (PUBACK)".to_owned(), flaws }, now);
+        if let Some(Confirming { warnings }) = self.confirming.remove(&ticket) {
+            self.ended(ticket, Outcome::Taken { answer: "the broker has taken it (PUBACK)".to_owned(), warnings }, now);
         }
     }
 
@@ -410,8 +423,8 @@ impl Notifier {
             Ticket::Test(number) => {
                 self.tests = self.tests.saturating_sub(1);
                 let answer = match outcome {
-                    Outcome::Taken { answer, flaws } if flaws.is_empty() => Ok(answer),
-                    Outcome::Taken { answer, flaws } => Ok(format!("{answer}; but: {}", flaws.join("; "))),
+                    Outcome::Taken { answer, warnings } if warnings.is_empty() => Ok(answer),
+                    Outcome::Taken { answer, warnings } => Ok(format!("{answer}; but: {}", warnings.join("; "))),
                     Outcome::Partly { reason, .. } | Outcome::Later { reason, .. } | Outcome::Refused { reason } => {
                         Err(reason)
                     }
@@ -419,6 +432,11 @@ impl Notifier {
                 self.tested.push(Tested { number, answer });
             }
         }
+    }
+
+    /// A reaction and its action.
+    fn parts(&self, ix: ReactionIx) -> Option<(Arc<Reaction>, Arc<Action>)> {
+        self.reactions.get(ix).cloned().zip(self.actions.get(ix).cloned())
     }
 
     /// From now on nothing begins any more.
@@ -433,8 +451,8 @@ impl Notifier {
 
     /// Sends a real one, past the queue. The answer comes by [`Notifier::take_tested`] with the number returned here.
     pub(super) fn test(&mut self, name: &str, now: Now) -> Result<u64, String> {
-        let Some((ix, reaction)) = self.reactions.find(name).and_then(|ix| Some((ix, self.reactions.get(ix)?.clone())))
-        else {
+        let found = self.reactions.find(name).and_then(|ix| Some((ix, self.parts(ix)?)));
+        let Some((ix, (reaction, action))) = found else {
             let known: Vec<&str> = self.reactions.list.iter().map(|reaction| reaction.name.as_str()).collect();
             return Err(match known.as_slice() {
                 [] => format!("there is no reaction {name:?}; none is configured"),
@@ -448,7 +466,7 @@ impl Notifier {
         let number = self.next_test;
         let delivery = Arc::new(test_delivery(ix, &reaction, &self.gateway, now));
         let ticket = Ticket::Test(number);
-        if !self.sender.attempt(Attempt { ticket, reaction, delivery, digest: Vec::new() }) {
+        if !self.sender.attempt(Attempt { ticket, reaction, action, delivery, digest: Vec::new() }) {
             return Err("too many attempts are on their way; try again in a moment".to_owned());
         }
         self.next_test += 1;

@@ -5,7 +5,7 @@ use super::stall::Stall;
 use super::{Daemon, housekeeping};
 use crate::api::status;
 use crate::domain::engine::{Input, Link};
-use crate::domain::observation::{Cause, Doubt, Gap, Nonce, Problem};
+use crate::domain::observation::{Cause, Gap, Nonce, Overdue, Problem};
 use crate::domain::outbox::Token;
 use crate::domain::time::{Moment, Now, Span};
 use crate::io::mqtt::{Interruption, Outbound, Received};
@@ -63,13 +63,13 @@ impl Daemon {
     }
 
     /// Takes one event of the link, after the gaps that it has come behind.
-    pub(super) fn receive(&mut self, heard: Received) {
+    pub(super) fn receive(&mut self, received: Received) {
         while let Some(delay) = self.delays.front_mut()
-            && delay.has_delayed(heard.at)
+            && delay.has_delayed(received.at)
         {
-            self.interrupt(heard.at);
+            self.interrupt(received.at);
         }
-        self.receive_event(heard);
+        self.receive_event(received);
     }
 
     /// The queue is empty: what is received from here on is late.
@@ -145,18 +145,18 @@ impl Daemon {
         if !self.can_speak() {
             return;
         }
-        let (doubt, gap) = self.observation.doubt(now.at);
+        let (overdue, gap) = self.observation.overdue(now.at);
         gap.into_iter().for_each(|gap| self.end_gap(gap));
-        match doubt {
+        match overdue {
             None => {}
-            Some(Doubt::ProbeLate) => self.send_probe(),
-            Some(Doubt::NothingDelivered) => {
+            Some(Overdue::ProbeLate) => self.send_probe(),
+            Some(Overdue::NothingDelivered) => {
                 tracing::error!(
                     "the broker delivers nothing, not even what the daemon sends to itself; connecting anew"
                 );
                 self.link.reconnect("the broker delivered nothing");
             }
-            Some(Doubt::NoEcho) => {
+            Some(Overdue::NoEcho) => {
                 let topic = self.config.gateway.topics.probe();
                 tracing::warn!(
                     topic,

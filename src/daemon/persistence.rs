@@ -9,7 +9,7 @@ use super::history_log::{self, HistoryLog, Retention};
 use super::models::{self, Anomalies};
 use super::notifier::Notifier;
 use super::standby::{self, RetainedState};
-use crate::api::{event, unstored};
+use crate::api::unstored;
 use crate::config::{Config, Gateway};
 use crate::domain::dedup::Dedup;
 use crate::domain::engine::{AlarmMemory, Changes, Effects, Engine, Event, LastChange};
@@ -202,7 +202,7 @@ impl Persistence {
             useless.extend(history::forget_unused(store.as_mut(), &mut names, &is_needed)?);
         }
         if let Some(certain) = &certain {
-            engine.doubt(&|handle| certain.contains(&handle));
+            engine.mark_uncertain(&|handle| certain.contains(&handle));
         }
         if !inherited.is_empty() || !elsewhere.is_empty() {
             tracing::info!(taken = inherited.len(), left = elsewhere.len(), "alarms of other instances");
@@ -388,6 +388,7 @@ impl Persistence {
         engine: &mut Engine,
         notifier: &mut Notifier,
         effects: &mut Effects,
+        payloads: Vec<Bytes>,
         clock: &Clock,
         occasion: Occasion,
     ) {
@@ -398,8 +399,12 @@ impl Persistence {
         }
         let vanished = std::mem::take(&mut effects.vanished);
         self.retract(vanished);
-        let mut outbound_events: Vec<OutboundEvent> =
-            effects.events.drain(..).map(|event| self.outbound_event(&event)).collect();
+        let mut outbound_events: Vec<OutboundEvent> = effects
+            .events
+            .drain(..)
+            .zip(payloads)
+            .map(|(event, payload)| self.outbound_event(&event, payload))
+            .collect();
         outbound_events.append(&mut self.retractions);
         outbound_events.append(&mut notifier.take_outbound_events());
         if let Some((_, retry_at)) = &self.failure {
@@ -535,10 +540,10 @@ impl Persistence {
         if all {
             self.outbox
                 .held()
-                .for_each(|(number, outbound_event)| record::put_letter(&mut batch, number, outbound_event));
+                .for_each(|(number, outbound_event)| record::put_outbound_event(&mut batch, number, outbound_event));
         }
         for (number, outbound_event) in (self.outbox.next_number()..).zip(outbound_events) {
-            record::put_letter(&mut batch, number, outbound_event);
+            record::put_outbound_event(&mut batch, number, outbound_event);
         }
         record::put_packets(&mut batch, &self.repeats.changes());
         self.prefixes.put(&mut batch, all);
@@ -553,12 +558,8 @@ impl Persistence {
         }
     }
 
-    fn outbound_event(&self, event: &Event) -> OutboundEvent {
-        OutboundEvent {
-            topic: Arc::from(self.gateway.topics.event(&event.alarm.id)),
-            payload: event::render(event, &self.gateway.id).into(),
-            retain: false,
-        }
+    fn outbound_event(&self, event: &Event, payload: Bytes) -> OutboundEvent {
+        OutboundEvent { topic: Arc::from(self.gateway.topics.event(&event.alarm.id)), payload, retain: false }
     }
 
     /// Loads outbound events that wait on disk, if there is room for them.

@@ -160,6 +160,13 @@ impl Daemon {
 
     /// The topics of alarms that are others now; those of new ones follow by themselves.
     fn tell_what_changed(&mut self, done: &Reconfiguration) {
+        for event in &mut self.effects.events {
+            event.ix = if done.is_renumbered {
+                self.engine.find(event.alarm.id.as_str())
+            } else {
+                event.ix.filter(|ix| !done.has_left(*ix))
+            };
+        }
         if done.is_renumbered {
             self.effects.changed.clear();
             self.effects.appeared.clear();

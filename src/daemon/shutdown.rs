@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How long a clean stop waits for the last proof that it could hear.
 const LAST_PROOF: Duration = Duration::from_secs(1);
 /// How long it may take to tell the broker what is left to tell.
-pub(super) const FAREWELL: Duration = Duration::from_secs(3);
+pub(super) const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 impl Daemon {
     /// A clean stop: everything is written, the broker hears what is left and that we have gone.
@@ -28,7 +28,7 @@ impl Daemon {
         if !self.link.is_up() {
             return;
         }
-        let farewell = async {
+        let last_status = async {
             let mut said = false;
             loop {
                 // First what is waiting, then the last word.
@@ -36,10 +36,10 @@ impl Daemon {
                     said = true;
                     self.say_offline();
                 }
-                let Some(Received { event, .. }) = self.heard.recv().await else { return };
+                let Some(Received { event, .. }) = self.events.recv().await else { return };
                 match event {
-                    LinkEvent::Taken { token: Token::Farewell, .. }
-                    | LinkEvent::Refused { token: Token::Farewell, .. }
+                    LinkEvent::Taken { token: Token::FinalStatus, .. }
+                    | LinkEvent::Refused { token: Token::FinalStatus, .. }
                     | LinkEvent::Down { .. } => return,
                     LinkEvent::Refused { token, acknowledged, topic, reason } => {
                         self.refused(token, acknowledged, &topic, &reason);
@@ -57,14 +57,14 @@ impl Daemon {
                 }
             }
         };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        if tokio::time::timeout(STOP_LIMIT, last_status).await.is_err() {
             tracing::warn!("the broker did not confirm everything in time; it will be sent after the next start");
             self.say_offline();
         }
         self.link.close();
         // The polling task has to run once more to send the DISCONNECT, and ends then.
-        let closed = async { while self.heard.recv().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, closed).await.is_err() {
+        let closed = async { while self.events.recv().await.is_some() {} };
+        if tokio::time::timeout(STOP_LIMIT, closed).await.is_err() {
             tracing::debug!("the connection did not close in time");
         }
         // What the broker has taken in the meantime need not be sent again.
@@ -84,8 +84,8 @@ impl Daemon {
                 if !self.observation.awaits_probe() {
                     self.send_probe();
                 }
-                let Some(heard) = self.heard.recv().await else { return };
-                self.receive(heard);
+                let Some(received) = self.events.recv().await else { return };
+                self.receive(received);
             }
         };
         if tokio::time::timeout(LAST_PROOF, proof).await.is_ok() {
@@ -103,14 +103,14 @@ impl Daemon {
                         let Some(answer) = answer else { return };
                         self.notifier.answered(answer, &self.link, self.clock.now());
                     }
-                    heard = self.heard.recv() => {
-                        let Some(heard) = heard else { return };
-                        self.receive(heard);
+                    received = self.events.recv() => {
+                        let Some(received) = received else { return };
+                        self.receive(received);
                     }
                 }
             }
         };
-        if tokio::time::timeout(FAREWELL, end).await.is_err() {
+        if tokio::time::timeout(STOP_LIMIT, end).await.is_err() {
             tracing::warn!("attempts to deliver did not end in time; they are made again after the next start");
         }
     }
@@ -120,6 +120,6 @@ impl Daemon {
         let payload = status::offline(&gateway.id).into();
         let last_word =
             Outbound { topic: gateway.topics.status(), payload, confirmed: true, retain: true, ..Outbound::default() };
-        self.link.send(last_word, Token::Farewell);
+        self.link.send(last_word, Token::FinalStatus);
     }
 }

@@ -34,7 +34,7 @@ impl Stop {
     }
 
     /// Waits until somebody wants something.
-    pub(super) async fn wish(&mut self) -> StopRequest {
+    pub(super) async fn requested(&mut self) -> StopRequest {
         if self._keep.is_some() && self.signals.is_none() {
             let all = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
             match all {

@@ -2,7 +2,7 @@
 //!
 //! What runs is the product's loop, engine, outbox and records, in virtual time. The world has a plant that publishes
 //! whatever happens to the daemon; a broker with a window and a queue that delays, breaks, repeats, forgets sessions,
-//! freezes and goes deaf, and lets other clients take the daemon's place or publish on its probe topic; a disk that is slow
+//! freezes and goes withholds, and lets other clients take the daemon's place or publish on its probe topic; a disk that is slow
 //! and fails; a wall clock that steps; a machine that stands still; and kills and power cuts at any instant at which the
 //! loop waits for something. [`account`] judges by what was published, and by what the broker has seen.
 
@@ -138,7 +138,7 @@ impl Configs {
 }
 
 /// One world from its first step to the account.
-fn live(seed: u64, config: &Config) -> Account {
+fn run_world(seed: u64, config: &Config) -> Account {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     tracing::subscriber::with_default(record::Reader, || {
@@ -156,7 +156,7 @@ struct Outcome {
 }
 
 /// Lives these worlds, as many at a time as there are processors.
-fn live_all(seeds: Range<u64>, configs: &Configs) -> Outcome {
+fn run_all(seeds: Range<u64>, configs: &Configs) -> Outcome {
     let next = AtomicU64::new(seeds.start);
     let total = Mutex::new(Outcome::default());
     std::thread::scope(|threads| {
@@ -166,7 +166,7 @@ fn live_all(seeds: Range<u64>, configs: &Configs) -> Outcome {
                     record::write_down();
                 }
                 while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed)) {
-                    let lived = std::panic::catch_unwind(AssertUnwindSafe(|| live(seed, configs.of(seed))));
+                    let lived = std::panic::catch_unwind(AssertUnwindSafe(|| run_world(seed, configs.of(seed))));
                     let mut total = total.lock().unwrap();
                     match lived {
                         Ok(account) => total.account.add(account),
@@ -194,7 +194,7 @@ fn in_thousands_of_worlds_nothing_is_lost_and_nothing_invented() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
     let worlds = number("ANNUNCIATOR_WORLDS").unwrap_or(WORLDS);
     let seeds = number("ANNUNCIATOR_WORLD").map_or(0..worlds, |seed| seed..seed + 1);
-    let Outcome { account, counts, failures } = live_all(seeds, &Configs::new());
+    let Outcome { account, counts, failures } = run_all(seeds, &Configs::new());
     let Account { worlds, crashes, losses, hold_ups, messages, repeats, events, event_repeats, timed } = account;
     println!(
         "{worlds} worlds, {crashes} crashes, {losses} lost connections, {hold_ups} times acknowledgements withheld, {messages} \
@@ -216,7 +216,7 @@ fn the_same_seed_is_the_same_world() {
     let (config, _) = Config::parse(Path::new("simulation.toml"), &configuration()).unwrap();
     let told = |seed| {
         record::write_down();
-        live(seed, &config);
+        run_world(seed, &config);
         record::written()
     };
     let mut lines = 0;

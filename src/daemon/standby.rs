@@ -3,7 +3,7 @@
 //! An instance that shares things with others, or that stands by for another one, first looks at the retained topics of
 //! its gateway by a connection of its own, which leaves nothing behind. Alarms that it has no memory of are taken over as
 //! they are there, so that nothing is activated a second time because somebody else has seen the first. One that stands
-//! by goes on looking until nothing was heard for a while of the one that works.
+//! by goes on looking until nothing was events for a while of the one that works.
 //!
 //! One whose store has lost something looks once, too, at what it has published itself: states that are newer than those
 //! in the store are taken over, and retained topics of alarms that nobody knows any more can be deleted. The same does one
@@ -15,7 +15,7 @@
 
 use super::Unusable;
 use super::housekeeping::IDLE_TURN;
-use super::shutdown::FAREWELL;
+use super::shutdown::STOP_LIMIT;
 use super::signals::{self, Stop, StopRequest};
 use crate::api::{retained, status, unstored};
 use crate::config::{Config, Gateway, MqttSettings, Standby};
@@ -139,7 +139,7 @@ pub(super) async fn keep(
     let terms = Terms { is_kept: false, ..Terms::default() };
     let settings =
         MqttSettings { client_id: format!("{}-{}", config.mqtt.client_id, reader.name), ..config.mqtt.clone() };
-    let (link, mut heard) = mqtt::connect(&settings, reader.filters(), reader.word("offline"), clock.clone(), terms);
+    let (link, mut events) = mqtt::connect(&settings, reader.filters(), reader.word("offline"), clock.clone(), terms);
     signals::ready();
     let mut watchdog = clock.at();
     loop {
@@ -147,15 +147,15 @@ pub(super) async fn keep(
         let wake = due.map_or(watchdog, |due| due.min(watchdog));
         tokio::select! {
             biased;
-            wish = stop.wish() => match wish {
+            request = stop.requested() => match request {
                 StopRequest::Stop => {
                     signals::stopping();
-                    leave(&link, &mut heard, reader.nothing()).await;
+                    leave(&link, &mut events, reader.nothing()).await;
                     return Ok(None);
                 }
                 StopRequest::Reload => tracing::info!("standing by: the configuration is read when there is work"),
             },
-            happened = heard.recv() => {
+            happened = events.recv() => {
                 let Some(Received { at, event, .. }) = happened else { anyhow::bail!("the connection's task has ended") };
                 if matches!(event, LinkEvent::Up { .. }) {
                     let state = if reader.standby.is_some() { "standing-by" } else { "looking" };
@@ -174,7 +174,7 @@ pub(super) async fn keep(
         }
         if let Some(why) = reader.ends(clock.at()) {
             tracing::info!(why, known = reader.retained.alarms.len(), "begins to work");
-            leave(&link, &mut heard, reader.nothing()).await;
+            leave(&link, &mut events, reader.nothing()).await;
             let RetainedReader { mut retained, .. } = reader;
             // It has come back because there was a mark.
             retained.has_unknown_numbers = is_alone(gateway) && returns && retained.unstored_below.is_none();
@@ -189,25 +189,25 @@ pub(super) fn is_alone(gateway: &Gateway) -> bool {
 }
 
 /// Says a last word and closes the connection, so that the last will does not say another one.
-async fn leave(link: &mqtt::Link, heard: &mut mqtt::Listener, last_word: Outbound) {
+async fn leave(link: &mqtt::Link, events: &mut mqtt::Listener, last_word: Outbound) {
     let taken = async {
         let is_answer = |event: &LinkEvent| {
             matches!(
                 event,
-                LinkEvent::Taken { token: Token::Farewell, .. }
-                    | LinkEvent::Refused { token: Token::Farewell, .. }
+                LinkEvent::Taken { token: Token::FinalStatus, .. }
+                    | LinkEvent::Refused { token: Token::FinalStatus, .. }
                     | LinkEvent::Down { .. }
             )
         };
-        while heard.recv().await.is_some_and(|heard| !is_answer(&heard.event)) {}
+        while events.recv().await.is_some_and(|received| !is_answer(&received.event)) {}
     };
-    let is_sent = link.send(last_word, Token::Farewell);
-    if tokio::time::timeout(if is_sent { FAREWELL } else { Duration::ZERO }, taken).await.is_err() {
+    let is_sent = link.send(last_word, Token::FinalStatus);
+    if tokio::time::timeout(if is_sent { STOP_LIMIT } else { Duration::ZERO }, taken).await.is_err() {
         tracing::debug!("the broker did not confirm the last word in time");
     }
     link.close();
-    let closed = async { while heard.recv().await.is_some() {} };
-    if tokio::time::timeout(FAREWELL, closed).await.is_err() {
+    let closed = async { while events.recv().await.is_some() {} };
+    if tokio::time::timeout(STOP_LIMIT, closed).await.is_err() {
         tracing::debug!("the connection did not close in time");
     }
 }
@@ -287,7 +287,7 @@ impl<'a> RetainedReader<'a> {
                 self.up_since = Some(at);
                 self.has_all = false;
                 self.retained.alarms.clear();
-                // Nothing could be heard while there was no connection.
+                // Nothing could be events while there was no connection.
                 self.last_sign = at;
                 if self.standby.is_some() {
                     tracing::info!("standing by");

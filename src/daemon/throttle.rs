@@ -1,11 +1,11 @@
-//! When values come in quick succession, the loop takes a breath between its turns.
+//! When values come in quick succession, the loop rests between its turns.
 //!
 //! A broker sends each message on its own, and each that arrives wakes the thread. At thousands a second most of the
 //! processor's time would go into waking up and falling asleep. So a turn begins a moment after the one before at the
 //! earliest, the whole thread rests until then, and what has come meanwhile is one read and one turn, as network cards do
 //! it with their interrupts. Measured with 10,000 messages a second: a third of the processor time, or half.
 //!
-//! An alarm is later by a breath at most, and only then. Where alarms themselves come by the thousand a second, a breath is
+//! An alarm is later by a rest at most, and only then. Where alarms themselves come by the thousand a second, a rest is
 //! longer: nobody can tell, and each turn has a write of its own. Messages that the broker wants acknowledged are never kept
 //! waiting: it sends only so many of those ahead.
 
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 /// From one turn to the next: long enough for many messages at the rates that it is meant for, short beside the write
 /// that follows on a slow card.
-const BREATH: Span = Span::from_millis(2);
+const REST: Span = Span::from_millis(2);
 /// The same after a turn with many events. What it decides fits into the window that the broker has to confirm.
-const DEEP_BREATH: Span = Span::from_millis(8);
+const LONG_REST: Span = Span::from_millis(8);
 /// So many events in one turn are many: thousands a second.
 const MANY: usize = 10;
 /// Messages a second from which on it saves more than it costs.
-const BRISK: i64 = 3_000;
+const BUSY_RATE: i64 = 3_000;
 /// The rate is that of so long a time.
 const LOOK: Span = Span::from_millis(20);
 const MICROS: i64 = 1_000_000;
@@ -30,12 +30,12 @@ const MICROS: i64 = 1_000_000;
 pub(super) struct Throttle {
     since: Moment,
     messages: i64,
-    is_brisk: bool,
+    is_busy: bool,
 }
 
 impl Throttle {
     pub(super) fn new(now: Moment) -> Throttle {
-        Throttle { since: now, messages: 0, is_brisk: false }
+        Throttle { since: now, messages: 0, is_busy: false }
     }
 
     /// A turn that has begun at this moment has taken so many messages, and decided so many events. How long to rest before
@@ -44,11 +44,11 @@ impl Throttle {
         self.messages = self.messages.saturating_add_unsigned(messages);
         let passed = now - self.since;
         if passed >= LOOK {
-            self.is_brisk = self.messages.saturating_mul(MICROS) >= BRISK.saturating_mul(passed.as_micros());
+            self.is_busy = self.messages.saturating_mul(MICROS) >= BUSY_RATE.saturating_mul(passed.as_micros());
             (self.since, self.messages) = (now, 0);
         }
-        let due = began + if events < MANY { BREATH } else { DEEP_BREATH };
-        (self.is_brisk && messages > 0 && due > now).then(|| (due - now).to_std())
+        let due = began + if events < MANY { REST } else { LONG_REST };
+        (self.is_busy && messages > 0 && due > now).then(|| (due - now).to_std())
     }
 }
 
@@ -73,9 +73,9 @@ mod tests {
 
     #[test]
     fn it_rests_where_messages_come_in_quick_succession_and_nowhere_else() {
-        let breath = Some(BREATH.to_std());
-        assert_eq!(after(1, 100), breath, "10,000 a second, one by one");
-        assert_eq!(after(20, 2_000), breath, "the same while it rests");
+        let rest = Some(REST.to_std());
+        assert_eq!(after(1, 100), rest, "10,000 a second, one by one");
+        assert_eq!(after(20, 2_000), rest, "the same while it rests");
         assert_eq!(after(1, 1_000), None, "1,000 a second");
         assert_eq!(after(1_000, 500_000), None, "a burst now and then");
     }

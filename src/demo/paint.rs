@@ -21,7 +21,7 @@ pub(super) enum Look {
     /// As it should be.
     Good,
     /// Not as it should be, but no alarm yet.
-    Doubtful,
+    Warning,
     /// An alarm.
     Alarm,
     /// An alarm of which somebody knows.
@@ -39,7 +39,7 @@ impl Look {
             Look::Strong => "1",
             Look::Command => "36",
             Look::Good => "32",
-            Look::Doubtful => "1;33",
+            Look::Warning => "1;33",
             Look::Alarm => "1;97;41",
             Look::Acknowledged => "30;43",
             Look::AllClear => "30;42",
@@ -83,7 +83,7 @@ impl Brush {
                 None => text.push_str(&dots(all)),
                 Some(Mark { value, .. }) => {
                     let place = (1..CELLS).filter(|cell| value >= from + CELL * f64::from(*cell)).count();
-                    let dot = self.paint(if zone == normal { Look::Good } else { Look::Doubtful }, "●");
+                    let dot = self.paint(if zone == normal { Look::Good } else { Look::Warning }, "●");
                     // Writing to a String cannot fail.
                     let _ = write!(text, "{}{dot}{}", dots(place), dots(all - 1 - place));
                 }
@@ -99,7 +99,7 @@ impl Brush {
     /// A bar of `all` cells, so many of them full.
     pub(super) fn bar(self, full: usize, all: usize) -> String {
         let full = full.min(all);
-        self.paint(Look::Doubtful, &format!("{}{}", "▮".repeat(full), "▯".repeat(all - full)))
+        self.paint(Look::Warning, &format!("{}{}", "▮".repeat(full), "▯".repeat(all - full)))
     }
 }
 

@@ -3,9 +3,9 @@
 //! Values and events are those that came over MQTT. What is between them is the screen's own: the mean that it shows
 //! beside the values, and how many of the five seconds are over. It decides nothing.
 
-use super::ears::Event;
 use super::paint::{Brush, Look, Mark};
 use super::plant::{BASE, MEAN_LIMIT, OBSERVE_SECONDS, PRESSES, Press, RANGE, VALUES, WINDOW_VALUES};
+use super::subscriber::Event;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -135,7 +135,7 @@ impl<W: Write> Screen<W> {
     }
 
     /// Nothing more will come.
-    pub(super) fn farewell(&mut self, activations: u64) -> io::Result<()> {
+    pub(super) fn show_end(&mut self, activations: u64) -> io::Result<()> {
         self.finish_second()?;
         let times = if activations == 1 { "activation" } else { "activations" };
         let title = format!("The demo has ended: {activations} {times}, nothing left behind.");
@@ -196,7 +196,7 @@ impl<W: Write> Screen<W> {
         let end = self.columns[2].observe(Some(value.is_none()), 1);
         let sign = match value {
             Some(_) => self.brush.paint(Look::Good, "●    "),
-            None => self.brush.paint(Look::Doubtful, "quiet"),
+            None => self.brush.paint(Look::Warning, "quiet"),
         };
         let text = format!("{} {sign} {}", number(value), self.progress(2));
         (text, end.map(|seconds| format!("press-3 speaks again after {seconds} s")))

@@ -24,7 +24,7 @@ pub const INTERVAL: Span = Span::from_secs(600);
 pub const FLOOD: u64 = 10;
 /// A flood ends when there are fewer activations than this within [`INTERVAL`]. Lower than where it begins, so that one
 /// upset of the plant is one flood.
-pub const CALM: u64 = 5;
+pub const FLOOD_END: u64 = 5;
 /// So many activations within [`CHATTER`] make a chattering alarm: a limit without a deadband, or a loose contact.
 pub const CHATTERING: usize = 3;
 /// See [`CHATTERING`].
@@ -222,7 +222,7 @@ impl Performance {
             let at = Moment::from_micros(second.saturating_mul(SECOND.as_micros()));
             self.move_intervals(at);
             self.flooded_seconds.add(1);
-            if self.seconds.total() < CALM
+            if self.seconds.total() < FLOOD_END
                 && let Some(flood) = self.flood.take()
             {
                 self.turns.push(Turn::FloodEnded { flood, at });

@@ -27,7 +27,7 @@ mod window;
 pub use alarm::{Acknowledgement, AlarmView, Cause, Event, LastChange, State};
 pub use anomaly::Standing;
 pub use gap::Link;
-pub use input::{Answer, Bound, Doubt, Effects, Input, Life, Refused, Sample, Signature, Verb};
+pub use input::{Answer, Bound, Effects, Input, InputFault, Life, Refused, Sample, Signature, Verb};
 pub use memory::{AlarmMemory, Changes, Memory, SAMPLES_PER_BLOCK, SoftMemory, WindowMemory};
 pub use reconfigure::{Difference, Outline, Reconfiguration};
 pub use registry::{PropertyIx, ThingIx};
@@ -93,7 +93,7 @@ pub struct Engine {
     ids: Index<AlarmIx>,
     timers: Timers,
     /// Shelved alarms, by when that ends.
-    shelf: BTreeSet<(Moment, AlarmIx)>,
+    shelved: BTreeSet<(Moment, AlarmIx)>,
     link: Link,
     /// Silence is proven up to here.
     proven: Moment,
@@ -145,7 +145,7 @@ impl Engine {
             alarms: Vec::new(),
             ids: Index::default(),
             timers: Timers::default(),
-            shelf: BTreeSet::new(),
+            shelved: BTreeSet::new(),
             link: Link::NeverUp,
             proven: Moment::END,
             last: Moment::BEGINNING,
@@ -339,7 +339,7 @@ impl Engine {
         }
         if let Some(bound) = self.bound_of_things(id) {
             self.refuse(id, bound, 1);
-            effects.doubts.push(Doubt::ThingRefused { bound });
+            effects.input_faults.push(InputFault::ThingRefused { bound });
             return None;
         }
         let thing = self.registry.add_thing(&Arc::from(id));
@@ -458,42 +458,42 @@ impl Engine {
                     if ahead <= STAMP_TOLERANCE {
                         return stamp;
                     }
-                    effects.doubts.push(Doubt::StampInFuture { by: ahead });
+                    effects.input_faults.push(InputFault::StampInFuture { by: ahead });
                     now.wall
                 });
                 let gap = match self.link {
                     Link::Down { since } => Some(since),
                     Link::Up | Link::NeverUp => None,
                 };
-                let hearing = Hearing { stamp, retained, sign_of_life, gap };
-                self.message(samples, hearing, now, effects);
+                let receipt = Receipt { stamp, retained, sign_of_life, gap };
+                self.message(samples, receipt, now, effects);
             }
         }
     }
 
-    fn message(&mut self, samples: &[Sample<'_>], hearing: Hearing, now: Now, effects: &mut Effects) {
+    fn message(&mut self, samples: &[Sample<'_>], receipt: Receipt, now: Now, effects: &mut Effects) {
         if let [sample] = samples {
-            if !self.accept_stamp(sample.property, hearing.stamp, effects) {
+            if !self.accept_stamp(sample.property, receipt.stamp, effects) {
                 return;
             }
             self.fetch(sample.property);
             for place in 0..self.registry.get(sample.property).alarms.len() {
                 let alarm = self.registry.get(sample.property).alarms[place];
-                self.evaluate(alarm, sample.value, hearing, now, effects);
+                self.evaluate(alarm, sample.value, receipt, now, effects);
             }
             return;
         }
         let mut turn = std::mem::take(&mut self.turn);
         turn.clear();
         for (index, sample) in samples.iter().enumerate() {
-            if self.accept_stamp(sample.property, hearing.stamp, effects) {
+            if self.accept_stamp(sample.property, receipt.stamp, effects) {
                 let on_property = self.registry.get(sample.property).alarms.iter();
                 turn.extend(on_property.map(|alarm| (self.alarms[alarm.index()].definition, index, *alarm)));
             }
         }
         turn.sort_unstable();
         for (_, index, alarm) in &turn {
-            self.evaluate(*alarm, samples[*index].value, hearing, now, effects);
+            self.evaluate(*alarm, samples[*index].value, receipt, now, effects);
         }
         self.turn = turn;
     }
@@ -513,7 +513,7 @@ impl Engine {
         let newest = &mut self.registry.get_mut(property).newest;
         match *newest {
             Some(newer) if stamp < newer => {
-                effects.doubts.push(Doubt::StampOutOfOrder { by: newer - stamp });
+                effects.input_faults.push(InputFault::StampOutOfOrder { by: newer - stamp });
                 false
             }
             _ => {
@@ -549,7 +549,7 @@ impl Engine {
 
 /// How a message came.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hearing {
+pub(crate) struct Receipt {
     stamp: Option<Stamp>,
     retained: bool,
     sign_of_life: bool,

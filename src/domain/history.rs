@@ -34,7 +34,7 @@ pub struct DeliveryReport {
     /// Its id.
     pub delivery: Arc<str>,
     /// What became of it.
-    pub fate: DeliveryFate,
+    pub outcome: DeliveryOutcome,
     /// In which attempt, from 1; 0: it was never attempted.
     pub attempt: u32,
     /// What the other side said, or why it has not got it.
@@ -43,7 +43,7 @@ pub struct DeliveryReport {
 
 /// What can become of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryFate {
+pub enum DeliveryOutcome {
     /// The other side has it.
     Delivered,
     /// Not yet: it is tried again. Further failures of the same delivery are not remembered.
@@ -52,16 +52,17 @@ pub enum DeliveryFate {
     Dropped,
 }
 
-impl DeliveryFate {
+impl DeliveryOutcome {
     /// All of them.
-    pub const ALL: [DeliveryFate; 3] = [DeliveryFate::Delivered, DeliveryFate::Failed, DeliveryFate::Dropped];
+    pub const ALL: [DeliveryOutcome; 3] =
+        [DeliveryOutcome::Delivered, DeliveryOutcome::Failed, DeliveryOutcome::Dropped];
 
     /// As topics and answers spell it.
     pub fn as_str(self) -> &'static str {
         match self {
-            DeliveryFate::Delivered => "delivered",
-            DeliveryFate::Failed => "failed",
-            DeliveryFate::Dropped => "dropped",
+            DeliveryOutcome::Delivered => "delivered",
+            DeliveryOutcome::Failed => "failed",
+            DeliveryOutcome::Dropped => "dropped",
         }
     }
 }
@@ -97,7 +98,7 @@ impl Entry {
             Entry::Event(event) => Entered::State(event.to),
             Entry::Shelving(ShelvingChange { until: Some(_), .. }) => Entered::Shelved,
             Entry::Shelving(ShelvingChange { until: None, .. }) => Entered::Unshelved,
-            Entry::Delivery(report) => Entered::Delivery(report.fate),
+            Entry::Delivery(report) => Entered::Delivery(report.outcome),
         }
     }
 }
@@ -192,7 +193,7 @@ pub enum Entered {
     /// Its end.
     Unshelved,
     /// What became of a delivery.
-    Delivery(DeliveryFate),
+    Delivery(DeliveryOutcome),
 }
 
 impl Entered {
@@ -202,12 +203,12 @@ impl Entered {
             Entered::State(state) => state.as_str(),
             Entered::Shelved => "shelved",
             Entered::Unshelved => "unshelved",
-            Entered::Delivery(fate) => fate.as_str(),
+            Entered::Delivery(outcome) => outcome.as_str(),
         }
     }
 
     pub(crate) fn all() -> impl Iterator<Item = Entered> + Clone {
-        let deliveries = DeliveryFate::ALL.into_iter().map(Entered::Delivery);
+        let deliveries = DeliveryOutcome::ALL.into_iter().map(Entered::Delivery);
         State::ALL.into_iter().map(Entered::State).chain([Entered::Shelved, Entered::Unshelved]).chain(deliveries)
     }
 }

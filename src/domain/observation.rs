@@ -123,7 +123,7 @@ pub struct Gap {
 
 /// The consequence of a probe that is missing, which the caller has to draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
+pub enum Overdue {
     /// The broker delivers nothing: the connection has to be made anew.
     NothingDelivered,
     /// The broker takes probes and delivers other messages, but no probe comes back.
@@ -533,7 +533,7 @@ impl Observation {
     }
 
     /// The moment at which a probe that is on its way is missing.
-    pub fn doubt_due(&self) -> Option<Moment> {
+    pub fn overdue_at(&self) -> Option<Moment> {
         let newest = self.outstanding.back().filter(|_| !self.is_reconnecting)?;
         Some((self.awaited_from(newest) + PROBE_TIMEOUT).max(self.last_sent + PROBE_PAUSE))
     }
@@ -545,10 +545,10 @@ impl Observation {
     }
 
     /// The consequence of a probe that is missing, and the gap that ends with that.
-    pub fn doubt(&mut self, now: Moment) -> (Option<Doubt>, Option<Gap>) {
+    pub fn overdue(&mut self, now: Moment) -> (Option<Overdue>, Option<Gap>) {
         let Some(newest) = self.outstanding.back() else { return (None, None) };
         let is_held_up = self.unacknowledged_since.is_some_and(|since| now - since > PROBE_HOLD_UP);
-        if is_held_up || self.doubt_due().is_none_or(|due| now < due) {
+        if is_held_up || self.overdue_at().is_none_or(|due| now < due) {
             return (None, None);
         }
         let is_delivering = self.last_message > newest.sent;
@@ -570,15 +570,15 @@ impl Observation {
                 let gap = self.proven_by(place, now);
                 self.outstanding.clear();
                 self.awaited_since = None;
-                (Some(Doubt::NoEcho), gap)
+                (Some(Overdue::NoEcho), gap)
             }
-            None if is_delivering => (Some(Doubt::ProbeLate), None),
+            None if is_delivering => (Some(Overdue::ProbeLate), None),
             None => {
                 if self.outstanding.iter().any(|probe| probe.acknowledged.is_some()) {
                     self.echo = Echo::Missed;
                 }
                 self.is_reconnecting = true;
-                (Some(Doubt::NothingDelivered), None)
+                (Some(Overdue::NothingDelivered), None)
             }
         }
     }

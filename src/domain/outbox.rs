@@ -77,7 +77,7 @@ pub enum Token {
     /// What a reaction says over MQTT.
     Reaction(Ticket),
     /// The last word before the end.
-    Farewell,
+    FinalStatus,
 }
 
 /// What to send next.
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_holds_so_many_bytes_however_large_letters_are() {
+    fn memory_holds_so_many_bytes_however_large_events_are() {
         let large = "x".repeat(10_000);
         let (mut outbox, mut disk) = (Outbox::default(), BTreeMap::new());
         for _ in 0..2_000 {

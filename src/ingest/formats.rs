@@ -1,6 +1,6 @@
 //! From the bytes of a message to values.
 //!
-//! Valid JSON is read as JSON, anything else as UTF-8 text. What is not a value is a [`Flaw`]: it changes no alarm.
+//! Valid JSON is read as JSON, anything else as UTF-8 text. What is not a value is a [`PayloadFault`]: it changes no alarm.
 //! Nothing is converted: `"1"` stays a string. The text is looked at in place; only what is picked is copied.
 
 use crate::domain::model::{Value, ValueRef};
@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 32;
 
 /// Why a message, or a part of it, is not a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Flaw {
+pub enum PayloadFault {
     /// More bytes than `max_payload`.
     TooLarge,
     /// Bytes that are no UTF-8 text.
@@ -42,20 +42,20 @@ pub enum Flaw {
     BadName,
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for PayloadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Flaw::TooLarge => f.write_str("payload is larger than max_payload"),
-            Flaw::NotUtf8 => f.write_str("payload is not UTF-8 text"),
-            Flaw::NotFinite => f.write_str("value is not a finite number"),
-            Flaw::NumberOverflow => f.write_str("number is too large for a 64-bit float"),
-            Flaw::NotScalar(what) => write!(f, "value is {what}, not a number, string or boolean"),
-            Flaw::NotAnObject => f.write_str("payload is not a JSON object of properties"),
-            Flaw::PointerMissing(pointer) => write!(f, "payload has nothing at {pointer:?}"),
-            Flaw::NotJson => f.write_str("payload is not JSON, but the source points into it"),
-            Flaw::BadTime(why) => write!(f, "time stamp: {why}"),
-            Flaw::BadName => f.write_str("a member's name in the payload is no valid text"),
-            Flaw::TooDeep => write!(f, "objects are nested more than {MAX_DEPTH} deep"),
+            PayloadFault::TooLarge => f.write_str("payload is larger than max_payload"),
+            PayloadFault::NotUtf8 => f.write_str("payload is not UTF-8 text"),
+            PayloadFault::NotFinite => f.write_str("value is not a finite number"),
+            PayloadFault::NumberOverflow => f.write_str("number is too large for a 64-bit float"),
+            PayloadFault::NotScalar(what) => write!(f, "value is {what}, not a number, string or boolean"),
+            PayloadFault::NotAnObject => f.write_str("payload is not a JSON object of properties"),
+            PayloadFault::PointerMissing(pointer) => write!(f, "payload has nothing at {pointer:?}"),
+            PayloadFault::NotJson => f.write_str("payload is not JSON, but the source points into it"),
+            PayloadFault::BadTime(why) => write!(f, "time stamp: {why}"),
+            PayloadFault::BadName => f.write_str("a member's name in the payload is no valid text"),
+            PayloadFault::TooDeep => write!(f, "objects are nested more than {MAX_DEPTH} deep"),
         }
     }
 }
@@ -138,24 +138,24 @@ impl<'a> Payload<'a> {
     /// Looks at the bytes of a message.
     ///
     /// # Errors
-    /// [`Flaw::TooLarge`], [`Flaw::NotUtf8`].
-    pub fn read(bytes: &'a [u8], max_payload: usize) -> Result<Payload<'a>, Flaw> {
+    /// [`PayloadFault::TooLarge`], [`PayloadFault::NotUtf8`].
+    pub fn read(bytes: &'a [u8], max_payload: usize) -> Result<Payload<'a>, PayloadFault> {
         if bytes.len() > max_payload {
-            return Err(Flaw::TooLarge);
+            return Err(PayloadFault::TooLarge);
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Flaw::NotUtf8)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| PayloadFault::NotUtf8)?;
         Ok(match serde_json::from_str::<&RawValue>(text) {
             Ok(raw) => Payload::Json(raw.get()),
             Err(_) => Payload::Text(text),
         })
     }
 
-    fn at(self, pointer: Option<&Pointer>) -> Result<Payload<'a>, Flaw> {
+    fn at(self, pointer: Option<&Pointer>) -> Result<Payload<'a>, PayloadFault> {
         let Some(pointer) = pointer else { return Ok(self) };
         match self {
-            Payload::Text(_) => Err(Flaw::NotJson),
+            Payload::Text(_) => Err(PayloadFault::NotJson),
             Payload::Json(json) => {
-                pointer.find(json).map(Payload::Json).ok_or_else(|| Flaw::PointerMissing(pointer.text.clone()))
+                pointer.find(json).map(Payload::Json).ok_or_else(|| PayloadFault::PointerMissing(pointer.text.clone()))
             }
         }
     }
@@ -169,18 +169,18 @@ impl<'a> Payload<'a> {
         pointer: Option<&Pointer>,
         map: &Map,
         take: impl FnOnce(ValueRef<'_>) -> T,
-    ) -> Result<T, Flaw> {
+    ) -> Result<T, PayloadFault> {
         match self.at(pointer)? {
             Payload::Text(text) => match map.get(text) {
                 Some(mapped) => Ok(take(mapped.borrow())),
-                None if is_not_finite(text) => Err(Flaw::NotFinite),
+                None if is_not_finite(text) => Err(PayloadFault::NotFinite),
                 None => Ok(take(ValueRef::Text(text))),
             },
             Payload::Json(json) => json_scalar(json, map, take),
         }
     }
 
-    /// The values of an object's members, each given to `take` with its name; what is not a value to `flawed`.
+    /// The values of an object's members, each given to `take` with its name; what is not a value to `faulty`.
     ///
     /// # Errors
     /// Why the payload is not an object of values.
@@ -189,18 +189,18 @@ impl<'a> Payload<'a> {
         pointer: Option<&Pointer>,
         map: &Map,
         take: &mut dyn FnMut(&str, ValueRef<'_>),
-        flawed: &mut dyn FnMut(&str, Flaw),
-    ) -> Result<(), Flaw> {
+        faulty: &mut dyn FnMut(&str, PayloadFault),
+    ) -> Result<(), PayloadFault> {
         match self.at(pointer)? {
             Payload::Json(json) if json.starts_with('{') => {
                 let mut name = String::new();
                 walk(json, &mut name, 0, &mut |name, json| {
-                    if let Err(flaw) = json_scalar(json, map, |value| take(name, value)) {
-                        flawed(name, flaw);
+                    if let Err(fault) = json_scalar(json, map, |value| take(name, value)) {
+                        faulty(name, fault);
                     }
                 })
             }
-            Payload::Json(_) | Payload::Text(_) => Err(Flaw::NotAnObject),
+            Payload::Json(_) | Payload::Text(_) => Err(PayloadFault::NotAnObject),
         }
     }
 
@@ -208,15 +208,15 @@ impl<'a> Payload<'a> {
     ///
     /// # Errors
     /// Why it is no time.
-    pub fn time(self, time: &TimePointer) -> Result<Stamp, Flaw> {
+    pub fn time(self, time: &TimePointer) -> Result<Stamp, PayloadFault> {
         let found = match self.at(Some(&time.pointer))? {
             Payload::Json(json) | Payload::Text(json) => json,
         };
         match time.unit {
             TimeUnit::Rfc3339 => {
                 let text = serde_json::from_str::<Cow<'_, str>>(found)
-                    .map_err(|_| Flaw::BadTime("it is no string, so it is not in RFC 3339"))?;
-                Stamp::parse(&text).map_err(|_| Flaw::BadTime("it is not in RFC 3339"))
+                    .map_err(|_| PayloadFault::BadTime("it is no string, so it is not in RFC 3339"))?;
+                Stamp::parse(&text).map_err(|_| PayloadFault::BadTime("it is not in RFC 3339"))
             }
             TimeUnit::Seconds => micros(found, 1e6),
             TimeUnit::Milliseconds => micros(found, 1e3),
@@ -225,8 +225,8 @@ impl<'a> Payload<'a> {
 }
 
 /// A number of seconds or milliseconds as a stamp.
-fn micros(json: &str, factor: f64) -> Result<Stamp, Flaw> {
-    let bad = || Flaw::BadTime("it is no number of seconds or milliseconds since 1970");
+fn micros(json: &str, factor: f64) -> Result<Stamp, PayloadFault> {
+    let bad = || PayloadFault::BadTime("it is no number of seconds or milliseconds since 1970");
     let number: f64 = if is_number(json) { json.parse().map_err(|_| bad())? } else { return Err(bad()) };
     let micros = (number * factor).round();
     // 9e18 µs are 285,000 years.
@@ -247,24 +247,24 @@ fn is_not_finite(text: &str) -> bool {
     ["nan", "inf", "infinity"].iter().any(|w| word.eq_ignore_ascii_case(w))
 }
 
-fn json_scalar<T>(json: &str, map: &Map, take: impl FnOnce(ValueRef<'_>) -> T) -> Result<T, Flaw> {
+fn json_scalar<T>(json: &str, map: &Map, take: impl FnOnce(ValueRef<'_>) -> T) -> Result<T, PayloadFault> {
     let mapped = |text: &str| if map.is_empty() { None } else { map.get(text) };
     match json.as_bytes().first() {
         Some(b'"') => {
             let text: Cow<'_, str> = match json.get(1..json.len() - 1) {
                 Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
-                _ => Cow::Owned(serde_json::from_str(json).map_err(|_| Flaw::NotUtf8)?),
+                _ => Cow::Owned(serde_json::from_str(json).map_err(|_| PayloadFault::NotUtf8)?),
             };
             Ok(take(mapped(&text).map_or(ValueRef::Text(&text), Value::borrow)))
         }
         Some(b't' | b'f') => Ok(take(mapped(json).map_or(ValueRef::Boolean(json == "true"), Value::borrow))),
-        Some(b'n') => Err(Flaw::NotScalar("null")),
-        Some(b'[') => Err(Flaw::NotScalar("an array")),
-        Some(b'{') => Err(Flaw::NotScalar("an object")),
+        Some(b'n') => Err(PayloadFault::NotScalar("null")),
+        Some(b'[') => Err(PayloadFault::NotScalar("an array")),
+        Some(b'{') => Err(PayloadFault::NotScalar("an object")),
         _ => {
-            let number: f64 = json.parse().map_err(|_| Flaw::NumberOverflow)?;
+            let number: f64 = json.parse().map_err(|_| PayloadFault::NumberOverflow)?;
             if !number.is_finite() {
-                return Err(Flaw::NumberOverflow);
+                return Err(PayloadFault::NumberOverflow);
             }
             // A key of the map may be written as the device writes the number, or in its shortest form.
             let found = mapped(json).or_else(|| if map.is_empty() { None } else { map.get(&number.to_string()) });
@@ -274,9 +274,9 @@ fn json_scalar<T>(json: &str, map: &Map, take: impl FnOnce(ValueRef<'_>) -> T) -
 }
 
 /// Visits the scalars of an object, nested objects included; arrays and nulls are not for alarms.
-fn walk(json: &str, name: &mut String, depth: usize, visit: &mut dyn FnMut(&str, &str)) -> Result<(), Flaw> {
+fn walk(json: &str, name: &mut String, depth: usize, visit: &mut dyn FnMut(&str, &str)) -> Result<(), PayloadFault> {
     if depth == MAX_DEPTH {
-        return Err(Flaw::TooDeep);
+        return Err(PayloadFault::TooDeep);
     }
     let length = name.len();
     let mut result = Ok(());
@@ -318,9 +318,9 @@ fn child<'a>(json: &'a str, token: &str) -> Option<&'a str> {
 }
 
 /// The text was found to be valid JSON before, so only a name that is no text can stop it half-way.
-fn for_each_member<'a>(json: &'a str, visit: &mut dyn FnMut(&str, &'a str)) -> Result<(), Flaw> {
+fn for_each_member<'a>(json: &'a str, visit: &mut dyn FnMut(&str, &'a str)) -> Result<(), PayloadFault> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.deserialize_map(Members(visit)).map_err(|_| Flaw::BadName)
+    deserializer.deserialize_map(Members(visit)).map_err(|_| PayloadFault::BadName)
 }
 
 struct Members<'a, 'v>(&'v mut dyn FnMut(&str, &'a str));

@@ -5,13 +5,13 @@
 //! for each, in their order. What cannot be used becomes a [`Fault`].
 
 use crate::domain::engine::{
-    AlarmIx, Doubt, Effects, Engine, Input, Life, PropertyIx, STAMP_TOLERANCE, Sample, ThingIx,
+    AlarmIx, Effects, Engine, Input, InputFault, Life, PropertyIx, STAMP_TOLERANCE, Sample, ThingIx,
 };
 use crate::domain::model::{Value, ValueRef};
 use crate::domain::small_list::SmallList;
 use crate::domain::text::{clip, say};
 use crate::domain::time::Now;
-use crate::ingest::formats::{Flaw, Map, Payload};
+use crate::ingest::formats::{Map, Payload, PayloadFault};
 use crate::ingest::recorder::{Recorder, Recording};
 use crate::ingest::source::{Names, Source};
 use std::collections::HashMap;
@@ -190,8 +190,8 @@ impl Intake {
         for route in routes {
             let source = &self.sources[route.source];
             let delivery = Delivery { source, message, max_payload: self.max_payload };
-            if let Err(flaw) = delivery.deliver(&route.target, &mut values, engine, now, effects, faults) {
-                faults.push(Fault::new(message.topic, format_args!("{flaw}")));
+            if let Err(fault) = delivery.deliver(&route.target, &mut values, engine, now, effects, faults) {
+                faults.push(Fault::new(message.topic, format_args!("{fault}")));
             }
             explain_doubts(message.topic, engine, effects, faults);
             if let Some(recording) = &route.recording {
@@ -228,8 +228,8 @@ impl Intake {
                     continue;
                 }
                 // A thing is heard with its first usable message, not with one that says nothing.
-                if let Err(flaw) = delivery.check(kind) {
-                    faults.push(Fault::new(message.topic, format_args!("{flaw}")));
+                if let Err(fault) = delivery.check(kind) {
+                    faults.push(Fault::new(message.topic, format_args!("{fault}")));
                     all_usable = false;
                     continue;
                 }
@@ -242,7 +242,10 @@ impl Intake {
                 }
                 let thing = thing_id.and_then(|id| engine.register_thing(id, now, effects));
                 // Each refusal is counted.
-                all_usable &= !effects.doubts.iter().any(|doubt| matches!(doubt, Doubt::ThingRefused { .. }));
+                all_usable &= !effects
+                    .input_faults
+                    .iter()
+                    .any(|input_fault| matches!(input_fault, InputFault::ThingRefused { .. }));
                 let target = match (thing, kind) {
                     (None, _) => Target::Nobody(kind),
                     (Some(thing), Kind::Life) => Target::Life(self.alive_properties(source, thing, engine)),
@@ -317,12 +320,12 @@ struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    fn read(&self) -> Result<Payload<'_>, Flaw> {
+    fn read(&self) -> Result<Payload<'_>, PayloadFault> {
         Payload::read(self.message.payload, self.max_payload)
     }
 
     /// Whether there is anything in the message that can be used.
-    fn check(&self, kind: Kind) -> Result<(), Flaw> {
+    fn check(&self, kind: Kind) -> Result<(), PayloadFault> {
         let payload = self.read()?;
         let Source { value, time, map, alive, .. } = self.source;
         if kind == Kind::Life {
@@ -346,7 +349,7 @@ impl Delivery<'_> {
         now: Now,
         effects: &mut Effects,
         faults: &mut Vec<Fault>,
-    ) -> Result<(), Flaw> {
+    ) -> Result<(), PayloadFault> {
         let Source { value, time, map, alive, .. } = self.source;
         let payload = match target {
             Target::Nobody(kind) => return self.check(*kind),
@@ -383,20 +386,20 @@ impl Delivery<'_> {
                     }
                 };
                 let topic = self.message.topic;
-                let mut flawed = 0;
-                payload.members(value.as_ref(), map, &mut keep, &mut |name, flaw| {
-                    flawed += 1;
-                    if flawed <= MAX_FAULTS {
+                let mut faulty = 0;
+                payload.members(value.as_ref(), map, &mut keep, &mut |name, fault| {
+                    faulty += 1;
+                    if faulty <= MAX_FAULTS {
                         let name = clip(name, MAX_FAULT_BYTES / 2);
-                        faults.push(Fault::new(topic, format_args!("{name}: {flaw}")));
+                        faults.push(Fault::new(topic, format_args!("{name}: {fault}")));
                     }
                 })?;
                 if let Some(last) = last_overlong {
                     let bound = engine.refuse_properties(overlong, &last);
                     faults.push(Fault::new(topic, format_args!("{last}: {bound}; so it is with {overlong} members")));
                 }
-                if flawed > MAX_FAULTS {
-                    let more = flawed - MAX_FAULTS;
+                if faulty > MAX_FAULTS {
+                    let more = faulty - MAX_FAULTS;
                     faults.push(Fault::new(topic, format_args!("{more} more of its members are no values")));
                 }
                 let samples: Vec<Sample<'_>> = values
@@ -452,7 +455,7 @@ impl Delivery<'_> {
         engine: &mut Engine,
         now: Now,
         effects: &mut Effects,
-    ) -> Result<(), Flaw> {
+    ) -> Result<(), PayloadFault> {
         let said = self.read()?.scalar(alive.value.as_ref(), &Map::new(), |value| match value {
             ValueRef::Text(text) => text.trim().to_owned(),
             ValueRef::Cut(cut) => cut.shown.trim().to_owned(),
@@ -480,30 +483,30 @@ impl Fault {
 
 /// Turns what the engine doubted into faults of this topic.
 fn explain_doubts(topic: &str, engine: &Engine, effects: &mut Effects, faults: &mut Vec<Fault>) {
-    let mut doubts = effects.doubts.drain(..);
-    for doubt in doubts.by_ref().take(MAX_FAULTS) {
+    let mut input_faults = effects.input_faults.drain(..);
+    for input_fault in input_faults.by_ref().take(MAX_FAULTS) {
         // The beginning of an alarm's id says which one it is.
         let named = |alarm: AlarmIx| clip(engine.view(alarm).id().as_str(), MAX_FAULT_BYTES / 2).into_owned();
         let mut add = |reason: fmt::Arguments<'_>| faults.push(Fault::new(topic, reason));
-        match doubt {
-            Doubt::WrongType { alarm, wanted, got } => {
+        match input_fault {
+            InputFault::WrongType { alarm, wanted, got } => {
                 add(format_args!("value is a {got}, alarm {} compares with a {wanted}", named(alarm)));
             }
-            Doubt::StampInFuture { .. } => {
+            InputFault::StampInFuture { .. } => {
                 add(format_args!(
                     "time stamp is more than {STAMP_TOLERANCE} in the future, the time of receipt was taken"
                 ));
             }
-            Doubt::StampOutOfOrder { .. } => {
+            InputFault::StampOutOfOrder { .. } => {
                 add(format_args!("time stamp is older than that of the latest value"));
             }
-            Doubt::WindowFull { alarm } => {
+            InputFault::WindowFull { alarm } => {
                 add(format_args!("the window of {} is full, its oldest sample was dropped", named(alarm)));
             }
-            Doubt::ThingRefused { bound } => add(format_args!("{bound}")),
+            InputFault::ThingRefused { bound } => add(format_args!("{bound}")),
         }
     }
-    let more = doubts.count();
+    let more = input_faults.count();
     if more > 0 {
         faults.push(Fault::new(topic, format_args!("{more} more of its values cannot be used")));
     }

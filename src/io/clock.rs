@@ -77,8 +77,8 @@ impl ClockHandle {
 }
 
 impl Clock {
-    /// A twin that goes on from now by this machine's clock.
-    pub fn twin(&self) -> ClockHandle {
+    /// A handle that goes on from now by this machine's clock.
+    pub fn handle(&self) -> ClockHandle {
         ClockHandle { since: self.machine.monotonic(), at: self.at() }
     }
 

@@ -92,7 +92,7 @@ fn pattern(things: &str, rest: &str) -> String {
 const ABOVE: &str = "operator = \">\"\nlimit = 1";
 
 #[test]
-fn a_message_with_thousands_of_flaws_is_told_in_a_page() {
+fn a_message_with_thousands_of_faults_is_told_in_a_page() {
     let source = "[[source]]\ntopic = \"objects/{thing}\"\n\n";
     let mut scene = Scene::with("", &format!("{source}{}", pattern("*", ABOVE)));
     let mut payload = format!("{{\"{}\":{{", "n".repeat(60_000));

@@ -15,6 +15,7 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod alarm_metrics;
 mod anomalies;
 mod anomaly;
 mod anomaly_day_one;
@@ -24,25 +25,24 @@ mod brokers;
 mod clock;
 mod commandline;
 mod configuration;
+mod connection;
 mod damage;
 mod demo;
 mod disk;
 mod earlier;
+mod evaluation;
 mod faults;
-mod flash;
 mod flood;
 mod fuzz;
 mod home_assistant;
+mod http;
 mod journal;
 mod kill;
 mod leftovers;
-mod link;
-mod live;
 mod observing;
 mod operators;
 mod operators_at_once;
 mod outage;
-mod performance;
 mod plot;
 mod power;
 mod proxy;
@@ -60,5 +60,5 @@ mod streaming;
 mod support;
 mod tls;
 mod version5;
+mod wear;
 mod web_socket;
-mod window;

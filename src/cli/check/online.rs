@@ -12,7 +12,7 @@ pub(super) fn run(config: &Config, file: &Path, json: bool) -> Result<(), Failur
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut findings = broker(config).await;
-        findings.extend(rehearse(&config.reactions).await);
+        findings.extend(rehearse(&config.reactions, &config.actions).await);
         findings
     });
     let mut wrong = 0;

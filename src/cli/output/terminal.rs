@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_gets_through() {
+    fn nothing_that_a_terminal_interprets_gets_through() {
         let json = "{\"a\": \"\u{9b}2J\u{7f}\",\n \"b\":\"\\u001b\"}";
         assert_eq!(json_line(json), "{\"a\": \"\\u009b2J\\u007f\",  \"b\":\"\\u001b\"}\n");
         let (before, after): (Value, Value) =

@@ -1,7 +1,7 @@
 //! The keys of `[smtp]`, `[[template]]` and `[[reaction]]`.
 
 use super::{Key, Section, Shape, key, required};
-use crate::domain::notify::ActionType;
+use crate::io::send::action::ActionType;
 
 /// `[smtp]`
 pub const SMTP: Section = Section {

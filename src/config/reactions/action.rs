@@ -4,9 +4,12 @@ use crate::api::topics::Topics;
 use crate::config::connection::Tls;
 use crate::config::reader::Table;
 use crate::config::report::{Problem, Problems};
-use crate::domain::notify::{Action, ActionType, Email, Publish, Webhook};
 use crate::domain::time::Span;
+use crate::io::send::action::{Action, ActionType};
+use crate::io::send::email::Email;
+use crate::io::send::mqtt::{Publish, check_topic};
 use crate::io::send::template::Text;
+use crate::io::send::webhook::Webhook;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -246,7 +249,7 @@ fn headers(layers: &Layers<'_, '_>, problems: &mut Problems) -> BTreeMap<String,
 fn publish(layers: &Layers<'_, '_>, topics: &Topics, problems: &mut Problems) -> Option<Publish> {
     let topic = layers.text("topic", problems);
     if let Some(topic) = topic.as_ref().filter(|topic| topic.is_plain())
-        && let Err(message) = crate::domain::notify::check_topic(&topic.0, topics)
+        && let Err(message) = check_topic(&topic.0, topics)
     {
         let place = layers.with("topic").place("topic");
         problems.add(Problem::error(place, format!("topic: {message}"), "like \"plant/horn/set\""));

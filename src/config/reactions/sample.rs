@@ -2,15 +2,17 @@
 
 use super::action::Layers;
 use crate::api::topics::Topics;
+use crate::api::{event, reaction};
 use crate::config::report::{Problem, Problems};
 use crate::domain::engine::{Cause, Event, State};
 use crate::domain::model::{AlarmDefinition, AlarmType, Condition, Trigger, Value};
-use crate::domain::notify::delivery::{Delivery, Kind, Occasion, facts};
+use crate::domain::notify::delivery::{Delivery, Kind};
 use crate::domain::notify::queue::FEEDS;
-use crate::domain::notify::{Action, Reaction, ReactionIx, Reactions, Transition};
+use crate::domain::notify::{Reaction, ReactionIx, Reactions, Transition};
 use crate::domain::time::{Moment, Span, Stamp};
 use crate::ingest::source::Source;
 use crate::io::clock::Clock;
+use crate::io::send::action::Actions;
 use crate::io::send::template::Renderer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,16 +38,24 @@ impl Own<'_> {
     }
 }
 
+/// The reactions, their actions, and the tables that they were read from, each in the order of the reactions.
+#[derive(Clone, Copy)]
+pub(super) struct All<'a, 'd, 't> {
+    pub(super) reactions: &'a Reactions,
+    pub(super) actions: &'a Actions,
+    pub(super) layers: &'a [Layers<'d, 't>],
+}
+
 /// Renders all; a failure is a problem at the place of the text that failed. The reactions that publish what the daemon's
 /// own sources read.
 pub(super) fn render_all<'a>(
     gateway: &str,
     own: Own<'_>,
-    reactions: &Reactions,
+    all: All<'_, '_, '_>,
     definitions: impl Iterator<Item = &'a AlarmDefinition>,
-    sources: &[Layers<'_, '_>],
     problems: &mut Problems,
 ) -> BTreeSet<ReactionIx> {
+    let All { reactions, actions, layers } = all;
     let renderer = Renderer::new(gateway, &reactions.time_zone);
     let clock = Clock::start(None);
     let mut rehearsal = Rehearsal {
@@ -55,7 +65,8 @@ pub(super) fn render_all<'a>(
         gateway,
         own,
         reactions,
-        sources,
+        actions,
+        layers,
         seen: BTreeMap::new(),
         told: BTreeSet::new(),
         feeding: BTreeSet::new(),
@@ -88,7 +99,8 @@ struct Rehearsal<'a, 'd, 't> {
     gateway: &'a str,
     own: Own<'a>,
     reactions: &'a Reactions,
-    sources: &'a [Layers<'d, 't>],
+    actions: &'a Actions,
+    layers: &'a [Layers<'d, 't>],
     /// For how many alarms a reaction was rendered, and of which shapes.
     seen: BTreeMap<ReactionIx, (usize, BTreeSet<Shape>)>,
     /// One mistake in a text is one problem, however many alarms meet it.
@@ -112,7 +124,8 @@ impl Rehearsal<'_, '_, '_> {
     }
 
     fn render(&mut self, ix: ReactionIx, definition: &AlarmDefinition, problems: &mut Problems) {
-        let (Some(reaction), Some(layers)) = (self.reactions.get(ix), self.sources.get(ix.index())) else { return };
+        let (Some(reaction), Some(action)) = (self.reactions.get(ix), self.actions.get(ix)) else { return };
+        let Some(layers) = self.layers.get(ix.index()) else { return };
         for (kind, event) in samples(reaction, definition) {
             if self.clock.at() >= self.until {
                 if !std::mem::replace(&mut self.has_given_up, true) {
@@ -127,7 +140,7 @@ impl Rehearsal<'_, '_, '_> {
             let delivery = sample_delivery(ix, reaction, kind, &event, definition, self.gateway);
             let alone = self.renderer.variables(&delivery, &[], &reaction.name);
             let digest = self.renderer.variables(&delivery, &[Arc::new(delivery.clone())], &reaction.name);
-            for (key, text) in reaction.action.texts() {
+            for (key, text) in action.texts() {
                 let mut rendered = self.renderer.render(text, &alone);
                 if rendered.is_ok() && text.tells_of_others() {
                     rendered = self.renderer.render(text, &digest);
@@ -143,8 +156,7 @@ impl Rehearsal<'_, '_, '_> {
                     );
                     problems.add(Problem::warning(layers.with(key).place(key), message, help));
                 }
-                let Err(message) = rendered.and_then(|rendered| check_rendered(&reaction.action, key, &rendered))
-                else {
+                let Err(message) = rendered.and_then(|rendered| action.check_rendered(key, &rendered)) else {
                     continue;
                 };
                 if self.told.insert((ix, key)) {
@@ -164,28 +176,6 @@ fn circumstances(event: &Event, message: &str) -> String {
         help.push_str(": there are event, alarm, thing, gateway, occurrence, reaction, delivery, more and others");
     }
     help
-}
-
-/// What comes out has to be usable, too.
-fn check_rendered(action: &Action, key: &str, rendered: &str) -> Result<(), String> {
-    match key {
-        "topic" => match action {
-            // One without a template was looked at where it was read.
-            Action::Mqtt(publish) if !publish.topic.is_plain() => {
-                crate::domain::notify::check_topic(rendered, &publish.own)
-            }
-            Action::Mqtt(_) | Action::Email(_) | Action::Webhook(_) => Ok(()),
-        },
-        "url" => match action {
-            Action::Webhook(webhook) => crate::domain::notify::address(webhook, rendered).map(drop),
-            Action::Mqtt(_) | Action::Email(_) => Ok(()),
-        },
-        "headers" => match rendered.parse::<hyper::header::HeaderValue>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err("a header cannot hold what this gives".to_owned()),
-        },
-        _ => Ok(()),
-    }
 }
 
 /// The deliveries that a reaction may make for an alarm.
@@ -230,6 +220,7 @@ fn sample_event(definition: &AlarmDefinition, from: State, to: State, cause: Cau
     Event {
         seq: 42,
         alarm: facts,
+        ix: None,
         from,
         to,
         at,
@@ -256,8 +247,7 @@ pub(crate) fn sample_delivery(
     gateway: &str,
 ) -> Delivery {
     let opened = Some((format!("{gateway}-41"), event.at - Span::from_secs(900)));
-    let mut occasion = Occasion::of(event, None, gateway, opened);
-    occasion.facts = facts(&event.alarm, Some(definition)).into();
+    let occasion = reaction::occasion(event, &event::render(event, gateway), Some(definition), gateway, opened);
     Delivery {
         id: Delivery::name(&occasion.event_id, &reaction.name, kind),
         reaction: ix,

@@ -37,6 +37,7 @@ fn event(seq: u64, alarm: &Arc<AlarmFacts>) -> Event {
     Event {
         seq,
         alarm: alarm.clone(),
+        ix: None,
         from: State::Idled,
         to: State::Activated,
         at: Stamp::from_micros(i64::try_from(seq).unwrap()),

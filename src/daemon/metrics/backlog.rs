@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_letter_has_an_age() {
+    fn the_oldest_event_has_an_age() {
         let mut backlog = Backlog::new(at(0), 7);
         assert_eq!(backlog.age(at(9), Some(3)), 9, "from an earlier run");
         backlog.mark(at(10), 7, None);

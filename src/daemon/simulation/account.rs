@@ -44,8 +44,8 @@ struct Plain {
 }
 
 impl Account {
-    /// Checks everything; `peace` is when the last fault had ended.
-    pub(super) fn new(broker: &Broker, outages: &Outages, peace: i64, end: i64) -> Account {
+    /// Checks everything; `last_phase` is when the last fault had ended.
+    pub(super) fn new(broker: &Broker, outages: &Outages, last_phase: i64, end: i64) -> Account {
         let (events, event_repeats) = events(broker);
         let mut account = Account {
             worlds: 1,
@@ -62,7 +62,7 @@ impl Account {
         plain_alarms(broker, &events);
         answers(broker, &events);
         let evidence = outages.evidence();
-        account.timed = timed::check(broker, &events, &evidence, peace, end);
+        account.timed = timed::check(broker, &events, &evidence, last_phase, end);
         retained(broker, &events);
         account
     }

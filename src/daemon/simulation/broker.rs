@@ -13,7 +13,7 @@ use super::outages::Outages;
 use super::random::Random;
 use super::record;
 use crate::domain::outbox::Token;
-use crate::io::mqtt::double::{Sent, Wire};
+use crate::io::mqtt::double::{Peer, Sent};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -122,16 +122,16 @@ pub(super) struct Broker {
     pub(super) events: BTreeSet<(String, u64)>,
     pub(super) delivered: Vec<Delivered>,
     /// Nothing is delivered on this connection.
-    pub(super) deaf: bool,
+    pub(super) withholds: bool,
     /// Nothing happens on this connection.
     pub(super) frozen: bool,
     /// Nothing happens until then.
     busy_until: i64,
     /// Whether the subscription to the probe topic was refused on this connection.
     pub(super) probe_refused: bool,
-    /// Whether the daemon has received one of its probes on this connection. One that never could takes deafness for
+    /// Whether the daemon has received one of its probes on this connection. One that never could takes withholding for
     /// access rules, and one that could not twice in a row too: that is how it is meant.
-    pub(super) heard_itself: bool,
+    pub(super) has_seen_probe: bool,
     /// Whether the broker's confirmations have to do as proof, because rules have kept probes and none has come since.
     trusts_confirmations: bool,
     /// The daemon's probes since it started, and the last ones of all times.
@@ -157,11 +157,11 @@ impl Broker {
             published: Vec::new(),
             events: BTreeSet::new(),
             delivered: Vec::new(),
-            deaf: false,
+            withholds: false,
             frozen: false,
             busy_until: 0,
             probe_refused: false,
-            heard_itself: false,
+            has_seen_probe: false,
             trusts_confirmations: false,
             own_probes: BTreeSet::new(),
             probes: VecDeque::new(),
@@ -220,7 +220,7 @@ impl Broker {
     pub(super) fn daemon_starts(&mut self) {
         self.own_probes.clear();
         self.trusts_confirmations = false;
-        self.heard_itself = false;
+        self.has_seen_probe = false;
     }
 
     /// So many messages of the daemon are on their way.
@@ -230,10 +230,10 @@ impl Broker {
 
     /// The daemon connects. Returns whether its session was still there.
     pub(super) fn connect(&mut self, now: i64) -> bool {
-        self.deaf = false;
+        self.withholds = false;
         self.frozen = false;
         self.is_connected = true;
-        self.heard_itself = false;
+        self.has_seen_probe = false;
         let present = self.session.is_some();
         self.session.get_or_insert_default();
         if let Some(payload) = self.retained.get(PROBE).filter(|_| !self.probe_refused) {
@@ -327,14 +327,14 @@ impl Broker {
     /// Does all that can be done now. `seen` is told of each message that the daemon publishes, as it arrives.
     pub(super) fn work(
         &mut self,
-        wire: &Wire,
+        peer: &Peer,
         now: i64,
         outages: &mut Outages,
         mut seen: impl FnMut(&Published, &Broker),
     ) {
         loop {
             let mut has_worked = false;
-            while let Some(sent) = wire.sent() {
+            while let Some(sent) = peer.sent() {
                 if let Sent::Acknowledge { packet_id } = &sent {
                     let is_it = |queued: &&mut Queued| queued.packet_id == Some(*packet_id) && queued.is_sent;
                     let queued = self
@@ -369,8 +369,8 @@ impl Broker {
                 let (_, down) = self.down.pop_front().unwrap();
                 has_worked = true;
                 match down {
-                    Down::Message { packet_id, repeated } => self.arrive(wire, packet_id, repeated, now, outages),
-                    Down::Confirmation(token, acknowledged) => wire.confirm((token, acknowledged)),
+                    Down::Message { packet_id, repeated } => self.arrive(peer, packet_id, repeated, now, outages),
+                    Down::Confirmation(token, acknowledged) => peer.confirm((token, acknowledged)),
                 }
             }
             if !has_worked {
@@ -387,7 +387,7 @@ impl Broker {
         let due = [self.up.front().map(|(due, _)| *due), self.down.front().map(|(due, _)| *due)];
         let waits = self.session.iter().flatten().take(self.line.window).any(|queued| !queued.is_sent);
         let next = due.into_iter().flatten().min().unwrap_or(i64::MAX);
-        let next = if waits && self.is_connected && !self.deaf { next.min(self.busy_until) } else { next };
+        let next = if waits && self.is_connected && !self.withholds { next.min(self.busy_until) } else { next };
         if next == i64::MAX { next } else { next.max(self.busy_until) }
     }
 
@@ -403,7 +403,7 @@ impl Broker {
 
     /// Sends what has room in the window.
     fn fill_window(&mut self, now: i64) {
-        if self.deaf || !self.is_connected {
+        if self.withholds || !self.is_connected {
             return;
         }
         let room = self.session.iter().flatten().take(self.line.window);
@@ -425,7 +425,7 @@ impl Broker {
     }
 
     /// A message reaches the daemon.
-    fn arrive(&mut self, wire: &Wire, packet_id: u16, repeated: bool, now: i64, outages: &mut Outages) {
+    fn arrive(&mut self, peer: &Peer, packet_id: u16, repeated: bool, now: i64, outages: &mut Outages) {
         self.trusts_confirmations |= !self.brings_probes_back();
         let trusts_confirmations = self.trusts_confirmations;
         let place = self.session.as_ref().unwrap().iter().position(|queued| queued.packet_id == Some(packet_id));
@@ -441,7 +441,7 @@ impl Broker {
         }
         if message.topic == PROBE {
             let is_own = !retained && self.own_probes.contains(&message.payload);
-            self.heard_itself |= !repeated && is_own;
+            self.has_seen_probe |= !repeated && is_own;
             self.trusts_confirmations &= !is_own;
             if is_own && !repeated {
                 outages.probe_returned(published, now);
@@ -459,7 +459,7 @@ impl Broker {
             self.delivered.push(Delivered { message, number, unhindered, unhindered_again, first, last, lost });
         }
         record::line(|| format!("{now} arrives: {packet_id} {} {:?}", message.topic, message.payload));
-        wire.deliver(&message.topic, message.payload, retained, repeated, Some(packet_id));
+        peer.deliver(&message.topic, message.payload, retained, repeated, Some(packet_id));
     }
 
     /// Something of the daemon has arrived.

@@ -109,7 +109,7 @@ impl Disk {
     }
 
     /// Whether a message for the broker says this, word for word: one byte follows its payload.
-    pub(super) fn holds_letter(&self, payload: &[u8]) -> bool {
+    pub(super) fn holds_event(&self, payload: &[u8]) -> bool {
         let outbound_events = self.durable.range(b"o".to_vec()..b"p".to_vec());
         outbound_events.into_iter().any(|(_, value)| value[..value.len() - 1].ends_with(payload))
     }

@@ -77,7 +77,7 @@ struct Case<'a> {
 }
 
 /// Checks all of them. How often a timer has changed a state.
-pub(super) fn check(broker: &Broker, events: &[Event], evidence: &Evidence, peace: i64, end: i64) -> usize {
+pub(super) fn check(broker: &Broker, events: &[Event], evidence: &Evidence, last_phase: i64, end: i64) -> usize {
     let is_command = |message: &&Delivered| message.number.is_nan();
     let comment = |message: &Delivered| {
         let command: serde_json::Value = serde_json::from_slice(&message.message.payload).unwrap();
@@ -103,7 +103,7 @@ pub(super) fn check(broker: &Broker, events: &[Event], evidence: &Evidence, peac
             changes += case(delayed.level).delayed(delayed);
         }
         for (level, on_gap) in SILENCES {
-            changes += case(level).silence(on_gap, peace);
+            changes += case(level).silence(on_gap, last_phase);
         }
         changes += case("mean").means();
     }
@@ -226,7 +226,7 @@ impl Case<'_> {
     }
 
     /// Silence: it was there, in time that could be observed, after the value that the event names.
-    fn silence(&self, on_gap: OnGap, peace: i64) -> usize {
+    fn silence(&self, on_gap: OnGap, last_phase: i64) -> usize {
         let id = &self.id;
         let mut silences = Vec::new();
         for (place, event) in self.events.iter().enumerate().filter(|(_, event)| event.text("to") == "activated") {
@@ -249,7 +249,10 @@ impl Case<'_> {
             let idle =
                 self.events.last().is_none_or(|event| event.text("to") == "idled" && event.text("from") != "idled");
             assert!(!idle, "{id}: the silence in the end was missed");
-            assert!(told.is_some_and(|at| at <= peace + TOLD), "{id}: the silence in the end was told at {told:?}");
+            assert!(
+                told.is_some_and(|at| at <= last_phase + TOLD),
+                "{id}: the silence in the end was told at {told:?}"
+            );
         }
         silences.len()
     }

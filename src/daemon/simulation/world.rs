@@ -12,7 +12,7 @@ use crate::daemon::persistence::Persistence;
 use crate::daemon::standby::RetainedState;
 use crate::daemon::{Daemon, End, Stop};
 use crate::domain::engine::Effects;
-use crate::io::mqtt::double::{self, Wire};
+use crate::io::mqtt::double::{self, Peer};
 use crate::io::store::keeper::Keeper;
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -23,18 +23,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
-/// Steps of the world between its beginning and its last peace.
+/// Steps of the world between its beginning and its last phase.
 const STEPS: u64 = 30;
-/// The length of the last peace. Whatever went wrong before, in this time everything that is due is told: a connection
+/// The length of the last phase. Whatever went wrong before, in this time everything that is due is told: a connection
 /// that delivers nothing is found after 40 s and made anew, and the longest observe-time is 5 s.
-const PEACE: i64 = 90 * SECOND;
-/// What waits at the broker for the daemon when the peace begins has reached it after this time.
+const LAST_PHASE: i64 = 90 * SECOND;
+/// What waits at the broker for the daemon when the last phase begins has reached it after this time.
 const DRAINED: i64 = 60 * SECOND;
 /// Milliseconds of latency for each message in the window: more, and the line takes less than 20 messages a second, which
 /// is less than the plant publishes.
 const MOST_LATENCY: u64 = 25;
-/// Connections that the daemon may give up in the last peace: the one that it had at its beginning may deliver nothing.
-const GIVEN_UP_IN_PEACE: usize = 2;
+/// Connections that the daemon may give up in the last phase: the one that it had at its beginning may deliver nothing.
+const GIVEN_UP_IN_THE_END: usize = 2;
 const SECOND: i64 = 1_000_000;
 const MILLISECOND: i64 = 1_000;
 
@@ -70,13 +70,13 @@ pub(super) struct World {
     /// Whether a status told of the disk's refusal.
     told_of_refusal: bool,
     /// Whether nothing goes wrong any more.
-    is_peaceful: bool,
+    is_last_phase: bool,
 }
 
 /// A run of the daemon.
 struct Life {
     tasks: LocalSet,
-    wire: Wire,
+    peer: Peer,
     stop: watch::Sender<bool>,
     daemon: JoinHandle<anyhow::Result<End>>,
 }
@@ -114,7 +114,7 @@ impl World {
             disk_heals_at: 0,
             given_up: 0,
             told_of_refusal: false,
-            is_peaceful: false,
+            is_last_phase: false,
         }
     }
 
@@ -163,30 +163,30 @@ impl World {
         );
         let (persistence, clock, engine, reactors) = recovered.unwrap();
         let clock = Rc::new(clock);
-        let (link, wire) = double::connection(clock.clone());
+        let (link, peer) = double::connection(clock.clone());
         let daemon = Daemon::new(self.config.clone(), clock, engine, effects, persistence, reactors, link);
         let (stop, stopped) = watch::channel(false);
         let (disk, pending, random) = (self.disk.clone(), self.pending.clone(), self.random.clone());
         tasks.spawn_local(serve(disk, jobs, pending, random, self.clocks.clone()));
         let daemon = tasks.spawn_local(daemon.run(Stop::when(stopped)));
         self.connect_at = self.clocks.now() + self.time_below(2_000);
-        Life { tasks, wire, stop, daemon }
+        Life { tasks, peer, stop, daemon }
     }
 
     /// Lets everybody live until then.
-    async fn live(&mut self, life: &Life, until: i64) {
+    async fn run_for(&mut self, life: &Life, until: i64) {
         loop {
-            self.happen(&life.wire);
+            self.happen(&life.peer);
             let now = self.clocks.now();
             if now >= until {
                 return;
             }
-            let next = until.min(self.next_due(&life.wire)).max(now + MILLISECOND);
+            let next = until.min(self.next_due(&life.peer)).max(now + MILLISECOND);
             let pause = tokio::time::sleep(Duration::from_micros(u64::try_from(next - now).unwrap()));
             let something = async {
                 tokio::select! {
                     biased;
-                    () = life.wire.news() => {}
+                    () = life.peer.news() => {}
                     () = pause => {}
                 }
             };
@@ -195,47 +195,47 @@ impl World {
     }
 
     /// When something is due that does not wait for the daemon.
-    fn next_due(&self, wire: &Wire) -> i64 {
-        let connection = if wire.is_up() { self.broker.next_due() } else { self.connect_at };
-        let dumb = self.broker.deaf || self.broker.frozen;
-        let rival = self.rival.filter(|_| wire.is_up() && !dumb).map_or(i64::MAX, |rival| rival.next);
+    fn next_due(&self, peer: &Peer) -> i64 {
+        let connection = if peer.is_up() { self.broker.next_due() } else { self.connect_at };
+        let dumb = self.broker.withholds || self.broker.frozen;
+        let rival = self.rival.filter(|_| peer.is_up() && !dumb).map_or(i64::MAX, |rival| rival.next);
         connection.min(rival).min(self.plant.next_due())
     }
 
     /// All that is due now.
-    fn happen(&mut self, wire: &Wire) {
+    fn happen(&mut self, peer: &Peer) {
         let now = self.clocks.now();
         if self.disk.lock().unwrap().fails && now >= self.disk_heals_at {
             self.note("the disk is well again");
             self.disk.lock().unwrap().fails = false;
         }
         self.plant.publish_due(&mut self.broker, &mut self.random.borrow_mut(), now);
-        if let Some(reason) = wire.wants_restart() {
+        if let Some(reason) = peer.wants_restart() {
             self.given_up += 1;
-            self.lose_connection(wire, &format!("the daemon wants a new connection: {reason}"));
+            self.lose_connection(peer, &format!("the daemon wants a new connection: {reason}"));
         }
-        let dumb = self.broker.deaf || self.broker.frozen;
-        if let Some(rival) = self.rival.filter(|rival| wire.is_up() && !dumb && rival.next <= now) {
-            self.take_over(wire, rival);
+        let dumb = self.broker.withholds || self.broker.frozen;
+        if let Some(rival) = self.rival.filter(|rival| peer.is_up() && !dumb && rival.next <= now) {
+            self.take_over(peer, rival);
         }
-        if !wire.is_up() && now >= self.connect_at {
-            self.connect(wire);
+        if !peer.is_up() && now >= self.connect_at {
+            self.connect(peer);
         }
-        if wire.is_up() {
+        if peer.is_up() {
             let World { disk, told_of_refusal, broker, outages, .. } = self;
-            broker.work(wire, now, outages, |published, broker| {
+            broker.work(peer, now, outages, |published, broker| {
                 look(published, broker, &disk.lock().unwrap(), told_of_refusal);
             });
         }
     }
 
     /// The connection breaks. Of what the daemon has sent some may still arrive.
-    fn lose_connection(&mut self, wire: &Wire, why: &str) {
-        if wire.is_up() {
+    fn lose_connection(&mut self, peer: &Peer, why: &str) {
+        if peer.is_up() {
             self.note(why);
             self.outages.begin(self.clocks.now());
             self.cut_line();
-            wire.lose(why);
+            peer.lose(why);
         }
         let pause = match self.below(3) {
             0 => self.time_below(400),
@@ -256,10 +256,10 @@ impl World {
         }
     }
 
-    fn connect(&mut self, wire: &Wire) {
-        if !self.is_peaceful && self.one_in(8) {
+    fn connect(&mut self, peer: &Peer) {
+        if !self.is_last_phase && self.one_in(8) {
             self.note("the broker cannot be reached");
-            wire.lose("the broker cannot be reached");
+            peer.lose("the broker cannot be reached");
             self.connect_at = self.clocks.now() + self.time_below(2_000);
             return;
         }
@@ -270,12 +270,12 @@ impl World {
         let present = self.broker.connect(now);
         self.note(&format!("connected, session present: {present}, probe refused: {}", self.broker.probe_refused));
         self.outages.end(now);
-        wire.connect(present, refused);
+        peer.connect(present, refused);
     }
 
     /// Another client takes the client id: it has the session for a moment, or ends it.
-    fn take_over(&mut self, wire: &Wire, rival: Rival) {
-        self.lose_connection(wire, "another client has the same client id");
+    fn take_over(&mut self, peer: &Peer, rival: Rival) {
+        self.lose_connection(peer, "another client has the same client id");
         if rival.is_clean {
             self.count("a takeover has ended the session");
             self.broker.lose_session();
@@ -299,28 +299,28 @@ impl World {
         let now = self.clocks.now();
         // What a broker that delivers nothing has not delivered may count as silence until its connection breaks, if no
         // deadline has passed. Whoever judges cannot know that, so the daemon has to find out by itself.
-        let dumb = self.broker.deaf || self.broker.frozen;
+        let dumb = self.broker.withholds || self.broker.frozen;
         match self.below(72) {
             0..=5 | 7 | 12 | 13 if dumb => {}
-            0 | 1 => self.lose_connection(&life.wire, "the connection breaks"),
+            0 | 1 => self.lose_connection(&life.peer, "the connection breaks"),
             2 => {
-                self.lose_connection(&life.wire, "the broker loses the session");
+                self.lose_connection(&life.peer, "the broker loses the session");
                 self.broker.lose_session();
                 record::count("a session was lost");
             }
             3 => {
-                self.lose_connection(&life.wire, "the broker loses everything");
+                self.lose_connection(&life.peer, "the broker loses everything");
                 record::count("a session was lost");
                 self.broker.lose_session();
                 self.broker.retained.clear();
             }
-            4 if life.wire.is_up() && self.broker.heard_itself => {
+            4 if life.peer.is_up() && self.broker.has_seen_probe => {
                 self.count("the broker delivers nothing any more");
                 // What is on the line still arrives.
                 self.outages.begin(now + self.broker.line.latency);
-                self.broker.deaf = true;
+                self.broker.withholds = true;
             }
-            5 if life.wire.is_up() && self.broker.heard_itself => {
+            5 if life.peer.is_up() && self.broker.has_seen_probe => {
                 self.count("the broker is frozen");
                 self.outages.begin(now);
                 self.broker.frozen = true;
@@ -364,7 +364,7 @@ impl World {
                 self.count(if retain { "somebody retains a message on the probe topic" } else { "a foreign probe" });
                 self.broker.publish(message, retain, now);
             }
-            19 if life.wire.is_up() && !dumb => {
+            19 if life.peer.is_up() && !dumb => {
                 let pause = self.time_below(2_500);
                 self.note(&format!("the broker does nothing for {pause} µs"));
                 self.broker.is_busy(now, now + pause);
@@ -400,7 +400,7 @@ impl World {
         }
     }
 
-    /// From the first start to the last peace, and then the account.
+    /// From the first start to the last phase, and then the account.
     pub(super) async fn run(mut self) -> Account {
         self.outages.begin(self.clocks.now());
         let mut life = self.start();
@@ -411,7 +411,7 @@ impl World {
                 21 | 22 => self.time_below(3_000),
                 _ => self.time_below(25_000),
             };
-            self.live(&life, self.clocks.now() + pause).await;
+            self.run_for(&life, self.clocks.now() + pause).await;
             let now = self.clocks.now();
             self.plant.burst(4, &mut self.broker, &mut self.random.borrow_mut(), now);
             if self.one_in(10) {
@@ -425,53 +425,53 @@ impl World {
             }
             assert!(!life.daemon.is_finished(), "the daemon has ended by itself: {:?}", life.daemon.await);
         }
-        let peace = self.peace(life).await;
+        let last_phase = self.last_phase(life).await;
         self.outages.writes = std::mem::take(&mut self.disk.lock().unwrap().busy);
-        Account::new(&self.broker, &self.outages, peace, self.clocks.now())
+        Account::new(&self.broker, &self.outages, last_phase, self.clocks.now())
     }
 
     /// Everything works, and the plant is quiet: all that is left to happen happens, in bounded time. When the daemon had
     /// received all that was published.
-    async fn peace(&mut self, life: Life) -> i64 {
-        self.note("peace");
-        let peace = self.clocks.now();
+    async fn last_phase(&mut self, life: Life) -> i64 {
+        self.note("the last phase");
+        let last_phase = self.clocks.now();
         self.plant.falls_silent();
         self.rival = None;
-        self.is_peaceful = true;
+        self.is_last_phase = true;
         {
             let mut disk = self.disk.lock().unwrap();
             disk.fails = false;
             disk.slow.clear();
         }
-        self.connect_at = self.connect_at.min(peace);
+        self.connect_at = self.connect_at.min(last_phase);
         self.given_up = 0;
-        while self.broker.has_plant_messages() && self.clocks.now() < peace + DRAINED {
-            self.live(&life, self.clocks.now() + SECOND).await;
+        while self.broker.has_plant_messages() && self.clocks.now() < last_phase + DRAINED {
+            self.run_for(&life, self.clocks.now() + SECOND).await;
         }
         let drained = self.clocks.now();
-        self.live(&life, drained + PEACE).await;
-        self.live_and_let_end(life, drained + PEACE).await;
+        self.run_for(&life, drained + LAST_PHASE).await;
+        self.run_and_end(life, drained + LAST_PHASE).await;
         drained
     }
 
-    async fn live_and_let_end(&mut self, mut life: Life, end: i64) {
-        assert!(life.wire.is_up(), "there is no connection after {} s of peace", PEACE / SECOND);
-        let most = GIVEN_UP_IN_PEACE;
-        assert!(self.given_up <= most, "in peace the daemon has given up {} connections", self.given_up);
+    async fn run_and_end(&mut self, mut life: Life, end: i64) {
+        assert!(life.peer.is_up(), "there is no connection after {} s of the last phase", LAST_PHASE / SECOND);
+        let most = GIVEN_UP_IN_THE_END;
+        assert!(self.given_up <= most, "in the last phase the daemon has given up {} connections", self.given_up);
         // What recurs may be on its way just now: a line needs its time.
         while !self.broker.is_quiet() {
-            self.live(&life, self.clocks.now() + 100 * MILLISECOND).await;
-            assert!(self.clocks.now() < end + 10 * SECOND, "after the peace something still waits at the broker");
+            self.run_for(&life, self.clocks.now() + 100 * MILLISECOND).await;
+            assert!(self.clocks.now() < end + 10 * SECOND, "after the last phase something still waits at the broker");
         }
-        assert_eq!(self.disk.lock().unwrap().outbound_events(), 0, "after the peace the outbox is not empty");
+        assert_eq!(self.disk.lock().unwrap().outbound_events(), 0, "after the last phase the outbox is not empty");
         self.broker.disconnected = false;
         life.stop.send_replace(true);
         while !life.daemon.is_finished() {
             let next = self.clocks.now() + 20 * MILLISECOND;
-            self.live(&life, next).await;
+            self.run_for(&life, next).await;
             if self.broker.disconnected {
                 // The polling task ends with the connection, and its queue with it.
-                life.wire.hang_up();
+                life.peer.hang_up();
             }
             assert!(next < end + 60 * SECOND, "the daemon does not stop");
         }
@@ -488,7 +488,7 @@ fn look(published: &Published, broker: &Broker, disk: &Disk, told_of_refusal: &m
     let text = || String::from_utf8_lossy(payload);
     record::line(|| format!("{at} {topic} {}", record::without_figures_of_the_machine(&text())));
     if topic.contains("/events/") {
-        assert!(disk.refused || disk.holds_letter(payload), "published before it was on the disk: {}", text());
+        assert!(disk.refused || disk.holds_event(payload), "published before it was on the disk: {}", text());
     }
     if topic.ends_with("/status") {
         *told_of_refusal |= text().contains(r#""durable":false"#);

@@ -22,7 +22,7 @@ const CONVINCING: f64 = 0.25;
 /// Segments that are far from all clusters: one in eight.
 const FAR: f64 = 7.0 / 8.0;
 /// Of those, so many together are normal, too: what happened once or twice is not normal yet.
-const COMPANY: usize = 3;
+const SMALLEST_GROUP: usize = 3;
 /// Reference points that stand for them.
 const MOST_OUTSIDE: usize = 64;
 /// Neighbours that make a segment part of a density cluster.
@@ -110,7 +110,7 @@ fn mean(points: &[&Vec<f64>]) -> Vec<f64> {
 
 type Divide = fn(&Array2<f64>, usize) -> Option<Vec<Vec<f64>>>;
 
-/// The best division, and what is far from its clusters in company.
+/// The best division, and what is far from its clusters in groups.
 fn divided(points: &[&Vec<f64>], divide: Divide, clusters: Option<usize>) -> Option<Normal> {
     let first = match clusters {
         None => best(points, divide),
@@ -124,11 +124,11 @@ fn divided(points: &[&Vec<f64>], divide: Divide, clusters: Option<usize>) -> Opt
     distances.sort_by(f64::total_cmp);
     let far = *distances.get(super::share_of(distances.len(), FAR))?;
     let outside: Vec<&Vec<f64>> = points.iter().filter(|point| normal.distance(point) > far).copied().collect();
-    // It has no centre, but it has company.
-    let has_company = |point: &&&Vec<f64>| {
-        outside.iter().filter(|other| distance(point, other) < far).take(COMPANY).count() == COMPANY
+    // It has no centre, but it is in a group.
+    let is_in_group = |point: &&&Vec<f64>| {
+        outside.iter().filter(|other| distance(point, other) < far).take(SMALLEST_GROUP).count() == SMALLEST_GROUP
     };
-    let regular: Vec<&Vec<f64>> = outside.iter().filter(has_company).copied().collect();
+    let regular: Vec<&Vec<f64>> = outside.iter().filter(is_in_group).copied().collect();
     let every = regular.len().div_ceil(MOST_OUTSIDE).max(1);
     normal.references.extend(regular.into_iter().step_by(every).cloned());
     Some(normal)

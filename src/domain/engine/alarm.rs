@@ -11,7 +11,7 @@
 //! ```
 
 use super::window::{MAX_ALL_SAMPLES, Window, WindowSample};
-use super::{AlarmIx, DefinitionIx, Doubt, Hearing, PropertyIx, Shelving, Standing, Timer};
+use super::{AlarmIx, DefinitionIx, InputFault, PropertyIx, Receipt, Shelving, Standing, Timer};
 use crate::domain::model::{
     AlarmDefinition, AlarmFacts, AlarmId, OnGap, Severity, ThingId, Trigger, Value, ValueRef, ValueType, Verdict,
 };
@@ -104,6 +104,8 @@ pub struct Event {
     pub seq: u64,
     /// The alarm that changed.
     pub alarm: Arc<AlarmFacts>,
+    /// The alarm's number; none if it is not configured any more.
+    pub ix: Option<AlarmIx>,
     /// The state before.
     pub from: State,
     /// The state after; the same as before where an occurrence that has idled was acknowledged, or one that is active
@@ -239,22 +241,22 @@ pub(crate) enum Evidence {
 
 impl Alarm {
     /// Takes one value, if it counts for this alarm. `held` counts the samples of all windows.
-    #[expect(clippy::too_many_arguments, reason = "a value, how it came, and what the engine counts and doubts")]
+    #[expect(clippy::too_many_arguments, reason = "a value, how it came, and what the engine counts and input_faults")]
     pub(crate) fn measure(
         &mut self,
         ix: AlarmIx,
         definition: &AlarmDefinition,
         value: ValueRef<'_>,
-        hearing: Hearing,
+        receipt: Receipt,
         now: Now,
         held: &mut usize,
-        doubts: &mut Vec<Doubt>,
+        input_faults: &mut Vec<InputFault>,
     ) -> Evidence {
         let (condition, window_span) = match &definition.trigger {
-            Trigger::NoValue { .. } if hearing.retained => return Evidence::None,
+            Trigger::NoValue { .. } if receipt.retained => return Evidence::None,
             Trigger::NoValue { .. } => {
-                self.take(value, hearing.stamp);
-                return if hearing.sign_of_life { Evidence::Life } else { Evidence::Noted };
+                self.take(value, receipt.stamp);
+                return if receipt.sign_of_life { Evidence::Life } else { Evidence::Noted };
             }
             // What a model finds is ordered.
             Trigger::Anomaly { .. } => return Evidence::None,
@@ -265,27 +267,27 @@ impl Alarm {
         if verdict == Verdict::WrongType {
             let (wanted, got) = (condition.value_type(), value.value_type());
             self.mismatch = Some(got);
-            doubts.push(Doubt::WrongType { alarm: ix, wanted, got });
+            input_faults.push(InputFault::WrongType { alarm: ix, wanted, got });
             return Evidence::None;
         }
         let (Some(span), ValueRef::Number(number)) = (window_span, value) else {
-            self.take(value, hearing.stamp);
+            self.take(value, receipt.stamp);
             return Evidence::Verdict(verdict);
         };
-        if hearing.retained {
+        if receipt.retained {
             return Evidence::None;
         }
-        self.take(value, hearing.stamp);
+        self.take(value, receipt.stamp);
         if self.state == State::Off {
             return Evidence::Noted;
         }
         let window = self.window.get_or_insert_default();
-        let at = hearing.stamp.map_or(now.at, |stamp| now.moment(stamp));
-        let until = hearing.gap.filter(|_| definition.on_gap == OnGap::Pause).unwrap_or(now.at);
+        let at = receipt.stamp.map_or(now.at, |stamp| now.moment(stamp));
+        let until = receipt.gap.filter(|_| definition.on_gap == OnGap::Pause).unwrap_or(now.at);
         let before = window.len();
         let most = MAX_ALL_SAMPLES.saturating_sub(*held) + before;
         if !window.push(WindowSample { at, value: number }, span, until, most) {
-            doubts.push(Doubt::WindowFull { alarm: ix });
+            input_faults.push(InputFault::WindowFull { alarm: ix });
         }
         *held = *held + window.len() - before;
         match window.mean() {

@@ -5,7 +5,7 @@
 
 use super::alarm::{Evidence, Unsaved};
 use super::{
-    Acknowledgement, AlarmIx, Answer, Cause, Effects, Engine, Event, Hearing, LastChange, Life, PropertyIx, Signature,
+    Acknowledgement, AlarmIx, Answer, Cause, Effects, Engine, Event, LastChange, Life, PropertyIx, Receipt, Signature,
     State, Verb,
 };
 use crate::domain::model::{AlarmType, Trigger, ValueRef, Verdict};
@@ -18,7 +18,7 @@ impl Engine {
         &mut self,
         ix: AlarmIx,
         value: ValueRef<'_>,
-        hearing: Hearing,
+        receipt: Receipt,
         now: Now,
         effects: &mut Effects,
     ) {
@@ -26,7 +26,8 @@ impl Engine {
         let was_uncertain = alarm.is_uncertain;
         let definition = &self.model.definitions[alarm.definition.0 as usize];
         let is_score = matches!(definition.trigger, Trigger::Score { .. });
-        let evidence = alarm.measure(ix, definition, value, hearing, now, &mut self.samples_held, &mut effects.doubts);
+        let evidence =
+            alarm.measure(ix, definition, value, receipt, now, &mut self.samples_held, &mut effects.input_faults);
         match evidence {
             Evidence::None => return,
             Evidence::Noted => {}
@@ -258,6 +259,7 @@ impl Engine {
             seq: self.next_seq,
             cause: change.cause_for(facts.alarm_type),
             alarm: facts,
+            ix: Some(ix),
             from: alarm.state,
             to,
             at: now.wall,

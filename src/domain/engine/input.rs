@@ -85,7 +85,7 @@ pub enum Answer {
 
 /// An input that could not be used as it was meant, found by the engine.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Doubt {
+pub enum InputFault {
     /// The value has another type than the alarm's limit.
     WrongType {
         /// The alarm for which it does not count.
@@ -171,7 +171,7 @@ pub struct Effects {
     /// The alarms of both, once for each, by numbers that hold until the engine is reconfigured.
     pub changed: Vec<AlarmIx>,
     /// What could not be used.
-    pub doubts: Vec<Doubt>,
+    pub input_faults: Vec<InputFault>,
     /// Alarms of which there is something to tell for the first time.
     pub appeared: Vec<AlarmIx>,
     /// Alarms of which nothing is to be told any more: they leave the store, and their retained topics go.

@@ -237,7 +237,7 @@ impl Engine {
 
     /// The store has lost something. Alarms for which `is_known` says no may be in other states than was published: they
     /// say so until they are judged.
-    pub fn doubt(&mut self, is_known: &dyn Fn(u32) -> bool) {
+    pub fn mark_uncertain(&mut self, is_known: &dyn Fn(u32) -> bool) {
         for index in 0..self.alarms.len() {
             let alarm = &mut self.alarms[index];
             if !alarm.is_latent && !alarm.handle.is_some_and(|handle| is_known(handle.get())) {
@@ -409,6 +409,7 @@ impl Engine {
         effects.events.push(super::Event {
             seq: self.next_seq,
             alarm: Arc::new(stored.facts.clone()),
+            ix: None,
             from: stored.state,
             to: State::Off,
             at: now.wall,

@@ -298,7 +298,7 @@ impl Engine {
                 ThingPattern::Exactly(id) if model.share.has(id) => things.push(id.clone()),
                 ThingPattern::Exactly(_) => {}
                 ThingPattern::Matching(glob) => {
-                    things.extend(self.registry.heard().filter(|id| glob.matches(id)).cloned());
+                    things.extend(self.registry.seen().filter(|id| glob.matches(id)).cloned());
                 }
             }
         }
@@ -368,7 +368,7 @@ impl Engine {
             *on_property = on_property.iter().copied().filter_map(new).collect();
         }
         self.timers.renumber(&before);
-        self.shelf = self.shelf.iter().filter_map(|(ends, ix)| Some((*ends, new(*ix)?))).collect();
+        self.shelved = self.shelved.iter().filter_map(|(ends, ix)| Some((*ends, new(*ix)?))).collect();
         self.unsaved = self.unsaved.iter().copied().filter_map(new).collect();
         self.decided = self.decided.iter().copied().filter_map(new).collect();
         self.gone = 0;
@@ -444,8 +444,8 @@ mod tests {
 
     /// The dumb formulation: an engine that is restored from all that the old one remembers.
     fn restarted(engine: &mut Engine, model: Arc<Model>, now: Now, effects: &mut Effects) -> Engine {
-        let (old, link, heard) =
-            (engine.model.clone(), engine.link, engine.registry.heard().cloned().collect::<Vec<_>>());
+        let (old, link, seen) =
+            (engine.model.clone(), engine.link, engine.registry.seen().cloned().collect::<Vec<_>>());
         let memories: Vec<Memory> = engine
             .all_alarms()
             .into_iter()
@@ -464,7 +464,7 @@ mod tests {
                 None => next.end_removed(&memory, now, effects),
             }
         }
-        for id in heard {
+        for id in seen {
             if next.registry.thing(&id).is_some() || next.patterns.cover(&id) {
                 let thing = next.registry.add_thing(&id);
                 next.registry.mark_seen(thing);

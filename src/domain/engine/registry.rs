@@ -22,7 +22,7 @@ struct Thing {
     id: ThingId,
     /// In the order of their names.
     properties: SmallList<(PropertyName, PropertyIx)>,
-    heard: bool,
+    seen: bool,
 }
 
 /// What is known of a property apart from its alarms' states.
@@ -59,12 +59,12 @@ impl Registry {
 
     /// Takes note that the thing has spoken. True: for the first time.
     pub(crate) fn mark_seen(&mut self, thing: ThingIx) -> bool {
-        !std::mem::replace(&mut self.things[thing.0 as usize].heard, true)
+        !std::mem::replace(&mut self.things[thing.0 as usize].seen, true)
     }
 
     /// The things that have spoken.
-    pub(crate) fn heard(&self) -> impl Iterator<Item = &ThingId> + '_ {
-        self.things.iter().filter(|thing| thing.heard).map(|thing| &thing.id)
+    pub(crate) fn seen(&self) -> impl Iterator<Item = &ThingId> + '_ {
+        self.things.iter().filter(|thing| thing.seen).map(|thing| &thing.id)
     }
 
     /// The alarms of each property.
@@ -87,7 +87,7 @@ impl Registry {
         if !of_thing.properties.is_empty() {
             return;
         }
-        of_thing.heard = false;
+        of_thing.seen = false;
         let id = of_thing.id.clone();
         let things = &self.things;
         self.names.remove(|other| things[other.0 as usize].id.cmp(&id));
@@ -122,7 +122,7 @@ impl Registry {
         if let Some(known) = self.thing(id) {
             return known;
         }
-        let new = Thing { id: id.clone(), properties: SmallList::default(), heard: false };
+        let new = Thing { id: id.clone(), properties: SmallList::default(), seen: false };
         let thing = match self.free_things.pop() {
             Some(free) => {
                 self.things[free.0 as usize] = new;

@@ -79,17 +79,17 @@ impl Engine {
     /// Whether the alarm with this id is shelved.
     pub fn is_shelved(&self, id: &str) -> bool {
         let is_shelved = |ix: AlarmIx| self.alarms[ix.index()].shelved.is_some();
-        !self.shelf.is_empty() && self.find(id).is_some_and(is_shelved)
+        !self.shelved.is_empty() && self.find(id).is_some_and(is_shelved)
     }
 
     /// When the next shelving ends by itself.
     pub(super) fn next_unshelving(&self) -> Option<Moment> {
-        self.shelf.first().map(|(ends, _)| *ends)
+        self.shelved.first().map(|(ends, _)| *ends)
     }
 
     /// Ends the next shelving that `before` has strictly passed. False: there is none.
     pub(super) fn end_shelving(&mut self, before: Moment, now: Now, effects: &mut Effects) -> bool {
-        let Some((ends, ix)) = self.shelf.first().copied().filter(|(ends, _)| *ends < before) else { return false };
+        let Some((ends, ix)) = self.shelved.first().copied().filter(|(ends, _)| *ends < before) else { return false };
         self.put_on_shelf(ix, None);
         self.shelving_changed(ix, Signature::default(), now.stamp(ends), effects);
         true
@@ -99,10 +99,10 @@ impl Engine {
     pub(super) fn put_on_shelf(&mut self, ix: AlarmIx, shelving: Option<Shelving>) {
         let alarm = &mut self.alarms[ix.index()];
         if let Some(before) = alarm.shelved.take() {
-            self.shelf.remove(&(before.ends, ix));
+            self.shelved.remove(&(before.ends, ix));
         }
         if let Some(shelving) = &shelving {
-            self.shelf.insert((shelving.ends, ix));
+            self.shelved.insert((shelving.ends, ix));
         }
         alarm.shelved = shelving.map(Box::new);
     }

@@ -32,9 +32,9 @@ enum Unit {
 }
 
 impl Unit {
-    fn outbound_event(self) -> Option<char> {
+    fn byte(self) -> Option<char> {
         match self {
-            Unit::OutboundEvent(outbound_event) => Some(outbound_event),
+            Unit::OutboundEvent(byte) => Some(byte),
             Unit::Any | Unit::One => None,
         }
     }
@@ -46,17 +46,16 @@ impl Glob {
         let units = text.chars().map(|c| match c {
             '*' => Unit::Any,
             '?' => Unit::One,
-            outbound_event => Unit::OutboundEvent(outbound_event),
+            byte => Unit::OutboundEvent(byte),
         });
         Glob::of(text, units.collect())
     }
 
     fn of(text: &str, mut units: Vec<Unit>) -> Option<Glob> {
-        let first = units.iter().position(|unit| unit.outbound_event().is_none())?;
+        let first = units.iter().position(|unit| unit.byte().is_none())?;
         units.dedup_by(|a, b| *a == Unit::Any && *b == Unit::Any);
-        let last = units.iter().rposition(|unit| unit.outbound_event().is_none())?;
-        let outbound_events =
-            |units: &[Unit]| units.iter().filter_map(|unit| unit.outbound_event()).collect::<String>().into();
+        let last = units.iter().rposition(|unit| unit.byte().is_none())?;
+        let outbound_events = |units: &[Unit]| units.iter().filter_map(|unit| unit.byte()).collect::<String>().into();
         let (prefix, suffix) = (outbound_events(&units[..first]), outbound_events(&units[last + 1..]));
         let middle = match &units[first..=last] {
             [Unit::Any] => None,
@@ -132,19 +131,15 @@ impl Automaton {
             fitting.for_each(|(place, _)| bits[place / WORD] |= 1 << (place % WORD));
             bits.into_boxed_slice()
         };
-        let mut named: Vec<char> = units.iter().filter_map(|unit| unit.outbound_event()).collect();
+        let mut named: Vec<char> = units.iter().filter_map(|unit| unit.byte()).collect();
         named.sort_unstable();
         named.dedup();
-        let of_letter =
-            |outbound_event: char| set(&|unit| unit == Unit::OutboundEvent(outbound_event) || unit == Unit::One);
+        let by_byte = |byte: char| set(&|unit| unit == Unit::OutboundEvent(byte) || unit == Unit::One);
         Automaton {
             units: units.len(),
             loops: set(&|unit| unit == Unit::Any),
             ones: set(&|unit| unit == Unit::One),
-            outbound_events: named
-                .into_iter()
-                .map(|outbound_event| (outbound_event, of_letter(outbound_event)))
-                .collect(),
+            outbound_events: named.into_iter().map(|byte| (byte, by_byte(byte))).collect(),
         }
     }
 
@@ -152,9 +147,8 @@ impl Automaton {
         let mut state = vec![0; self.loops.len()];
         state[0] = 1;
         self.skip_loops(&mut state);
-        for outbound_event in name.chars() {
-            let known =
-                self.outbound_events.binary_search_by_key(&outbound_event, |(outbound_event, _)| *outbound_event);
+        for byte in name.chars() {
+            let known = self.outbound_events.binary_search_by_key(&byte, |(byte, _)| *byte);
             let satisfied = known.map_or(&self.ones, |place| &self.outbound_events[place].1);
             let (mut carry, mut is_dead) = (0, true);
             for ((word, satisfied), loops) in zip(zip(&mut state, satisfied), &self.loops) {
@@ -206,16 +200,16 @@ impl Selector {
     pub fn parse(text: &str) -> Result<Selector, String> {
         let mut units = Vec::new();
         let mut outbound_events = text.chars().peekable();
-        while let Some(outbound_event) = outbound_events.next() {
-            units.push(match outbound_event {
+        while let Some(byte) = outbound_events.next() {
+            units.push(match byte {
                 '*' => Unit::Any,
                 '?' => Unit::One,
                 '\\' => Unit::OutboundEvent(outbound_events.next_if(|next| matches!(next, '*' | '?')).unwrap_or('\\')),
-                outbound_event => Unit::OutboundEvent(outbound_event),
+                byte => Unit::OutboundEvent(byte),
             });
         }
-        if units.iter().all(|unit| unit.outbound_event().is_some()) {
-            return Ok(Selector::One(units.into_iter().filter_map(Unit::outbound_event).collect()));
+        if units.iter().all(|unit| unit.byte().is_some()) {
+            return Ok(Selector::One(units.into_iter().filter_map(Unit::byte).collect()));
         }
         if text.len() > MAX_PATTERN {
             return Err(format!("a pattern has at most {MAX_PATTERN} bytes, this one has {}", text.len()));

@@ -1,11 +1,9 @@
 //! One delivery: what has to reach the other side, and what became of an attempt.
 
 use super::ReactionIx;
-use crate::api;
-use crate::domain::engine::{AlarmView, Event, State};
-use crate::domain::model::{AlarmDefinition, AlarmFacts, AlarmId, Condition, Operator, Severity, Trigger, Value};
+use crate::domain::engine::{Event, State};
+use crate::domain::model::{AlarmId, Severity};
 use crate::domain::time::{Moment, Stamp};
-use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
 
 /// Why something is delivered.
@@ -49,6 +47,8 @@ impl Kind {
 pub struct Occasion {
     /// The event's id: `gw-01-42`.
     pub event_id: String,
+    /// The occurrence that the event belongs to.
+    pub occurrence: u64,
     /// The event as it was published, byte for byte.
     pub event: Arc<str>,
     /// What templates may use besides, as a JSON object.
@@ -62,67 +62,23 @@ pub struct Occasion {
 }
 
 impl Occasion {
-    /// The occurrence that its event belongs to.
-    pub(crate) fn occurrence(&self) -> u64 {
-        #[derive(serde::Deserialize)]
-        struct Event {
-            occurrence: u64,
-        }
-        serde_json::from_str::<Event>(&self.event).map_or(0, |event| event.occurrence)
-    }
-
-    /// The occasion that an event of an alarm is. `opened` is the event that began its occurrence, and when.
-    pub fn of(event: &Event, alarm: Option<AlarmView<'_>>, gateway: &str, opened: Option<(String, Stamp)>) -> Occasion {
+    /// The occasion that an event is. `payload` is the event as it is published, `facts` are the variables of templates
+    /// beyond it, `opened` is the event that began its occurrence, and its time.
+    pub fn new(
+        event: &Event,
+        gateway: &str,
+        payload: Arc<str>,
+        facts: Arc<str>,
+        opened: Option<(String, Stamp)>,
+    ) -> Occasion {
         let event_id = format!("{gateway}-{}", event.seq);
         // An alarm that becomes worse goes on with its occurrence.
         let begins = event.to == State::Activated && !event.from.is_active();
         let opened =
             opened.filter(|_| !begins).or_else(|| (event.to == State::Activated).then(|| (event_id.clone(), event.at)));
-        let payload = String::from_utf8(api::event::render(event, gateway)).unwrap_or_default();
         let (opened_by, opened_at) = opened.unzip();
-        Occasion {
-            event_id,
-            event: payload.into(),
-            facts: facts(&event.alarm, alarm.map(|alarm| alarm.definition())).into(),
-            opened_by,
-            opened_at,
-            at: event.at,
-        }
+        Occasion { event_id, occurrence: event.occurrence, event: payload, facts, opened_by, opened_at, at: event.at }
     }
-}
-
-/// What is told of an alarm beyond its event.
-pub(crate) fn facts(facts: &AlarmFacts, definition: Option<&AlarmDefinition>) -> String {
-    let mut alarm = Map::new();
-    let title = if facts.title.is_empty() { facts.id.as_str() } else { &facts.title };
-    let mut put = |name: &str, value: Json| alarm.insert(name.to_owned(), value);
-    put("id", json!(facts.id.as_str()));
-    put("thing", json!(&*facts.thing));
-    put("property", json!(&*facts.property));
-    put("level", json!(&*facts.level));
-    put("type", json!(facts.alarm_type.as_str()));
-    put("severity", json!(facts.severity.as_str()));
-    put("title", json!(title));
-    put("description", json!(definition.map_or("", |definition| &*definition.description)));
-    let (operator, limit) = definition.and_then(|definition| comparison(&definition.trigger)).unwrap_or_default();
-    put("operator", operator);
-    put("limit", limit);
-    let observe_time = definition.map_or(Json::Null, |definition| json!(definition.trigger.observe_time().to_string()));
-    put("observe_time", observe_time);
-    json!({ "alarm": alarm }).to_string()
-}
-
-/// Operator and limit of a trigger that has them.
-fn comparison(trigger: &Trigger) -> Option<(Json, Json)> {
-    let condition = trigger.condition()?;
-    let of_equal = |equal: &bool| if *equal { Operator::Equal } else { Operator::NotEqual };
-    let (operator, limit) = match condition {
-        // The deadband lies around the limit.
-        Condition::Number { operator, low, high } => (*operator, Value::Number(low + (high - low) / 2.0)),
-        Condition::Text { equal, limit } => (of_equal(equal), Value::Text(limit.clone())),
-        Condition::Boolean { equal, limit } => (of_equal(equal), Value::Boolean(*limit)),
-    };
-    Some((json!(operator.symbol()), api::value_as_json(&limit)))
 }
 
 /// Something that has to reach the other side.
@@ -188,7 +144,7 @@ pub enum Outcome {
         /// What it said.
         answer: String,
         /// What did not work all the same: a recipient that is unknown, a template that failed.
-        flaws: Vec<String>,
+        warnings: Vec<String>,
     },
     /// Some recipients have it or will never take it; the rest has to be tried again.
     Partly {

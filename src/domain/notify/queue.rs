@@ -211,9 +211,9 @@ impl Queue {
     ) {
         let Some(reaction) = reactions.get(ix).cloned() else { return };
         let terms = &reaction.terms;
-        let destination = reaction.destination();
+        let destination = reaction.destination.clone();
         self.expire(ix, now, terms.valid_for, terms.give_up);
-        if matches!(reaction.action, super::Action::Mqtt(_)) && !is_link_up {
+        if reaction.destination.is_none() && !is_link_up {
             return;
         }
         loop {
@@ -240,7 +240,7 @@ impl Queue {
                 }
                 lane.began.push_back(now);
                 // The last one before the limit tells of all that wait behind it.
-                if lane.began.len() == most && !is_feeding && reaction.action.can_tell_of_others() {
+                if lane.began.len() == most && !is_feeding && reaction.tells_of_others {
                     self.gather(ix, number);
                 }
             }
@@ -325,13 +325,13 @@ impl Queue {
             lane.in_flight = lane.in_flight.saturating_sub(1);
         }
         let reaction = reactions.get(delivery.reaction);
-        let destination = reaction.and_then(|reaction| reaction.destination());
+        let destination = reaction.and_then(|reaction| reaction.destination.clone());
         let unreachable = matches!(outcome, Outcome::Later { unreachable: true, .. });
         if let Some(known) = destination.and_then(|name| self.destinations.get_mut(&name)) {
             known.ended(unreachable, now, &delivery.id);
         }
         match outcome {
-            Outcome::Taken { answer, flaws } => self.taken(number, answer, flaws),
+            Outcome::Taken { answer, warnings } => self.taken(number, answer, warnings),
             Outcome::Refused { reason } => self.drop(number, &reason, true),
             Outcome::Partly { done, reason } => {
                 if let Some(item) = self.items.get_mut(&number) {
@@ -341,8 +341,14 @@ impl Queue {
                 self.later(number, attempt, reason, None, now);
             }
             Outcome::Later { reason, retry_after, .. } => {
-                let wish = retry_after.and_then(|secs| i64::try_from(secs).ok()).map(Span::from_secs);
-                self.later(number, attempt, reason, wish.map(|wish| wish.min(LONGEST_RETRY_AFTER)), now);
+                let retry_after = retry_after.and_then(|secs| i64::try_from(secs).ok()).map(Span::from_secs);
+                self.later(
+                    number,
+                    attempt,
+                    reason,
+                    retry_after.map(|retry_after| retry_after.min(LONGEST_RETRY_AFTER)),
+                    now,
+                );
             }
         }
         // What was late meanwhile is dropped at once and not after the next pause.
@@ -351,9 +357,9 @@ impl Queue {
         }
     }
 
-    fn later(&mut self, number: u64, attempt: u32, reason: String, wish: Option<Span>, now: Moment) {
+    fn later(&mut self, number: u64, attempt: u32, reason: String, retry_after: Option<Span>, now: Moment) {
         let Some(item) = self.items.get_mut(&number) else { return };
-        let wait = pause(attempt.saturating_sub(1), &item.delivery.id).max(wish.unwrap_or_default());
+        let wait = pause(attempt.saturating_sub(1), &item.delivery.id).max(retry_after.unwrap_or_default());
         item.not_before = now + wait;
         let (delivery, retry_at) = (item.delivery.clone(), item.not_before);
         self.counters.failed += 1;
@@ -361,27 +367,28 @@ impl Queue {
             lane.ready.insert((retry_at, number));
             lane.trouble = Some(reason.clone());
         }
-        self.reports.push(Report { delivery, attempt, fate: DeliveryEnd::Failed { reason, retry_at } });
+        self.reports.push(Report { delivery, attempt, outcome: DeliveryEnd::Failed { reason, retry_at } });
     }
 
-    fn taken(&mut self, number: u64, answer: String, flaws: Vec<String>) {
+    fn taken(&mut self, number: u64, answer: String, warnings: Vec<String>) {
         let told = self.told_by(number);
         let Some(item) = self.remove(number, true) else { return };
         if let Some(lane) = self.lanes.get_mut(&item.delivery.reaction) {
-            lane.trouble = flaws.first().cloned();
+            lane.trouble = warnings.first().cloned();
         }
         self.counters.delivered += 1;
         let id = item.delivery.id.clone();
         self.reports.push(Report {
             delivery: item.delivery,
             attempt: item.attempts,
-            fate: DeliveryEnd::Delivered { answer, flaws },
+            outcome: DeliveryEnd::Delivered { answer, warnings },
         });
         for other in told {
             if let Some(item) = self.remove(other, true) {
                 self.counters.delivered += 1;
-                let fate = DeliveryEnd::Delivered { answer: format!("told together with {id}"), flaws: Vec::new() };
-                self.reports.push(Report { delivery: item.delivery, attempt: item.attempts, fate });
+                let outcome =
+                    DeliveryEnd::Delivered { answer: format!("told together with {id}"), warnings: Vec::new() };
+                self.reports.push(Report { delivery: item.delivery, attempt: item.attempts, outcome });
             }
         }
     }
@@ -430,8 +437,8 @@ impl Queue {
                 lane.trouble = Some(format!("{} was dropped: {reason}", delivery.id));
             }
         }
-        let fate = DeliveryEnd::Dropped { reason: reason.to_owned(), is_loss };
-        self.reports.push(Report { delivery: delivery.clone(), attempt, fate });
+        let outcome = DeliveryEnd::Dropped { reason: reason.to_owned(), is_loss };
+        self.reports.push(Report { delivery: delivery.clone(), attempt, outcome });
     }
 
     /// Takes a delivery out; the next one of its alarm may begin.
@@ -487,7 +494,7 @@ impl Queue {
             let idle = |number: &u64| self.items.get(number).is_some_and(|item| !item.in_flight);
             let oldest = lane.dues.iter().find(|(_, number)| idle(number));
             let late = oldest.map(|(due, _)| *due + limit + Span::from_micros(1));
-            let is_closed = matches!(reaction.action, super::Action::Mqtt(_)) && !is_link_up;
+            let is_closed = reaction.destination.is_none() && !is_link_up;
             let mut begin =
                 lane.ready.first().map(|(at, _)| *at).filter(|_| lane.in_flight < terms.concurrency && !is_closed);
             if let (Some(at), Some((most, within))) = (begin, terms.rate)
@@ -495,7 +502,7 @@ impl Queue {
             {
                 begin = lane.began.front().map(|first| at.max(*first + within));
             }
-            if let Some(known) = reaction.destination().and_then(|name| self.destinations.get(&name)) {
+            if let Some(known) = reaction.destination.clone().and_then(|name| self.destinations.get(&name)) {
                 begin = begin.and_then(|at| known.open_at(at));
             }
             [begin, late].into_iter().flatten().min()

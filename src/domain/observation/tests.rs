@@ -137,10 +137,10 @@ fn a_connection_that_acknowledges_and_delivers_nothing_is_given_up() {
     assert_eq!(observation.probe_due(None), Some(at(30)), "quiet for long");
     probe(&mut observation, at(30));
     acknowledge(&mut observation, at(30));
-    assert_eq!(observation.doubt(at(39)), (None, None));
-    assert_eq!(observation.doubt_due(), Some(at(40)));
-    assert_eq!(observation.doubt(at(40)), (Some(Doubt::NothingDelivered), None));
-    assert_eq!(observation.doubt(at(41)), (None, None), "it is told once");
+    assert_eq!(observation.overdue(at(39)), (None, None));
+    assert_eq!(observation.overdue_at(), Some(at(40)));
+    assert_eq!(observation.overdue(at(40)), (Some(Overdue::NothingDelivered), None));
+    assert_eq!(observation.overdue(at(41)), (None, None), "it is told once");
     assert_eq!(observation.disconnected(at(41), None, None), Some(at(0)));
     assert!(!observation.has_become_suspicious(), "it was ended on purpose");
 }
@@ -197,9 +197,9 @@ fn a_probe_behind_a_long_queue_is_waited_for() {
     for second in 2..120 {
         observation.received(at(second), Acknowledgement::AfterWrite);
         observation.acknowledged(at(second), None);
-        let (doubt, _) = observation.doubt(at(second));
-        assert_eq!(doubt.is_some(), second % 10 == 2 && second > 10, "{doubt:?} at {second} s");
-        if doubt == Some(Doubt::ProbeLate) {
+        let (overdue, _) = observation.overdue(at(second));
+        assert_eq!(overdue.is_some(), second % 10 == 2 && second > 10, "{overdue:?} at {second} s");
+        if overdue == Some(Overdue::ProbeLate) {
             let nonce = probe(&mut observation, at(second));
             later.get_or_insert((nonce, second));
         }
@@ -224,8 +224,8 @@ fn a_long_queue_is_no_access_rule() {
         }
         observation.received(at(second), Acknowledgement::AfterWrite);
         acknowledge(&mut observation, at(second));
-        let (doubt, _) = observation.doubt(at(second));
-        assert!(doubt.is_none_or(|doubt| doubt == Doubt::ProbeLate), "{doubt:?} at {second} s");
+        let (overdue, _) = observation.overdue(at(second));
+        assert!(overdue.is_none_or(|overdue| overdue == Overdue::ProbeLate), "{overdue:?} at {second} s");
     }
     assert_eq!(observation.proven(), at(0));
     assert!(matches!(observation.problems(at(60)).next(), Some(Problem::MessagesLate { .. })));
@@ -257,13 +257,13 @@ fn a_rule_that_comes_later_is_found_while_messages_come() {
             probe(&mut observation, at(second));
             acknowledge(&mut observation, at(second));
         }
-        let (doubt, _) = observation.doubt(at(second));
-        if doubt == Some(Doubt::ProbeLate) {
+        let (overdue, _) = observation.overdue(at(second));
+        if overdue == Some(Overdue::ProbeLate) {
             probe(&mut observation, at(second));
         }
-        told.extend(doubt.map(|doubt| (second, doubt)));
+        told.extend(overdue.map(|overdue| (second, overdue)));
     }
-    assert_eq!(told[..2], [(21, Doubt::ProbeLate), (31, Doubt::NoEcho)], "the first probe was sent at 11 s");
+    assert_eq!(told[..2], [(21, Overdue::ProbeLate), (31, Overdue::NoEcho)], "the first probe was sent at 11 s");
     assert!(observation.proven() >= at(20), "from then on acknowledgements serve as proof");
 }
 
@@ -273,7 +273,7 @@ fn where_rules_keep_the_probe_the_acknowledgement_has_to_do() {
     observation.connected(at(0));
     probe(&mut observation, at(1));
     acknowledge(&mut observation, at(1));
-    assert_eq!(observation.doubt(at(11)), (Some(Doubt::NoEcho), None));
+    assert_eq!(observation.overdue(at(11)), (Some(Overdue::NoEcho), None));
     assert_eq!(observation.problems(at(11)).next(), Some(Problem::NoEcho));
     probe(&mut observation, at(12));
     acknowledge(&mut observation, at(12));
@@ -357,10 +357,10 @@ fn a_probe_is_not_missed_while_acknowledgements_are_withheld() {
     observation.received(at(1), Acknowledgement::AfterWrite);
     probe(&mut observation, at(1));
     acknowledge(&mut observation, at(1));
-    assert_eq!(observation.doubt(at(13)), (None, None), "a broker with room for one message waits for it");
+    assert_eq!(observation.overdue(at(13)), (None, None), "a broker with room for one message waits for it");
     observation.acknowledged(at(13), None);
-    assert_eq!(observation.doubt_due(), Some(at(23)));
-    assert_eq!(observation.doubt(at(22)), (None, None));
+    assert_eq!(observation.overdue_at(), Some(at(23)));
+    assert_eq!(observation.overdue(at(22)), (None, None));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn read(payload: &str, pointer: Option<&str>) -> Result<Value, Flaw> {
+fn read(payload: &str, pointer: Option<&str>) -> Result<Value, PayloadFault> {
     let pointer = pointer.map(|p| Pointer::parse(p).unwrap());
     Payload::read(payload.as_bytes(), 1 << 18)?.scalar(pointer.as_ref(), &Map::new(), |value| value.to_value())
 }
 
-fn text(text: &str) -> Result<Value, Flaw> {
+fn text(text: &str) -> Result<Value, PayloadFault> {
     Ok(Value::Text(text.into()))
 }
 
@@ -25,19 +25,19 @@ fn json_is_json_and_anything_else_is_text() {
 }
 
 #[test]
-fn what_is_not_a_value_is_a_flaw() {
+fn what_is_not_a_value_is_a_fault() {
     for payload in ["NaN", "nan", "-inf", "Infinity", " +INF "] {
-        assert_eq!(read(payload, None), Err(Flaw::NotFinite), "{payload}");
+        assert_eq!(read(payload, None), Err(PayloadFault::NotFinite), "{payload}");
     }
-    assert_eq!(read("1e999", None), Err(Flaw::NumberOverflow));
-    assert_eq!(read("-1e999", None), Err(Flaw::NumberOverflow));
-    assert_eq!(read("null", None), Err(Flaw::NotScalar("null")));
-    assert_eq!(read("[1]", None), Err(Flaw::NotScalar("an array")));
-    assert_eq!(read("{}", None), Err(Flaw::NotScalar("an object")));
-    assert_eq!(read("22", Some("/value")), Err(Flaw::PointerMissing("/value".into())));
-    assert_eq!(read("hot", Some("/value")), Err(Flaw::NotJson));
-    assert!(matches!(Payload::read(b"\xff", 10), Err(Flaw::NotUtf8)));
-    assert!(matches!(Payload::read(b"123", 2), Err(Flaw::TooLarge)));
+    assert_eq!(read("1e999", None), Err(PayloadFault::NumberOverflow));
+    assert_eq!(read("-1e999", None), Err(PayloadFault::NumberOverflow));
+    assert_eq!(read("null", None), Err(PayloadFault::NotScalar("null")));
+    assert_eq!(read("[1]", None), Err(PayloadFault::NotScalar("an array")));
+    assert_eq!(read("{}", None), Err(PayloadFault::NotScalar("an object")));
+    assert_eq!(read("22", Some("/value")), Err(PayloadFault::PointerMissing("/value".into())));
+    assert_eq!(read("hot", Some("/value")), Err(PayloadFault::NotJson));
+    assert!(matches!(Payload::read(b"\xff", 10), Err(PayloadFault::NotUtf8)));
+    assert!(matches!(Payload::read(b"123", 2), Err(PayloadFault::TooLarge)));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn pointers_follow_rfc_6901() {
     assert_eq!(read(json, Some("/k")), Ok(Value::Number(2.0)), "the last of equal names");
     assert_eq!(read("5", Some("")), Ok(Value::Number(5.0)));
     for missing in ["/a/b/2", "/a/b/-", "/a/b/00", "/a/b/+1", "/z", "/a/b/0/x"] {
-        assert!(matches!(read(json, Some(missing)), Err(Flaw::PointerMissing(_))), "{missing}");
+        assert!(matches!(read(json, Some(missing)), Err(PayloadFault::PointerMissing(_))), "{missing}");
     }
     assert!(Pointer::parse("a").is_err());
     assert!(Pointer::parse("/a~2").is_err());
@@ -60,11 +60,11 @@ fn pointers_follow_rfc_6901() {
 #[test]
 fn members_of_nested_objects_are_joined_by_dots() {
     let json = r#"{"t":1,"ENERGY":{"Power":7,"on":true},"tags":[1],"none":null,"big":1e999,"s":"x"}"#;
-    let (mut got, mut flaws) = (Vec::new(), Vec::new());
+    let (mut got, mut faults) = (Vec::new(), Vec::new());
     Payload::read(json.as_bytes(), 1000)
         .unwrap()
         .members(None, &Map::new(), &mut |name, value| got.push((name.to_owned(), value.to_value())), &mut |n, f| {
-            flaws.push((n.to_owned(), f));
+            faults.push((n.to_owned(), f));
         })
         .unwrap();
     let want = [
@@ -74,14 +74,14 @@ fn members_of_nested_objects_are_joined_by_dots() {
         ("s", Value::Text("x".into())),
     ];
     assert_eq!(got, want.map(|(name, value)| (name.to_owned(), value)));
-    assert_eq!(flaws, [("big".to_owned(), Flaw::NumberOverflow)]);
+    assert_eq!(faults, [("big".to_owned(), PayloadFault::NumberOverflow)]);
 }
 
 #[test]
 fn a_message_nested_without_end_costs_no_stack() {
     let deep = format!("{}1{}", r#"{"a":"#.repeat(50_000), "}".repeat(50_000));
     let payload = Payload::read(deep.as_bytes(), 1 << 20).unwrap();
-    assert_eq!(payload.members(None, &Map::new(), &mut |_, _| (), &mut |_, _| ()), Err(Flaw::TooDeep));
+    assert_eq!(payload.members(None, &Map::new(), &mut |_, _| (), &mut |_, _| ()), Err(PayloadFault::TooDeep));
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn times_in_all_units() {
     assert_eq!(time(TimeUnit::Seconds, r#"{"t":1.5}"#), want);
     assert_eq!(time(TimeUnit::Milliseconds, r#"{"t":1500}"#), want);
     assert_eq!(time(TimeUnit::Rfc3339, r#"{"t":"1970-01-01T00:00:01.5Z"}"#), want);
-    assert!(matches!(time(TimeUnit::Seconds, r#"{"t":"1.5"}"#), Err(Flaw::BadTime(_))));
-    assert!(matches!(time(TimeUnit::Seconds, r#"{"t":1e300}"#), Err(Flaw::BadTime(_))));
-    assert!(matches!(time(TimeUnit::Rfc3339, r#"{"t":15}"#), Err(Flaw::BadTime(_))));
-    assert!(matches!(time(TimeUnit::Seconds, r#"{"x":15}"#), Err(Flaw::PointerMissing(_))));
+    assert!(matches!(time(TimeUnit::Seconds, r#"{"t":"1.5"}"#), Err(PayloadFault::BadTime(_))));
+    assert!(matches!(time(TimeUnit::Seconds, r#"{"t":1e300}"#), Err(PayloadFault::BadTime(_))));
+    assert!(matches!(time(TimeUnit::Rfc3339, r#"{"t":15}"#), Err(PayloadFault::BadTime(_))));
+    assert!(matches!(time(TimeUnit::Seconds, r#"{"x":15}"#), Err(PayloadFault::PointerMissing(_))));
 }

@@ -1,7 +1,7 @@
-//! A connection that a test plays: the same [`Link`], and in place of the network a [`Wire`] in the test's hand.
+//! A connection that a test plays: the same [`Link`], and in place of the network a [`Peer`] in the test's hand.
 //!
 //! It does what [`super::poll`] does for a connection's bookkeeping, and nothing of MQTT: what is sent comes out of
-//! [`Wire::sent`], what is received goes in by [`Wire::deliver`].
+//! [`Peer::sent`], what is received goes in by [`Peer::deliver`].
 
 use super::library::{Filter, Limits, Requests};
 use super::{INBOUND_MESSAGES, Inbound, Link, LinkEvent, Listener, Outbound, Receipt, Received};
@@ -24,7 +24,7 @@ enum Asked {
     Disconnect,
 }
 
-/// Keeps what was asked for until the wire takes it.
+/// Keeps what was asked for until the peer takes it.
 #[derive(Debug, Default)]
 struct Queue {
     asked: RefCell<VecDeque<Asked>>,
@@ -49,7 +49,7 @@ impl Requests for Queue {
         self.put(Asked::Acknowledge(packet_id))
     }
 
-    /// The wire says at each connect what became of the subscriptions.
+    /// The peer says at each connect what became of the subscriptions.
     fn subscribe(&self, _: &[Filter]) -> bool {
         true
     }
@@ -65,7 +65,7 @@ impl Requests for Queue {
 
 /// The end of a connection that a test holds.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Peer {
     link: Link,
     queue: Rc<Queue>,
     events: Option<mpsc::Sender<Received>>,
@@ -84,18 +84,18 @@ pub(crate) enum Sent {
 }
 
 /// Both ends of a connection that is down.
-pub(crate) fn connection(clock: Rc<Clock>) -> ((Link, Listener), Wire) {
-    let (events, heard) = mpsc::channel(INBOUND_MESSAGES);
+pub(crate) fn connection(clock: Rc<Clock>) -> ((Link, Listener), Peer) {
+    let (events, received) = mpsc::channel(INBOUND_MESSAGES);
     let queue = Rc::new(Queue::default());
     let link = Link::new(queue.clone(), events.downgrade(), clock);
-    let listener = Listener::new(heard, link.shared.clone());
-    ((link.clone(), listener), Wire { link, queue, events: Some(events), is_up: Cell::new(false) })
+    let listener = Listener::new(received, link.shared.clone());
+    ((link.clone(), listener), Peer { link, queue, events: Some(events), is_up: Cell::new(false) })
 }
 
-impl Wire {
+impl Peer {
     fn tell(&self, event: LinkEvent) {
         // A daemon that has ended hears nothing.
-        let _ = self.events.as_ref().is_some_and(|events| events.try_send(self.link.heard(event)).is_ok());
+        let _ = self.events.as_ref().is_some_and(|events| events.try_send(self.link.received(event)).is_ok());
     }
 
     /// The connection was closed on purpose and will not come back.

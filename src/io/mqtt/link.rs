@@ -219,11 +219,11 @@ impl Link {
 
     /// Tells the reader of events something that did not come from the broker, if there is room.
     fn tell(&self, event: LinkEvent) -> bool {
-        let heard = self.heard(event);
-        self.events.upgrade().is_some_and(|events| events.try_send(heard).is_ok())
+        let received = self.received(event);
+        self.events.upgrade().is_some_and(|events| events.try_send(received).is_ok())
     }
 
-    pub(super) fn heard(&self, event: LinkEvent) -> Received {
+    pub(super) fn received(&self, event: LinkEvent) -> Received {
         Received { at: self.clock.at(), event, generation: self.shared.borrow().generation }
     }
 

@@ -1,4 +1,4 @@
-//! The listening end of the link. It knows how far its reader is: to whoever has not yet heard that a connection is gone,
+//! The listening end of the link. It knows how far its reader is: to whoever has not yet received that a connection is gone,
 //! the next one is not there, although it may be.
 //!
 //! Otherwise what is sent between the two would leave before what has to be sent again, and events would come out of
@@ -25,8 +25,8 @@ impl Listener {
 
     /// Waits for the next thing that happens; none: the connection was closed for good.
     pub async fn recv(&mut self) -> Option<Received> {
-        let heard = self.queue.recv().await;
-        heard.inspect(|heard| self.read(heard))
+        let received = self.queue.recv().await;
+        received.inspect(|received| self.read(received))
     }
 
     /// The next thing that has happened, if there is one.
@@ -34,14 +34,14 @@ impl Listener {
     /// # Errors
     /// There is none now, or none will come any more.
     pub fn try_recv(&mut self) -> Result<Received, TryRecvError> {
-        let heard = self.queue.try_recv()?;
-        self.read(&heard);
-        Ok(heard)
+        let received = self.queue.try_recv()?;
+        self.read(&received);
+        Ok(received)
     }
 
-    fn read(&self, heard: &Received) {
-        if matches!(heard.event, LinkEvent::Up { .. }) {
-            self.shared.borrow_mut().known_generation = Some(heard.generation);
+    fn read(&self, received: &Received) {
+        if matches!(received.event, LinkEvent::Up { .. }) {
+            self.shared.borrow_mut().known_generation = Some(received.generation);
         }
     }
 }

@@ -181,7 +181,7 @@ impl<C: Connection> Poller<C> {
                 }
                 self.early_bytes += inbound.payload.len() + inbound.topic.len();
                 self.early.push(inbound);
-                // A broker with much to send may send all of it before its answer. Whoever is sent so much is heard.
+                // A broker with much to send may send all of it before its answer. Whoever is sent so much is received.
                 if self.early.len() >= EARLY_MESSAGES || self.early_bytes > INBOUND_BYTES / 2 {
                     return self.up().await;
                 }
@@ -288,7 +288,7 @@ impl<C: Connection> Poller<C> {
             }
         }
         self.shared(|shared| shared.queued_bytes += size);
-        match self.events.try_send(Received { at: since, ..self.link.heard(LinkEvent::Message(inbound)) }) {
+        match self.events.try_send(Received { at: since, ..self.link.received(LinkEvent::Message(inbound)) }) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
                 let is_taken = self.events.send_timeout(event, PATIENCE).await.is_ok();
@@ -328,7 +328,7 @@ impl<C: Connection> Poller<C> {
     }
 
     async fn tell(&self, event: LinkEvent) -> Result<(), Broken> {
-        match self.events.try_send(self.link.heard(event)) {
+        match self.events.try_send(self.link.received(event)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
                 let since = self.link.clock.at();

@@ -69,7 +69,7 @@ pub(crate) async fn visit(
         client.try_publish(topic, QoS::AtLeastOnce, false, Vec::new()).map_err(|error| error.to_string())?;
     }
     let mut missing: BTreeSet<&str> = topics.iter().map(String::as_str).collect();
-    let heard = tokio::time::timeout(
+    let received = tokio::time::timeout(
         GRACE,
         wait_for(&mut connection, |packet| {
             if let Packet::Publish(publish) = packet {
@@ -80,7 +80,7 @@ pub(crate) async fn visit(
     )
     .await;
     // A broker that forbids to publish may say so by closing the connection.
-    if !topics.is_empty() && !matches!(heard, Ok(Ok(()))) {
+    if !topics.is_empty() && !matches!(received, Ok(Ok(()))) {
         visit.unheard = topics.iter().filter(|topic| missing.contains(topic.as_str())).cloned().collect();
     }
     if client.try_disconnect().is_ok() {

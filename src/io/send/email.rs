@@ -7,10 +7,10 @@
 mod connections;
 
 use self::connections::Connections;
-use super::template::{Renderer, Variables};
+use super::template::{Renderer, Text, Variables};
+use crate::config::{Secret, Tls};
 use crate::domain::notify::delivery::{Delivery, Outcome};
-use crate::domain::notify::{Email, Security, Smtp};
-use crate::domain::time::Stamp;
+use crate::domain::time::{Span, Stamp};
 use crate::io::mqtt::tls;
 use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
@@ -27,9 +27,52 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Characters of a subject. Longer ones are refused by some servers, and read by nobody.
 const LONGEST_SUBJECT: usize = 200;
 /// How long a parting word may take.
-const PARTING: Duration = Duration::from_secs(2);
+const ABORT_LIMIT: Duration = Duration::from_secs(2);
 /// The reply by which a server takes its leave, at any point of the dialogue.
 const LEAVING: u16 = 421;
+
+/// `[smtp]`: the server that takes mails.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Smtp {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How to talk TLS.
+    pub security: Security,
+    /// Certificates to trust; none: those of the system.
+    pub tls: Tls,
+    /// As whom to log in.
+    pub login: Option<(String, Secret)>,
+    /// The sender of mails.
+    pub from: lettre::message::Mailbox,
+    /// The name to greet with.
+    pub hello: String,
+    /// Time for one mail, all in all.
+    pub timeout: Span,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// In the clear first, then TLS, or not at all.
+    StartTls,
+    /// TLS from the first byte.
+    Tls,
+    /// In the clear.
+    None,
+}
+
+/// A mail.
+#[derive(Debug, Clone)]
+pub struct Email {
+    /// Recipients.
+    pub to: Vec<lettre::message::Mailbox>,
+    /// The subject; none: severity, title and state.
+    pub subject: Option<Text>,
+    /// The text; none: all of the event.
+    pub message: Option<Text>,
+}
 
 /// Sends mails through one server.
 pub(crate) struct Mailer {
@@ -52,7 +95,7 @@ impl Mailer {
         renderer: &Renderer,
     ) -> Outcome {
         let to: Vec<&Mailbox> = email.to.iter().filter(|to| !delivery.done.contains(&to.email.to_string())).collect();
-        let (message, flaws) = match compose(&self.smtp, email, delivery, variables, renderer) {
+        let (message, warnings) = match compose(&self.smtp, email, delivery, variables, renderer) {
             Ok(composed) => composed,
             Err(reason) => return Outcome::Refused { reason },
         };
@@ -62,7 +105,7 @@ impl Mailer {
                 self.tls.take();
                 Outcome::unreachable(reason)
             })?;
-            let outcome = dialogue(&mut connection, &self.smtp, &to, &message, delivery, flaws).await;
+            let outcome = dialogue(&mut connection, &self.smtp, &to, &message, delivery, warnings).await;
             Ok::<_, Outcome>((connection, outcome))
         };
         match tokio::time::timeout(limit, attempt).await {
@@ -177,7 +220,7 @@ impl Mailer {
 
 /// Says QUIT, and does not wait long for the answer.
 async fn close(mut connection: AsyncSmtpConnection) {
-    let _ = tokio::time::timeout(PARTING, connection.abort()).await;
+    let _ = tokio::time::timeout(ABORT_LIMIT, connection.abort()).await;
 }
 
 /// What one recipient was refused for.
@@ -193,7 +236,7 @@ async fn dialogue(
     to: &[&Mailbox],
     message: &[u8],
     delivery: &Delivery,
-    mut flaws: Vec<String>,
+    mut warnings: Vec<String>,
 ) -> Outcome {
     let server = format!("{}:{}", smtp.host, smtp.port);
     let failed = |what: &str, error: &Error| Outcome::unreachable(format!("{server}: {what}: {}", explain(error)));
@@ -222,7 +265,7 @@ async fn dialogue(
         return match later.as_slice() {
             // If some have it from an earlier attempt it was delivered, and the rest never will be.
             [] if !delivery.done.is_empty() => {
-                Outcome::Taken { answer: "the others have it".to_owned(), flaws: reasons(true) }
+                Outcome::Taken { answer: "the others have it".to_owned(), warnings: reasons(true) }
             }
             [] => Outcome::Refused { reason: reasons(true).join("; ") },
             later => Outcome::Partly { done, reason: later.join("; ") },
@@ -234,8 +277,8 @@ async fn dialogue(
     };
     match sent {
         Ok(answer) if later.is_empty() => {
-            flaws.extend(reasons(true));
-            Outcome::Taken { answer: words(&answer), flaws }
+            warnings.extend(reasons(true));
+            Outcome::Taken { answer: words(&answer), warnings }
         }
         Ok(_) => {
             done.extend(accepted.iter().map(ToString::to_string));
@@ -268,7 +311,7 @@ fn compose(
     let subject = renderer.for_people("subject", email.subject.as_ref(), variables, || variables.headline());
     let body = renderer.for_people("message", email.message.as_ref(), variables, || variables.plain_text());
     let mut text = body.text;
-    if body.flaw.is_none() && email.message.as_ref().is_some_and(|message| !message.tells_of_others()) {
+    if body.warning.is_none() && email.message.as_ref().is_some_and(|message| !message.tells_of_others()) {
         text.push_str(&variables.digest_text());
     }
     let text = without_controls(&text);
@@ -295,7 +338,7 @@ fn compose(
     let automatic = HeaderName::new_from_ascii("Auto-Submitted".to_owned()).map_err(|error| error.to_string())?;
     builder = builder.raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()));
     let message = builder.body(text).map_err(|error| format!("the mail cannot be made: {error}"))?;
-    Ok((message.formatted(), [subject.flaw, body.flaw].into_iter().flatten().collect()))
+    Ok((message.formatted(), [subject.warning, body.warning].into_iter().flatten().collect()))
 }
 
 /// A subject without line ends and control characters, cut where no reader looks any more.

@@ -4,9 +4,10 @@
 //! Mail: name, connection, TLS, login, sender and every recipient, up to where the message would follow. Webhook: name,
 //! connection, TLS and that somebody speaks HTTP there. A message over MQTT would be one for an actuator, so it is not tried.
 
+use super::action::{Action, Actions};
 use super::email::Mailer;
 use super::webhook::HttpClient;
-use crate::domain::notify::{Action, Reactions};
+use crate::domain::notify::Reactions;
 use lettre::message::Mailbox;
 use std::collections::BTreeMap;
 
@@ -27,11 +28,11 @@ impl Finding {
 }
 
 /// Tries all of them. Must be called inside a `LocalSet`.
-pub async fn rehearse(reactions: &Reactions) -> Vec<Finding> {
+pub async fn rehearse(reactions: &Reactions, actions: &Actions) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut recipients: Vec<Mailbox> = Vec::new();
-    for reaction in &reactions.list {
-        match &reaction.action {
+    for (reaction, action) in reactions.list.iter().zip(&actions.list) {
+        match &**action {
             Action::Email(email) => {
                 for mailbox in &email.to {
                     if !recipients.iter().any(|known| known.email == mailbox.email) {
@@ -56,7 +57,7 @@ pub async fn rehearse(reactions: &Reactions) -> Vec<Finding> {
             Action::Mqtt(_) => {}
         }
     }
-    if let Some(smtp) = &reactions.smtp {
+    if let Some(smtp) = &actions.smtp {
         let said = Mailer::new(smtp.clone()).rehearse(&recipients).await;
         findings.push(Finding::new("smtp", said.map(|lines| lines.join("; "))));
     }

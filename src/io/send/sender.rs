@@ -3,12 +3,13 @@
 //! It has a run time of its own and no memory: attempts come in, and what became of each goes back. A message over MQTT
 //! goes back rendered, because the connection to the broker is not here.
 
+use super::action::{Action, Actions};
 use super::email::Mailer;
 use super::mqtt;
 use super::template::{Renderer, renderer};
 use super::webhook::HttpClient;
 use crate::domain::notify::delivery::{Delivery, Outcome, Ticket};
-use crate::domain::notify::{Action, Reaction, Reactions};
+use crate::domain::notify::{Reaction, Reactions};
 use crate::io::mqtt::Outbound;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Attempt {
     pub ticket: Ticket,
     /// How.
     pub reaction: Arc<Reaction>,
+    /// The channel, and what is sent over it.
+    pub action: Arc<Action>,
     /// What.
     pub delivery: Arc<Delivery>,
     /// What it tells of besides.
@@ -57,14 +60,19 @@ impl Sender {
     ///
     /// # Errors
     /// The system gives no thread, or no run time.
-    pub fn start(gateway: &str, reactions: &Reactions, answers: mpsc::Sender<Answer>) -> std::io::Result<Sender> {
+    pub fn start(
+        gateway: &str,
+        reactions: &Reactions,
+        actions: &Actions,
+        answers: mpsc::Sender<Answer>,
+    ) -> std::io::Result<Sender> {
         let (attempts, queue) = mpsc::channel(WAITING);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let renderer = renderer(gateway, reactions);
-        let smtp = reactions.smtp.clone();
+        let smtp = actions.smtp.clone();
         std::thread::Builder::new().name("reactions".into()).spawn(move || {
-            let desk = Rc::new(Context { renderer, post: smtp.map(Mailer::new), callers: RefCell::default() });
-            tokio::task::LocalSet::new().block_on(&runtime, work(desk, queue, answers));
+            let context = Rc::new(Context { renderer, mailer: smtp.map(Mailer::new), clients: RefCell::default() });
+            tokio::task::LocalSet::new().block_on(&runtime, work(context, queue, answers));
         })?;
         Ok(Sender { attempts })
     }
@@ -78,17 +86,17 @@ impl Sender {
 /// What all attempts use.
 struct Context {
     renderer: Renderer,
-    post: Option<Mailer>,
-    callers: RefCell<BTreeMap<String, Rc<HttpClient>>>,
+    mailer: Option<Mailer>,
+    clients: RefCell<BTreeMap<String, Rc<HttpClient>>>,
 }
 
-async fn work(desk: Rc<Context>, mut queue: mpsc::Receiver<Attempt>, answers: mpsc::Sender<Answer>) {
+async fn work(context: Rc<Context>, mut queue: mpsc::Receiver<Attempt>, answers: mpsc::Sender<Answer>) {
     let mut running = tokio::task::JoinSet::new();
     while let Some(attempt) = queue.recv().await {
         while running.try_join_next().is_some() {}
-        let (desk, answers) = (desk.clone(), answers.clone());
+        let (context, answers) = (context.clone(), answers.clone());
         running.spawn_local(async move {
-            let answer = desk.carry_out(&attempt).await;
+            let answer = context.carry_out(&attempt).await;
             if answers.send(answer).await.is_err() {
                 tracing::debug!("nobody waits for the end of an attempt any more");
             }
@@ -100,28 +108,28 @@ async fn work(desk: Rc<Context>, mut queue: mpsc::Receiver<Attempt>, answers: mp
 
 impl Context {
     async fn carry_out(&self, attempt: &Attempt) -> Answer {
-        let Attempt { ticket, reaction, delivery, digest } = attempt;
+        let Attempt { ticket, reaction, action, delivery, digest } = attempt;
         let variables = self.renderer.variables(delivery, digest, &reaction.name);
-        let outcome = match &reaction.action {
-            Action::Email(email) => match &self.post {
-                Some(post) => post.send(email, delivery, &variables, &self.renderer).await,
+        let outcome = match &**action {
+            Action::Email(email) => match &self.mailer {
+                Some(mailer) => mailer.send(email, delivery, &variables, &self.renderer).await,
                 None => Outcome::unreachable("there is no [smtp] in the configuration"),
             },
             Action::Webhook(webhook) => {
                 // Certificates and keys are renewed while the daemon runs.
-                let known = self.callers.borrow().get(&reaction.name).cloned();
-                let known = known.filter(|caller| caller.is_current(webhook));
-                let caller = match known {
-                    Some(caller) => Ok(caller),
+                let known = self.clients.borrow().get(&reaction.name).cloned();
+                let known = known.filter(|client| client.is_current(webhook));
+                let client = match known {
+                    Some(client) => Ok(client),
                     None => HttpClient::new(webhook).map(Rc::new),
                 };
-                match caller {
-                    Ok(caller) => {
-                        self.callers.borrow_mut().insert(reaction.name.clone(), caller.clone());
-                        let outcome = caller.send(webhook, delivery, &variables, &self.renderer).await;
+                match client {
+                    Ok(client) => {
+                        self.clients.borrow_mut().insert(reaction.name.clone(), client.clone());
+                        let outcome = client.send(webhook, delivery, &variables, &self.renderer).await;
                         if matches!(outcome, Outcome::Later { unreachable: true, .. }) {
                             // Whom the system trusts may have changed, too.
-                            self.callers.borrow_mut().remove(&reaction.name);
+                            self.clients.borrow_mut().remove(&reaction.name);
                         }
                         outcome
                     }
@@ -130,7 +138,7 @@ impl Context {
                 }
             }
             Action::Mqtt(message) => match mqtt::compose(message, &variables, &self.renderer) {
-                Ok((outbound, flaws)) => return Answer::Publish(*ticket, outbound, flaws),
+                Ok((outbound, warnings)) => return Answer::Publish(*ticket, outbound, warnings),
                 Err(reason) => Outcome::Refused { reason },
             },
         };

@@ -245,7 +245,7 @@ impl Variables {
 /// A rendered text and what was wrong on the way to it.
 pub(crate) struct Rendered {
     pub(crate) text: String,
-    pub(crate) flaw: Option<String>,
+    pub(crate) warning: Option<String>,
 }
 
 impl Renderer {
@@ -258,11 +258,11 @@ impl Renderer {
         variables: &Variables,
         otherwise: impl FnOnce() -> String,
     ) -> Rendered {
-        let Some(text) = text else { return Rendered { text: otherwise(), flaw: None } };
+        let Some(text) = text else { return Rendered { text: otherwise(), warning: None } };
         match self.render(text, variables) {
-            Ok(rendered) => Rendered { text: rendered, flaw: None },
+            Ok(rendered) => Rendered { text: rendered, warning: None },
             Err(error) => {
-                Rendered { text: otherwise(), flaw: Some(format!("the template of {name} has failed: {error}")) }
+                Rendered { text: otherwise(), warning: Some(format!("the template of {name} has failed: {error}")) }
             }
         }
     }

@@ -5,11 +5,11 @@
 //! are not followed unless asked for, and never to another origin: signature, keys and event are meant for the one that
 //! the file names. Answers are read up to a limit, and the whole call has a time limit.
 
-use super::template::{Renderer, Variables};
+use super::template::{Renderer, Text, Variables};
 use crate::api::topics;
-use crate::config::Tls;
-use crate::domain::notify::Webhook;
+use crate::config::{Secret, Tls};
 use crate::domain::notify::delivery::{Delivery, Outcome};
+use crate::domain::time::Span;
 use crate::io::clock;
 use crate::io::mqtt::tls::{self, Roots};
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use ring::hmac;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::{Pin, pin};
 use tokio::time::Sleep;
@@ -30,6 +31,33 @@ use url::Url;
 
 /// Characters of an answer that are shown to people.
 const SHOWN: usize = 200;
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where to.
+    pub url: Text,
+    /// Scheme, host and port, if they are the same for every event.
+    pub origin: Option<String>,
+    /// How.
+    pub method: hyper::Method,
+    /// With which headers.
+    pub headers: BTreeMap<String, Text>,
+    /// With which body; none: the event as JSON.
+    pub body: Option<Text>,
+    /// What signs the body.
+    pub secret: Option<Secret>,
+    /// What shows who is calling.
+    pub token: Option<Secret>,
+    /// Certificates.
+    pub tls: Tls,
+    /// Time for one call, all in all.
+    pub timeout: Span,
+    /// Redirections that are followed.
+    pub redirects: usize,
+    /// Bytes of an answer that are read.
+    pub response_max: usize,
+}
 
 /// Calls for one reaction.
 pub(crate) struct HttpClient {
@@ -88,12 +116,12 @@ impl HttpClient {
         variables: &Variables,
         renderer: &Renderer,
     ) -> Outcome {
-        let (call, flaws) = match compose(webhook, delivery, variables, renderer) {
+        let (call, warnings) = match compose(webhook, delivery, variables, renderer) {
             Ok(composed) => composed,
             Err(outcome) => return outcome,
         };
         match self.exchange(webhook, call).await {
-            Ok(answer) => classify(answer, flaws),
+            Ok(answer) => classify(answer, warnings),
             Err(Trouble::Unreachable(reason)) => Outcome::unreachable(reason),
             Err(Trouble::Final(reason)) => Outcome::Refused { reason },
         }
@@ -191,11 +219,11 @@ fn seconds_until(text: &str) -> Option<u64> {
     u64::try_from(ahead / 1_000_000).ok()
 }
 
-fn classify(answer: Answer, flaws: Vec<String>) -> Outcome {
+fn classify(answer: Answer, warnings: Vec<String>) -> Outcome {
     let Answer { status, retry_after, location, text } = answer;
     let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
     if status.is_success() {
-        return Outcome::Taken { answer: said, flaws };
+        return Outcome::Taken { answer: said, warnings };
     }
     if let Some(target) = location.filter(|_| status.is_redirection()) {
         let reason = format!("{status} to {target}: redirections are followed as far as redirects says");
@@ -285,12 +313,12 @@ fn compose(
         .render(&webhook.url, variables)
         .map_err(|error| refused(format!("the template of url has failed: {error}")))?;
     let uri = address(webhook, &url).map_err(refused)?;
-    let mut flaws = Vec::new();
+    let mut warnings = Vec::new();
     let body = match (&webhook.body, &webhook.method) {
         (None, method) if *method == Method::GET => String::new(),
         (body, _) => {
             let rendered = renderer.for_people("body", body.as_ref(), variables, || variables.event_json());
-            flaws.extend(rendered.flaw);
+            warnings.extend(rendered.warning);
             rendered.text
         }
     };
@@ -310,7 +338,7 @@ fn compose(
             Ok((name, value)) => {
                 headers.insert(name, value);
             }
-            Err(error) => flaws.push(format!("header {name} was left out: {error}")),
+            Err(error) => warnings.push(format!("header {name} was left out: {error}")),
         }
     }
     if let Ok(id) = delivery.id.parse() {
@@ -331,7 +359,7 @@ fn compose(
             headers.insert(HeaderName::from_static("x-annunciator-signature"), value);
         }
     }
-    Ok((Call { uri, method: webhook.method.clone(), headers, body: body.into() }, flaws))
+    Ok((Call { uri, method: webhook.method.clone(), headers, body: body.into() }, warnings))
 }
 
 /// The address that was rendered, if it is the one that the file means: values fill places in its path and query, and

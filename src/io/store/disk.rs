@@ -35,7 +35,7 @@ mod logs;
 mod snapshots;
 
 use super::history::ENTRIES;
-use super::record::{self, LETTERS};
+use super::record::{self, OUTBOUND_EVENTS};
 use super::small_bytes::SmallBytes;
 use super::snapshot::Snapshot;
 use super::snapshot::layers::{after, merged, newer_first};
@@ -119,7 +119,7 @@ pub struct DiskStore {
 /// Keys that only rise: one above the last that there was when the log began was never in a snapshot.
 #[derive(Debug)]
 struct Passing {
-    outbound_event: u8,
+    kind: u8,
     /// The last one when the log began, and the last one that there was since; none: nobody has looked.
     last: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -306,7 +306,7 @@ impl DiskStore {
             is_copying: false,
             reader: None,
             was_read: false,
-            passing: [LETTERS, ENTRIES].map(|outbound_event| Passing { outbound_event, last: None }),
+            passing: [OUTBOUND_EVENTS, ENTRIES].map(|kind| Passing { kind, last: None }),
             spare: None,
             confirmed,
         })
@@ -343,7 +343,7 @@ impl DiskStore {
             last_log,
             stays_open: std::mem::take(&mut self.was_read),
         };
-        let spawned = std::thread::Builder::new().name("seal".into()).spawn(move || work.run());
+        let spawned = std::thread::Builder::new().name("compact".into()).spawn(move || work.run());
         self.worker = Some(spawned.map_err(|error| StoreError::new("cannot start a thread", error))?);
         Ok(())
     }
@@ -420,11 +420,11 @@ impl Store for DiskStore {
             tracing::warn!(%error, "the other database follows later");
         }
         for place in 0..self.passing.len() {
-            let Passing { outbound_event, ref last } = self.passing[place];
+            let Passing { kind, ref last } = self.passing[place];
             if last.is_none()
-                && let Ok(mut pairs) = self.scan_back(&[outbound_event], &[outbound_event + 1], 1)
+                && let Ok(mut pairs) = self.scan_back(&[kind], &[kind + 1], 1)
             {
-                let last = pairs.pop().map_or(vec![outbound_event], |(key, _)| key);
+                let last = pairs.pop().map_or(vec![kind], |(key, _)| key);
                 self.passing[place].last = Some((last.clone(), last));
             }
         }
@@ -477,7 +477,7 @@ impl Store for DiskStore {
 impl DiskStore {
     /// Notes a change that is in the log. What came and went while the log lasts is never written to a snapshot.
     fn remember(&mut self, key: SmallBytes, value: Option<SmallBytes>) {
-        let passing = self.passing.iter_mut().find(|passing| key.first() == Some(&passing.outbound_event));
+        let passing = self.passing.iter_mut().find(|passing| key.first() == Some(&passing.kind));
         if let Some(Passing { last: Some((first, last)), .. }) = passing {
             if value.is_some() {
                 if *key > **last {

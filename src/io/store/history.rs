@@ -20,7 +20,7 @@ use super::record::codes::Code as _;
 use super::record::{self, ValueRecord};
 use super::{Batch, SmallBytes, Store, StoreError};
 use crate::domain::engine::{Cause, Event, ShelvingChange, State};
-use crate::domain::history::{DeliveryFate, DeliveryReport, Entry};
+use crate::domain::history::{DeliveryOutcome, DeliveryReport, Entry};
 use crate::domain::model::{AlarmFacts, AlarmId, AlarmType, Severity, Value};
 use crate::domain::time::{Moment, Stamp};
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,7 @@ enum WhatRecord {
     Delivery {
         reaction: String,
         delivery: String,
-        fate: u8,
+        outcome: u8,
         attempt: u32,
     },
 }
@@ -224,7 +224,7 @@ pub fn single(number: u64, name: u32, moment: Moment, entry: &Entry) -> Single {
             what: WhatRecord::Delivery {
                 reaction: report.reaction.to_string(),
                 delivery: report.delivery.to_string(),
-                fate: report.fate.code(),
+                outcome: report.outcome.code(),
                 attempt: report.attempt,
             },
         },
@@ -242,6 +242,7 @@ impl EntryRecord {
             WhatRecord::Event { seq, from, to, since, cause, value, value_at, average } => Entry::Event(Event {
                 seq,
                 alarm,
+                ix: None,
                 from: state(from)?,
                 to: state(to)?,
                 at,
@@ -256,13 +257,13 @@ impl EntryRecord {
                 quiet: false,
                 seq_gap: false,
             }),
-            WhatRecord::Delivery { reaction, delivery, fate, attempt } => Entry::Delivery(DeliveryReport {
+            WhatRecord::Delivery { reaction, delivery, outcome, attempt } => Entry::Delivery(DeliveryReport {
                 alarm,
                 at,
                 occurrence,
                 reaction: reaction.into(),
                 delivery: delivery.into(),
-                fate: DeliveryFate::of(fate)?,
+                outcome: DeliveryOutcome::of(outcome)?,
                 attempt,
                 said: comment.unwrap_or_else(|| "".into()),
             }),

@@ -115,7 +115,7 @@ struct PacketsRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct LetterRecord<'a> {
+struct OutboundEventRecord<'a> {
     topic: &'a str,
     #[serde(with = "serde_bytes")]
     payload: &'a [u8],
@@ -192,7 +192,7 @@ pub(super) fn opened(frame: &[u8]) -> Option<(u8, &[u8])> {
 
 /// The first byte of the keys of messages for the broker. Their numbers only rise: a key above all that there were was
 /// never there before.
-pub(super) const LETTERS: u8 = b'o';
+pub(super) const OUTBOUND_EVENTS: u8 = b'o';
 /// The first byte of the keys of what changes with values.
 pub(super) const SOFT: u8 = b's';
 /// The first byte of the keys of the lasting parts of alarms.
@@ -225,7 +225,7 @@ pub(super) fn numbered_key(kind: u8, number: u64) -> SmallBytes {
 }
 
 fn outbound_event_key(number: u64) -> SmallBytes {
-    numbered_key(LETTERS, number)
+    numbered_key(OUTBOUND_EVENTS, number)
 }
 
 /// Adds where everything stands.
@@ -314,9 +314,9 @@ pub fn delete_alarm(batch: &mut Batch, memory: &AlarmMemory) {
 }
 
 /// Adds a message for the broker.
-pub fn put_letter(batch: &mut Batch, number: u64, outbound_event: &OutboundEvent) {
+pub fn put_outbound_event(batch: &mut Batch, number: u64, outbound_event: &OutboundEvent) {
     let OutboundEvent { topic, payload, retain } = outbound_event;
-    let record = LetterRecord { topic, payload, retain: *retain };
+    let record = OutboundEventRecord { topic, payload, retain: *retain };
     batch.put(outbound_event_key(number), frame(&record));
 }
 
@@ -339,13 +339,13 @@ pub fn outbound_events(
     const PIECE: usize = 64;
     let (mut outbound_events, mut bytes, mut from) = (Vec::new(), 0, outbound_event_key(from).to_vec());
     while outbound_events.len() < limit && bytes < PAGE_BYTES {
-        let piece = store.scan(&[LETTERS], &from, PIECE.min(limit - outbound_events.len()))?;
+        let piece = store.scan(&[OUTBOUND_EVENTS], &from, PIECE.min(limit - outbound_events.len()))?;
         let Some((last, _)) = piece.last() else { break };
         from.clone_from(last);
         from.push(0);
         for (key, value) in &piece {
             let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes);
-            if let (Some(number), Ok(LetterRecord { topic, payload, retain })) = (number, unframe(value)) {
+            if let (Some(number), Ok(OutboundEventRecord { topic, payload, retain })) = (number, unframe(value)) {
                 let outbound_event = OutboundEvent { topic: topic.into(), payload: payload.to_vec().into(), retain };
                 bytes += outbound_event.bytes();
                 outbound_events.push((number, outbound_event));

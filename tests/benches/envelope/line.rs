@@ -52,7 +52,7 @@ impl Line {
     }
 
     /// The same connection, to send on while another thread reads.
-    pub(crate) fn twin(&self) -> Result<TcpStream> {
+    pub(crate) fn handle(&self) -> Result<TcpStream> {
         Ok(self.stream.try_clone()?)
     }
 

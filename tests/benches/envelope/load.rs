@@ -80,7 +80,7 @@ fn topic(property: u64) -> String {
 impl Load {
     pub(crate) fn new(port: u16, mix: Mix) -> Result<Load> {
         let line = Line::connect(port, "load")?;
-        let mut answers = line.twin()?;
+        let mut answers = line.handle()?;
         let answered = Arc::new(AtomicU64::new(0));
         let counted = answered.clone();
         // The broker's acknowledgements are not waited for.

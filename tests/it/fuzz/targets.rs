@@ -9,7 +9,7 @@ use annunciator::domain::history::Filter;
 use annunciator::domain::history::HistoryQuery;
 use annunciator::domain::model::{Glob, ValueRef};
 use annunciator::domain::time::{Moment, Now, Span, Stamp};
-use annunciator::ingest::formats::{Flaw, Map, Payload, Pointer, TimePointer, TimeUnit};
+use annunciator::ingest::formats::{Map, Payload, PayloadFault, Pointer, TimePointer, TimeUnit};
 use annunciator::ingest::router::{Intake, Message};
 use annunciator::ingest::source::{Pattern, subscriptions};
 use annunciator::io::store::history::{Search, names, oldest};
@@ -32,8 +32,8 @@ pub fn payload(bytes: &[u8]) {
     let pointer = Pointer::parse(&pointer).ok();
     let payload = match Payload::read(bytes, LIMIT) {
         Ok(payload) => payload,
-        Err(flaw) => {
-            assert!(flaw == Flaw::TooLarge && bytes.len() > LIMIT || std::str::from_utf8(bytes).is_err());
+        Err(fault) => {
+            assert!(fault == PayloadFault::TooLarge && bytes.len() > LIMIT || std::str::from_utf8(bytes).is_err());
             return;
         }
     };
@@ -71,7 +71,7 @@ pub fn payload(bytes: &[u8]) {
         Ok(Value::Number(number)) => {
             assert_eq!(got, Ok(annunciator::domain::model::Value::Number(number.as_f64().unwrap())));
         }
-        Ok(Value::Null | Value::Array(_) | Value::Object(_)) => assert!(matches!(got, Err(Flaw::NotScalar(_)))),
+        Ok(Value::Null | Value::Array(_) | Value::Object(_)) => assert!(matches!(got, Err(PayloadFault::NotScalar(_)))),
         // No JSON, or a number that is too large for a float, or half of a surrogate pair.
         Err(_) => {}
     }

@@ -10,7 +10,7 @@ use crate::domain::anomaly::definition::AnomalyDefinition;
 use crate::domain::anomaly::series::Sample;
 use crate::domain::model::ValueRef;
 use crate::domain::time::Stamp;
-use crate::ingest::formats::{Flaw, Payload};
+use crate::ingest::formats::{Payload, PayloadFault};
 use crate::ingest::source::Source;
 use crate::replay::{self, Recorded};
 use std::io::{BufRead, Read as _};
@@ -70,8 +70,8 @@ fn message(recorded: &Recorded<'_>, config: &Config, wanted: &Wanted<'_>, past: 
         let property = source.property.as_deref().or(names.property);
         let Some(thing) = source.thing.as_deref().or(names.thing) else { continue };
         let mut found = Vec::new();
-        if let Err(flaw) = values(source, config.gateway.max_payload, recorded, property, &mut found) {
-            past.unused(format!("{topic}: {flaw}"));
+        if let Err(fault) = values(source, config.gateway.max_payload, recorded, property, &mut found) {
+            past.unused(format!("{topic}: {fault}"));
         }
         for (property, at, value) in found {
             if wanted.has(thing, &property) {
@@ -92,7 +92,7 @@ fn values(
     recorded: &Recorded<'_>,
     property: Option<&str>,
     found: &mut Vec<(String, Stamp, f64)>,
-) -> Result<(), Flaw> {
+) -> Result<(), PayloadFault> {
     let payload = Payload::read(recorded.payload.as_bytes(), max_payload)?;
     let own = source.time.as_ref().map(|time| payload.time(time)).transpose()?;
     let at = own.unwrap_or(Stamp::from_micros(recorded.at.as_micros()));

@@ -227,7 +227,7 @@ fn a_score_is_compared_with_every_threshold() {
             "8 idled→activated error #2 anomaly",
         ]
     );
-    assert_eq!(bench.effects.doubts, []);
+    assert_eq!(bench.effects.input_faults, []);
 }
 
 #[test]

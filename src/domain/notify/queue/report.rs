@@ -13,7 +13,7 @@ pub struct Report {
     /// Which attempt it was, from 1; 0: it was never attempted.
     pub attempt: u32,
     /// What became of it.
-    pub fate: DeliveryEnd,
+    pub outcome: DeliveryEnd,
 }
 
 /// What became of an attempt, as it is reported.
@@ -24,7 +24,7 @@ pub enum DeliveryEnd {
         /// What it said.
         answer: String,
         /// What did not work all the same.
-        flaws: Vec<String>,
+        warnings: Vec<String>,
     },
     /// It will be tried again.
     Failed {

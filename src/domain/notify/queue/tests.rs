@@ -16,7 +16,7 @@ fn at(secs: i64) -> Moment {
 }
 
 fn fine() -> Outcome {
-    Outcome::Taken { answer: "fine".to_owned(), flaws: Vec::new() }
+    Outcome::Taken { answer: "fine".to_owned(), warnings: Vec::new() }
 }
 
 fn not_now() -> Outcome {
@@ -50,6 +50,7 @@ impl Bench {
     ) -> Option<u64> {
         let occasion = Occasion {
             event_id: format!("g-{}", self.queue.next_number()),
+            occurrence: 1,
             event,
             facts: "{}".into(),
             opened_by: None,
@@ -88,13 +89,13 @@ impl Bench {
         self.queue.next_due(&self.reactions, true)
     }
 
-    fn fates(&mut self) -> Vec<(String, &'static str)> {
-        let word = |fate: &DeliveryEnd| match fate {
+    fn outcomes(&mut self) -> Vec<(String, &'static str)> {
+        let word = |outcome: &DeliveryEnd| match outcome {
             DeliveryEnd::Delivered { .. } => "delivered",
             DeliveryEnd::Failed { .. } => "failed",
             DeliveryEnd::Dropped { .. } => "dropped",
         };
-        self.queue.take_reports().iter().map(|report| (report.delivery.id.clone(), word(&report.fate))).collect()
+        self.queue.take_reports().iter().map(|report| (report.delivery.id.clone(), word(&report.outcome))).collect()
     }
 }
 
@@ -154,11 +155,11 @@ fn what_is_late_or_given_up_is_dropped_and_reported() {
     assert_eq!(bench.begin(at(1)), [a, b]);
     bench.end(a, not_now(), at(1));
     bench.end(b, not_now(), at(1));
-    assert_eq!(bench.fates(), [("g-0-0".to_owned(), "failed"), ("g-1-0".to_owned(), "failed")]);
+    assert_eq!(bench.outcomes(), [("g-0-0".to_owned(), "failed"), ("g-1-0".to_owned(), "failed")]);
     assert_eq!(bench.begin(at(11)), [b], "ten seconds are over for a");
-    assert_eq!(bench.fates(), [("g-0-0".to_owned(), "dropped")]);
+    assert_eq!(bench.outcomes(), [("g-0-0".to_owned(), "dropped")]);
     bench.end(b, not_now(), at(61));
-    assert_eq!(bench.fates(), [("g-1-0".to_owned(), "failed"), ("g-1-0".to_owned(), "dropped")]);
+    assert_eq!(bench.outcomes(), [("g-1-0".to_owned(), "failed"), ("g-1-0".to_owned(), "dropped")]);
     assert!(bench.queue.is_empty());
     assert_eq!(bench.queue.counters(), Counters { delivered: 0, failed: 3, retried: 1, dropped: 2 });
 }
@@ -217,7 +218,7 @@ fn a_flood_is_gathered_and_survives_a_restart() {
     }
     assert!(bench.queue.is_empty());
     assert_eq!(bench.queue.counters().delivered, 9);
-    assert_eq!(bench.fates().len(), 9);
+    assert_eq!(bench.outcomes().len(), 9);
     // What comes within the window waits for its end.
     bench.first(0, "late", 2);
     assert_eq!(bench.begin(at(2)), [0; 0]);
@@ -232,7 +233,7 @@ fn when_there_are_too_many_the_oldest_goes_and_is_reported() {
         bench.push(0, &format!("a{number}"), Kind::First, number, None);
     }
     assert_eq!(bench.queue.len(), 3);
-    assert_eq!(bench.fates(), [("g-0-0".to_owned(), "dropped"), ("g-1-0".to_owned(), "dropped")]);
+    assert_eq!(bench.outcomes(), [("g-0-0".to_owned(), "dropped"), ("g-1-0".to_owned(), "dropped")]);
 }
 
 #[test]
@@ -352,7 +353,7 @@ proptest::proptest! {
                 }
             }
             let reports = bench.queue.take_reports();
-            ended.extend(reports.into_iter().filter(|r| !matches!(r.fate, DeliveryEnd::Failed { .. })).map(|r| r.delivery.id.clone()));
+            ended.extend(reports.into_iter().filter(|r| !matches!(r.outcome, DeliveryEnd::Failed { .. })).map(|r| r.delivery.id.clone()));
             // The turn ends with a write.
             for (number, delivery) in bench.queue.changes() {
                 match delivery {
@@ -376,7 +377,7 @@ proptest::proptest! {
         }
         proptest::prop_assert!(bench.queue.is_empty(), "{:?}", bench.queue);
         let reports = bench.queue.take_reports();
-        ended.extend(reports.into_iter().filter(|r| !matches!(r.fate, DeliveryEnd::Failed { .. })).map(|r| r.delivery.id.clone()));
+        ended.extend(reports.into_iter().filter(|r| !matches!(r.outcome, DeliveryEnd::Failed { .. })).map(|r| r.delivery.id.clone()));
         let mut ended: Vec<String> = ended.into_iter().filter(|id| pushed.contains(id)).collect();
         ended.sort();
         let want: Vec<String> = pushed.into_iter().collect();
@@ -401,7 +402,7 @@ fn deliveries_that_wait_have_a_bound_in_bytes_and_the_reaction_with_the_most_los
     assert_eq!(waiting[1..], (201 - large as u64..201).collect::<Vec<_>>(), "the oldest have left");
     let dropped = bench.queue.take_reports();
     assert_eq!(dropped.len(), 200 - large, "each is told");
-    assert!(matches!(&dropped[0].fate, DeliveryEnd::Dropped { reason, is_loss: true } if reason.contains("64 MiB")));
+    assert!(matches!(&dropped[0].outcome, DeliveryEnd::Dropped { reason, is_loss: true } if reason.contains("64 MiB")));
     // All of it is given back.
     waiting.into_iter().for_each(|number| bench.queue.drop(number, "the end", false));
     assert_eq!((bench.queue.bytes, bench.queue.lanes.values().map(|lane| lane.bytes).sum::<usize>()), (0, 0));

@@ -71,6 +71,7 @@ impl Bench {
         let event = Event {
             seq: self.seq,
             alarm: Arc::new(facts),
+            ix: None,
             from,
             to,
             at: now(at).wall,
@@ -85,7 +86,7 @@ impl Bench {
             quiet: false,
             seq_gap: false,
         };
-        let occasion = Arc::new(Occasion::of(&event, None, "g", None));
+        let occasion = Arc::new(Occasion::new(&event, "g", "{}".into(), "{}".into(), None));
         let mut orders = Vec::new();
         self.schedule.event(&event, &occasion, &[ReactionIx::new(0)], &self.reactions, now(at), &mut orders);
         self.carry_out(at, orders);

@@ -180,7 +180,7 @@ fn life(seed: u64, cuts: usize) -> usize {
         store = opened.store;
         assert!(
             all(&mut store) == want,
-            "seed {seed}, cut {number} ({cut:?}, sealing {was_compacting}): not what was committed"
+            "seed {seed}, cut {number} ({cut:?}, compacting {was_compacting}): not what was committed"
         );
     }
     commits
@@ -216,7 +216,7 @@ fn what_comes_and_goes_does_not_make_it_grow() {
         sizes.push(size(dir.path()));
     }
     let (early, late) = (sizes[20..40].iter().max().unwrap(), sizes[100..].iter().max().unwrap());
-    println!("{early} bytes after 40 seals, {late} after 120");
+    println!("{early} bytes after 40 compactions, {late} after 120");
     assert!(late < &(early * 2), "it grows: {sizes:?}");
 }
 
@@ -323,9 +323,9 @@ fn only_if_both_bases_are_gone_is_something_lost_and_then_it_is_said() {
 }
 
 #[test]
-fn letters_that_came_and_went_are_gone_whatever_was_sealed_in_between() {
+fn events_that_came_and_went_are_gone_whatever_was_compacted_in_between() {
     let dir = tempfile::tempdir().unwrap();
-    let outbound_event = |number: u64| [&[LETTERS][..], &number.to_be_bytes()].concat();
+    let outbound_event = |number: u64| [&[OUTBOUND_EVENTS][..], &number.to_be_bytes()].concat();
     let mut want = Map::new();
     let mut random = Random(11);
     let mut store = DiskStore::open(dir.path()).unwrap().store;
@@ -384,7 +384,7 @@ fn after_a_log_with_very_many_changes_both_bases_follow_and_memory_holds_none_of
 }
 
 #[test]
-fn a_store_whose_soft_records_lie_alone_is_read_and_packed_as_it_is_sealed() {
+fn a_store_whose_soft_records_lie_alone_is_read_and_packed_as_it_is_compacted() {
     let dir = tempfile::tempdir().unwrap();
     let soft = |handle: u32, value: &[u8]| (record::key(record::SOFT, handle).to_vec(), value.to_vec());
     let mut store = DiskStore::open(dir.path()).unwrap().store;
@@ -551,7 +551,7 @@ fn damage_of_any_file_is_told_unless_nothing_is_lost() {
             let name = path.strip_prefix(home.path()).unwrap();
             spoil(&copied.path().join(name), how, &mut random);
             let Opened { mut store, trouble, loss } = DiskStore::open(copied.path()).unwrap();
-            let what = format!("{compactions} seals, {how:?} of {}: {trouble:?}", name.display());
+            let what = format!("{compactions} compactions, {how:?} of {}: {trouble:?}", name.display());
             let mut found = all(&mut store);
             let number =
                 |map: &Map| map.get(record::POSITION).map(|value| u64::from_be_bytes(value[..].try_into().unwrap()));

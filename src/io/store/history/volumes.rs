@@ -19,8 +19,8 @@ use std::ops::Range;
 /// Entries of a volume: some three kilobytes, which a database keeps and reads as easily as fifty bytes.
 const ENTRIES_OF_VOLUME: u64 = 64;
 /// Volumes of a block index: one bit for each in a word.
-const VOLUMES_OF_SHELF: u64 = 32;
-const ENTRIES_OF_SHELF: u64 = ENTRIES_OF_VOLUME * VOLUMES_OF_SHELF;
+const VOLUMES_PER_INDEX: u64 = 32;
+const ENTRIES_PER_INDEX: u64 = ENTRIES_OF_VOLUME * VOLUMES_PER_INDEX;
 /// Volumes that one write binds at most. A turn adds fewer, so this only bounds the first writes to the store of an
 /// earlier release.
 const AT_ONCE: usize = 128;
@@ -43,7 +43,7 @@ fn volume_key(volume: u64) -> SmallBytes {
 }
 
 fn contents_key(block_index: u64) -> SmallBytes {
-    record::numbered_key(CONTENTS, block_index * ENTRIES_OF_SHELF)
+    record::numbered_key(CONTENTS, block_index * ENTRIES_PER_INDEX)
 }
 
 /// An entry as it is stored, with its number.
@@ -71,10 +71,10 @@ pub struct BlockIndex {
 
 impl BlockIndex {
     fn add(&mut self, volume: u64, names: impl Iterator<Item = u32>) {
-        if self.number != volume / VOLUMES_OF_SHELF {
-            *self = BlockIndex { number: volume / VOLUMES_OF_SHELF, ..BlockIndex::default() };
+        if self.number != volume / VOLUMES_PER_INDEX {
+            *self = BlockIndex { number: volume / VOLUMES_PER_INDEX, ..BlockIndex::default() };
         }
-        let bit = 1 << (volume % VOLUMES_OF_SHELF);
+        let bit = 1 << (volume % VOLUMES_PER_INDEX);
         self.seen |= bit;
         names.for_each(|name| *self.names.entry(name).or_default() |= bit);
     }
@@ -82,8 +82,8 @@ impl BlockIndex {
     /// What is to be said of it. What was not seen is read.
     fn contents(&mut self, store: &mut dyn Store) -> Result<ContentsRecord, StoreError> {
         let seen = self.seen;
-        for place in (0..VOLUMES_OF_SHELF).filter(|place| seen & (1 << place) == 0) {
-            let volume = self.number * VOLUMES_OF_SHELF + place;
+        for place in (0..VOLUMES_PER_INDEX).filter(|place| seen & (1 << place) == 0) {
+            let volume = self.number * VOLUMES_PER_INDEX + place;
             let entries = entries_of(store, volume)?;
             self.add(volume, entries.iter().filter_map(|(_, value)| name_in(value)));
         }
@@ -158,9 +158,9 @@ impl Binding {
             let names: Vec<u32> = singles.iter().map(|single| single.name).collect();
             self.block_index.add(volume, names.into_iter());
             bound = numbers.end;
-            if bound.is_multiple_of(ENTRIES_OF_SHELF) {
+            if bound.is_multiple_of(ENTRIES_PER_INDEX) {
                 let contents = self.block_index.contents(store)?;
-                additions.put(contents_key(volume / VOLUMES_OF_SHELF), record::frame(&contents));
+                additions.put(contents_key(volume / VOLUMES_PER_INDEX), record::frame(&contents));
             }
         }
         batch.entries.append(&mut additions.entries);
@@ -232,7 +232,7 @@ pub(super) fn entries_from(store: &mut dyn Store, from: u64, limit: usize) -> Re
 pub(super) fn delete(batch: &mut Batch, gone: Range<u64>, bound: u64) {
     let end = gone.end.min(bound);
     (gone.start / ENTRIES_OF_VOLUME..end / ENTRIES_OF_VOLUME).for_each(|volume| batch.delete(volume_key(volume)));
-    (gone.start / ENTRIES_OF_SHELF..end / ENTRIES_OF_SHELF)
+    (gone.start / ENTRIES_PER_INDEX..end / ENTRIES_PER_INDEX)
         .for_each(|block_index| batch.delete(contents_key(block_index)));
 }
 
@@ -261,7 +261,7 @@ impl Backwards {
         let mut before = range.end;
         while before > range.start {
             let volume = (before - 1) / ENTRIES_OF_VOLUME;
-            let block_index = volume / VOLUMES_OF_SHELF;
+            let block_index = volume / VOLUMES_PER_INDEX;
             if *looks == 0 {
                 return Ok(Some((before, Vec::new())));
             }
@@ -276,20 +276,20 @@ impl Backwards {
                 }
             };
             // Of this volume and those to its left.
-            let left = wanted & (u32::MAX >> (VOLUMES_OF_SHELF - 1 - volume % VOLUMES_OF_SHELF));
+            let left = wanted & (u32::MAX >> (VOLUMES_PER_INDEX - 1 - volume % VOLUMES_PER_INDEX));
             if left == 0 {
-                before = block_index * ENTRIES_OF_SHELF;
+                before = block_index * ENTRIES_PER_INDEX;
                 continue;
             }
             if *looks == 0 {
                 return Ok(Some((before, Vec::new())));
             }
             *looks -= 1;
-            let volume = block_index * VOLUMES_OF_SHELF + u64::from(left.ilog2());
+            let volume = block_index * VOLUMES_PER_INDEX + u64::from(left.ilog2());
             let Some((first, mut entries)) = last_until(store, volume)? else { break };
-            if first / ENTRIES_OF_SHELF != block_index && is_wanted.is_some() {
+            if first / ENTRIES_PER_INDEX != block_index && is_wanted.is_some() {
                 // There is nothing between; what is wanted on that block index has not been looked at.
-                before = first.saturating_add(ENTRIES_OF_VOLUME).min(block_index * ENTRIES_OF_SHELF);
+                before = first.saturating_add(ENTRIES_OF_VOLUME).min(block_index * ENTRIES_PER_INDEX);
                 continue;
             }
             entries.retain(|(number, _)| range.contains(number) && *number < before);
@@ -308,7 +308,7 @@ pub(super) fn used_names(store: &mut dyn Store) -> Result<Option<BTreeSet<u32>>,
             Ok(ContentsRecord { names }) => used.extend(names.into_iter().map(|(name, _)| name)),
             Err(_) => is_known = false,
         }
-        full = number_of(key).map_or(full, |first| first.saturating_add(ENTRIES_OF_SHELF));
+        full = number_of(key).map_or(full, |first| first.saturating_add(ENTRIES_PER_INDEX));
         Ok(())
     })?;
     // The last block index is said to be full when it is; entries behind it are read.
@@ -318,7 +318,7 @@ pub(super) fn used_names(store: &mut dyn Store) -> Result<Option<BTreeSet<u32>>,
         }
         None => is_known = false,
     };
-    for (_, value) in entries_from(store, full.saturating_sub(ENTRIES_OF_SHELF), usize::MAX)? {
+    for (_, value) in entries_from(store, full.saturating_sub(ENTRIES_PER_INDEX), usize::MAX)? {
         use_of(&value);
     }
     record::for_each(store, &[ENTRIES], |_, value| {

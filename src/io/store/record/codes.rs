@@ -3,7 +3,7 @@
 //! A word that is new gets a new byte; a byte that was given out is never given to another word.
 
 use crate::domain::engine::{Cause, State};
-use crate::domain::history::DeliveryFate;
+use crate::domain::history::DeliveryOutcome;
 use crate::domain::model::{AlarmType, Severity};
 
 /// A word that has a byte on disk.
@@ -75,14 +75,14 @@ impl Code for Cause {
     }
 }
 
-impl Code for DeliveryFate {
-    const WORDS: &'static [DeliveryFate] = &DeliveryFate::ALL;
+impl Code for DeliveryOutcome {
+    const WORDS: &'static [DeliveryOutcome] = &DeliveryOutcome::ALL;
 
     fn code(self) -> u8 {
         match self {
-            DeliveryFate::Delivered => 0,
-            DeliveryFate::Failed => 1,
-            DeliveryFate::Dropped => 2,
+            DeliveryOutcome::Delivered => 0,
+            DeliveryOutcome::Failed => 1,
+            DeliveryOutcome::Dropped => 2,
         }
     }
 }
@@ -113,7 +113,7 @@ mod tests {
         let causes =
             [Cause::Value, Cause::ObserveTime, Cause::ClearDelay, Cause::Command, Cause::Config, Cause::Anomaly];
         pinned(&causes.into_iter().zip(0..).collect::<Vec<_>>());
-        pinned(&[(DeliveryFate::Delivered, 0), (DeliveryFate::Failed, 1), (DeliveryFate::Dropped, 2)]);
+        pinned(&[(DeliveryOutcome::Delivered, 0), (DeliveryOutcome::Failed, 1), (DeliveryOutcome::Dropped, 2)]);
     }
 
     #[test]

@@ -229,6 +229,7 @@ impl From<OccasionRecord> for Occasion {
         let (opened_by, opened_at) = record.opened.unzip();
         Occasion {
             event_id: record.event_id,
+            occurrence: crate::api::reaction::occurrence(&record.event),
             event: record.event.into(),
             facts: record.facts.into(),
             opened_by,
@@ -292,6 +293,7 @@ mod tests {
     fn occasion() -> Arc<Occasion> {
         Arc::new(Occasion {
             event_id: "gw-42".to_owned(),
+            occurrence: 0,
             event: "{\"seq\":42}".into(),
             facts: "{\"alarm\":{}}".into(),
             opened_by: Some("gw-41".to_owned()),

@@ -52,13 +52,13 @@ pub(super) fn open(port: u16) -> (AsyncClient, mpsc::Receiver<Received>) {
     let mut options = MqttOptions::new("annunciator-demo-presses", HOST.to_string(), port);
     options.set_keep_alive(KEEP_ALIVE);
     let (client, connection) = AsyncClient::new(options, REQUESTS);
-    let (heard, queue) = mpsc::channel(WAITING);
-    tokio::spawn(listen(client.clone(), connection, heard));
+    let (events, queue) = mpsc::channel(WAITING);
+    tokio::spawn(listen(client.clone(), connection, events));
     (client, queue)
 }
 
 /// Polls the connection, and nothing else, until it breaks or nobody listens any more.
-async fn listen(client: AsyncClient, mut connection: EventLoop, heard: mpsc::Sender<Received>) {
+async fn listen(client: AsyncClient, mut connection: EventLoop, events: mpsc::Sender<Received>) {
     loop {
         let said = match connection.poll().await {
             Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => subscribe(&client).err().map(Received::Lost),
@@ -69,7 +69,7 @@ async fn listen(client: AsyncClient, mut connection: EventLoop, heard: mpsc::Sen
         };
         let Some(said) = said else { continue };
         let is_over = matches!(said, Received::Lost(_));
-        if heard.send(said).await.is_err() || is_over {
+        if events.send(said).await.is_err() || is_over {
             return;
         }
     }
