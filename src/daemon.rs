@@ -9,6 +9,7 @@
 
 mod commands;
 mod discovery;
+mod durable;
 mod faults;
 mod filters;
 mod history_log;
@@ -55,12 +56,13 @@ use crate::io::store::disk::{DiskStore, OpenError, Opened};
 use bytes::Bytes;
 use commands::Commands;
 use discovery::Discovery;
+use durable::Durables;
 use faults::FaultLog;
 use history_queries::Searches;
 use metrics::Counts;
 use notifier::Notifier;
 use observer::Delay;
-use persistence::{Occasion, Persistence, Reactors};
+use persistence::{Occasion, Persistence, Reactors, Resumed};
 use poison::PoisonMessages;
 use reload::Reload;
 use replies::Replies;
@@ -129,6 +131,7 @@ struct Daemon {
     /// Events of the connection, in their order.
     events: Listener,
     persistence: Persistence,
+    durables: Durables,
     notifier: Notifier,
     /// What became of attempts to deliver.
     answers: Receiver<Answer>,
@@ -189,7 +192,8 @@ impl Daemon {
         looks: bool,
     ) -> anyhow::Result<Daemon> {
         let mut effects = Effects::default();
-        let (persistence, clock, engine, reactors) = Persistence::open(&config, retained, opened, &mut effects)?;
+        let Resumed { persistence, durables, clock, engine, reactors } =
+            Persistence::open(&config, retained, opened, &mut effects)?;
         let clock = Rc::new(clock);
         let gateway = &config.gateway;
         let will = Outbound {
@@ -203,9 +207,9 @@ impl Daemon {
         let looks_at = looks.then(|| gateway.topics.probe());
         let terms = Terms { comes_back: gateway.standby.is_none(), looks_at, ..Terms::default() };
         let (link, events) = mqtt::connect(&config.mqtt, wanted(&config), will, clock.clone(), terms);
-        link.unsubscribe_earlier(persistence.filters.earlier());
+        link.unsubscribe_earlier(durables.filters.earlier());
         let poison = PoisonMessages::open(&config.gateway.state_dir, clock.at());
-        let daemon = Daemon::new(config, clock, engine, effects, persistence, reactors, (link, events));
+        let daemon = Daemon::new(config, clock, engine, effects, (persistence, durables), reactors, (link, events));
         Ok(Daemon { poison, ..daemon })
     }
 
@@ -215,7 +219,7 @@ impl Daemon {
         clock: Rc<Clock>,
         engine: Engine,
         effects: Effects,
-        persistence: Persistence,
+        (persistence, durables): (Persistence, Durables),
         (notifier, answers): Reactors,
         (link, events): (Link, Listener),
     ) -> Daemon {
@@ -229,7 +233,7 @@ impl Daemon {
             .zip(config.http)
             .map(|(board, HttpSettings { listen })| http::start(listen, board, clock.handle()));
         let observation = Observation::new(now.at, engine.observed_until());
-        let counts = Counts::new(now.at, persistence.outbox.next_number(), board);
+        let counts = Counts::new(now.at, durables.outbox.next_number(), board);
         Daemon {
             intake: Intake::new(config.sources.clone(), gateway.max_payload)
                 .recording(Recorder::new(&config.anomalies, config.model.share)),
@@ -261,6 +265,7 @@ impl Daemon {
             link,
             events,
             persistence,
+            durables,
             notifier,
             answers,
             observation,
@@ -316,7 +321,7 @@ impl Daemon {
                     self.notifier.answered(answer, &self.link, self.clock.now());
                     None
                 }
-                done = self.persistence.anomalies.done() => {
+                done = self.durables.anomalies.done() => {
                     self.model_done(done, self.clock.now());
                     None
                 }
@@ -371,7 +376,7 @@ impl Daemon {
             }
             // 6. Where messages come in quick succession, let some of them come.
             let taken = self.metrics.messages - earlier;
-            let events = if self.persistence.outbox.has_unsent_events() { 0 } else { events };
+            let events = if self.durables.outbox.has_unsent_events() { 0 } else { events };
             if let Some(rest) = self.throttle.turned(taken, events, began, self.clock.at()).filter(|_| !wants_answers) {
                 throttle::rest(rest).await;
             }
@@ -402,22 +407,22 @@ impl Daemon {
         if let Some(due) = self.notifier.next_due(self.link.is_up()) {
             wake = wake.min(due);
         }
-        if let Some(due) = self.persistence.anomalies.wake_at(self.can_speak()) {
+        if let Some(due) = self.durables.anomalies.wake_at(self.can_speak()) {
             wake = wake.min(due);
         }
         match self.persistence.retry_at() {
             Some(retry) => wake = wake.min(retry),
             None => {
-                if self.persistence.wants_checkpoint(&mut self.engine) {
+                if self.persistence.wants_checkpoint(&mut self.engine, &self.durables) {
                     wake = wake.min(self.due.checkpoint);
                 }
-                if self.persistence.has_deletions(self.clock.at()) {
+                if self.durables.has_deletions(self.clock.at()) {
                     wake = wake.min(self.due.tidy);
                 }
             }
         }
         if self.can_speak() {
-            wake = self.persistence.outbox.resting_until().map_or(wake, |end| wake.min(end));
+            wake = self.durables.outbox.resting_until().map_or(wake, |end| wake.min(end));
             wake = wake.min(self.due.metrics);
             if !self.faults.is_empty() {
                 wake = wake.min(self.due.faults);
@@ -438,14 +443,15 @@ impl Daemon {
         let now = self.clock.now();
         // The disk has it how far was observed with the checkpoints alone, and with them the deadlines that gaps have moved.
         // So the end of a gap needs no write of its own: on a slow disk that would be the beginning of the next one.
-        let checkpoint = now.at >= self.due.checkpoint && self.persistence.wants_checkpoint(&mut self.engine);
+        let checkpoint =
+            now.at >= self.due.checkpoint && self.persistence.wants_checkpoint(&mut self.engine, &self.durables);
         if checkpoint {
             self.due.checkpoint = now.at + self.config.gateway.checkpoint;
         }
         self.turn_of_models(now);
-        self.persistence.look_for_old(now.at).await;
-        self.persistence.forget_models().await;
-        let tidy = now.at >= self.due.tidy && self.persistence.has_deletions(now.at);
+        self.persistence.look_for_old(&mut self.durables.history_log, now.at).await;
+        self.persistence.forget_models(&mut self.durables.anomalies).await;
+        let tidy = now.at >= self.due.tidy && self.durables.has_deletions(now.at);
         if tidy {
             self.due.tidy = now.at + TIDY_PAUSE;
         }
@@ -458,8 +464,8 @@ impl Daemon {
         let payloads: Vec<Bytes> = self.effects.events.iter().map(|event| self.render(event)).collect();
         self.notifier.decide(&self.effects, &payloads, &self.engine, now, self.link.is_up());
         let occasion = Occasion { checkpoint, tidy };
-        let Daemon { persistence, engine, notifier, effects, clock, .. } = self;
-        persistence.write(engine, notifier, effects, payloads, clock, occasion).await;
+        let Daemon { persistence, durables, engine, notifier, effects, clock, .. } = self;
+        persistence.write(durables, (engine, notifier), effects, payloads, clock, occasion).await;
         // From here on everything that was decided is on disk, or the status says that it is not.
         for receipt in self.receipts.drain(..) {
             self.link.acknowledge(receipt);
@@ -486,7 +492,7 @@ impl Daemon {
     /// Alarms whose retained topics are not right any more.
     fn announce_changes(&mut self) {
         for alarm in self.effects.changed.drain(..).chain(self.engine.alarms_from(self.alarms_known)) {
-            self.persistence.outbox.state_changed(alarm);
+            self.durables.outbox.state_changed(alarm);
         }
         self.alarms_known = self.engine.next_alarm();
         self.discovery.appeared(&mut self.effects.appeared);
@@ -496,8 +502,8 @@ impl Daemon {
     async fn send_waiting(&mut self) {
         let now = self.clock.at();
         loop {
-            self.persistence.load_waiting().await;
-            let Some(send) = self.persistence.outbox.next_to_send(now) else { return };
+            self.persistence.load_waiting(&mut self.durables.outbox).await;
+            let Some(send) = self.durables.outbox.next_to_send(now) else { return };
             let (outbound, token) = match send {
                 Send::OutboundEvent(number, outbound_event) => (
                     Outbound {
@@ -513,7 +519,7 @@ impl Daemon {
                     let view = self.engine.view(alarm);
                     if view.is_latent() {
                         // Its topic has gone meanwhile.
-                        self.persistence.outbox.taken(Token::State(alarm));
+                        self.durables.outbox.taken(Token::State(alarm));
                         continue;
                     }
                     let topic = self.config.gateway.topics.alarm(view.id());

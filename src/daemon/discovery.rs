@@ -7,13 +7,14 @@
 //! outbound event, as on their own topic.
 
 use super::Daemon;
+use super::durable::{Durable, Write};
 use crate::api::home_assistant;
 use crate::domain::engine::AlarmIx;
 use crate::domain::model::AlarmId;
 use crate::domain::outbox::{OutboundEvent, Token};
 use crate::domain::time::{Moment, Span};
 use crate::io::mqtt::Outbound;
-use crate::io::store::{Batch, record};
+use crate::io::store::record;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -51,24 +52,6 @@ impl Prefixes {
         self.obsolete.iter().chain(&self.current)
     }
 
-    /// Whether the store has to be told before anything is announced.
-    pub(super) fn must_be_written(&self) -> bool {
-        !self.known().eq(&self.stored)
-    }
-
-    /// Adds them to a write, if the store does not have them or all of it is written anew.
-    pub(super) fn put(&self, batch: &mut Batch, all: bool) {
-        if all || self.must_be_written() {
-            let known: Vec<String> = self.known().cloned().collect();
-            record::put_texts(batch, record::DISCOVERY, &known);
-        }
-    }
-
-    /// That write is on disk.
-    pub(super) fn stored(&mut self) {
-        self.stored = self.known().cloned().collect();
-    }
-
     /// Outbound events that take back what was announced of an alarm that is gone.
     pub(super) fn retractions(&self, gateway: &str, alarm: &AlarmId) -> impl Iterator<Item = OutboundEvent> {
         self.known().map(move |prefix| OutboundEvent {
@@ -77,6 +60,26 @@ impl Prefixes {
             retain: true,
         })
     }
+}
+
+impl Durable for Prefixes {
+    /// True if the store has to be told before anything is announced.
+    fn must_be_written(&self) -> bool {
+        !self.known().eq(&self.stored)
+    }
+
+    fn put(&mut self, write: &mut Write) {
+        if write.is_whole || self.must_be_written() {
+            let known: Vec<String> = self.known().cloned().collect();
+            record::put_texts(&mut write.batch, record::DISCOVERY, &known);
+        }
+    }
+
+    fn stored(&mut self) {
+        self.stored = self.known().cloned().collect();
+    }
+
+    fn failed(&mut self) {}
 }
 
 /// How far the announcing has come.
@@ -127,13 +130,13 @@ impl Discovery {
 impl Daemon {
     /// Announces what has room in the window. A outbound event that takes back an old announcement must not come after a new one.
     pub(super) fn announce(&mut self) {
-        if self.persistence.outbox.has_unsent_events() {
+        if self.durables.outbox.has_unsent_events() {
             return;
         }
         while self.can_speak() && self.discovery.in_flight < WINDOW {
             let Daemon { discovery, engine, .. } = self;
             while discovery.late.pop_if(|alarm| engine.view(*alarm).is_latent()).is_some() {}
-            let late = self.discovery.late.last().copied().filter(|_| self.persistence.prefixes.current.is_some());
+            let late = self.discovery.late.last().copied().filter(|_| self.durables.prefixes.current.is_some());
             let next = self.engine.alarms_from(self.discovery.done).next();
             let Some(alarm) = late.or(next) else {
                 if !self.forget_cleaned_prefix() && !self.begin_round_that_is_asked_for() {
@@ -156,7 +159,7 @@ impl Daemon {
 
     fn announcement(&self, alarm: AlarmIx) -> Option<Outbound> {
         let gateway = &self.config.gateway;
-        let prefixes = &self.persistence.prefixes;
+        let prefixes = &self.durables.prefixes;
         let view = self.engine.view(alarm);
         let (prefix, payload) = match (prefixes.obsolete.first(), &prefixes.current) {
             (Some(obsolete), _) => (obsolete, Bytes::new()),
@@ -171,10 +174,10 @@ impl Daemon {
 
     /// When the broker has taken all that cleans an obsolete prefix, the next one has its turn. True: there is more to do.
     fn forget_cleaned_prefix(&mut self) -> bool {
-        if self.discovery.in_flight > 0 || self.persistence.prefixes.obsolete.is_empty() {
+        if self.discovery.in_flight > 0 || self.durables.prefixes.obsolete.is_empty() {
             return false;
         }
-        let prefix = self.persistence.prefixes.obsolete.remove(0);
+        let prefix = self.durables.prefixes.obsolete.remove(0);
         tracing::info!(prefix, "not announced to Home Assistant any more");
         self.discovery.begin_anew();
         true

@@ -4,7 +4,8 @@
 //! coming. So the store keeps every filter that may be in the session, until the broker has confirmed that it has what is
 //! wanted and nothing else.
 
-use crate::io::store::{Batch, record};
+use super::durable::{Durable, Write};
+use crate::io::store::record;
 use std::collections::BTreeSet;
 
 /// The filters of this configuration, and those that earlier ones may have left.
@@ -51,27 +52,29 @@ impl Filters {
     fn compare(&mut self) {
         self.must_be_written = self.known() != self.stored;
     }
+}
 
-    /// Whether the store does not know what may be there.
-    pub(super) fn must_be_written(&self) -> bool {
+impl Durable for Filters {
+    /// True if the store does not know which filters the session may have.
+    fn must_be_written(&self) -> bool {
         self.must_be_written
     }
 
-    /// Adds them to a write, if the store does not have them or all of it is written anew.
-    pub(super) fn put(&self, batch: &mut Batch, all: bool) {
-        if all || self.must_be_written {
+    fn put(&mut self, write: &mut Write) {
+        if write.is_whole || self.must_be_written {
             let known: Vec<String> = self.known().into_iter().collect();
-            record::put_texts(batch, record::FILTERS, &known);
+            record::put_texts(&mut write.batch, record::FILTERS, &known);
         }
     }
 
-    /// That write is on disk.
-    pub(super) fn stored(&mut self) {
+    fn stored(&mut self) {
         if self.must_be_written {
             self.stored = self.known();
             self.must_be_written = false;
         }
     }
+
+    fn failed(&mut self) {}
 }
 
 fn names(filters: &[(String, u8)]) -> BTreeSet<String> {

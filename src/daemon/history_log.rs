@@ -2,6 +2,7 @@
 //!
 //! While the disk refuses, entries wait in memory. How they look on disk is in [`crate::io::store::history`].
 
+use super::durable::{Durable, Write};
 use crate::domain::engine::Effects;
 use crate::domain::history::{DeliveryOutcome, DeliveryReport, Entry};
 use crate::domain::model::{AlarmFacts, AlarmId};
@@ -67,6 +68,10 @@ pub(super) struct HistoryLog {
     /// How those on disk are kept.
     shelved: Shelved,
     look_at: Moment,
+    /// The time of the write that goes on.
+    written_at: Moment,
+    /// The first entry that it does not bind, and the block index after it; none before it is on disk.
+    bound: Option<(u64, BlockIndex)>,
     pub(super) retention: Retention,
 }
 
@@ -97,6 +102,8 @@ impl HistoryLog {
             stored,
             shelved,
             look_at: now,
+            written_at: now,
+            bound: None,
             retention,
         }
     }
@@ -226,7 +233,7 @@ impl HistoryLog {
     }
 
     /// Adds to a write what has happened and what leaves.
-    pub(super) fn put(&self, batch: &mut Batch, now: Moment) {
+    fn put(&self, batch: &mut Batch, now: Moment) {
         for number in &self.new_names {
             if let Some(facts) = self.names.get(number) {
                 history::put_name(batch, *number, facts);
@@ -255,7 +262,7 @@ impl HistoryLog {
     }
 
     /// That write is on disk. `now` is the same as it was for the write, `bound` and `block_index` are what came of the binding.
-    pub(super) fn stored(&mut self, now: Moment, bound: u64, block_index: BlockIndex) {
+    fn stored(&mut self, now: Moment, bound: u64, block_index: BlockIndex) {
         let left_after = self.left_after(now);
         if left_after > self.stored.start {
             self.cleared = left_after;
@@ -269,6 +276,33 @@ impl HistoryLog {
         self.waiting_bytes = 0;
         self.new_names.clear();
     }
+}
+
+impl HistoryLog {
+    /// Takes the result of the binding that the write has carried out.
+    pub(super) fn take_bound(&mut self, bound: u64, block_index: BlockIndex) {
+        self.bound = Some((bound, block_index));
+    }
+}
+
+impl Durable for HistoryLog {
+    /// Entries come with events, and are put with them.
+    fn must_be_written(&self) -> bool {
+        false
+    }
+
+    fn put(&mut self, write: &mut Write) {
+        self.written_at = write.now.at;
+        HistoryLog::put(self, &mut write.batch, write.now.at);
+    }
+
+    fn stored(&mut self) {
+        if let Some((bound, block_index)) = self.bound.take() {
+            HistoryLog::stored(self, self.written_at, bound, block_index);
+        }
+    }
+
+    fn failed(&mut self) {}
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Daemon {
         for (name, query, to) in std::mem::take(&mut self.searches.asked) {
             let going_on = self.searches.going_on.clone();
             going_on.set(going_on.get() + 1);
-            let search = self.persistence.search(Filter::new(query));
+            let search = self.persistence.search(&self.durables.history_log, Filter::new(query));
             let replies = self.config.gateway.topics.replies();
             let (link, gateway) = (self.link.clone(), self.config.gateway.id.clone());
             let on_the_way = self.replies.on_the_way();

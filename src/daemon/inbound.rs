@@ -37,7 +37,7 @@ impl Daemon {
                 }
             }
             LinkEvent::Up { session_present } => {
-                self.persistence.repeats.connected(session_present);
+                self.durables.dedup.connected(session_present);
                 self.up(now);
             }
             LinkEvent::Subscribed { refused } => self.subscribed(refused),
@@ -50,7 +50,7 @@ impl Daemon {
     /// The broker confirms what we publish after it has processed what we acknowledged before. Where nothing is published
     /// for long, something is, so that the list of messages that may come again stays short.
     pub(super) fn settle_acknowledgements(&mut self) {
-        if self.fence_is_out || self.persistence.repeats.unsettled() < UNSETTLED {
+        if self.fence_is_out || self.durables.dedup.unsettled() < UNSETTLED {
             return;
         }
         let topic = self.config.gateway.topics.probe();
@@ -78,7 +78,7 @@ impl Daemon {
         }
         if let Some(receipt) = receipt {
             let packet = (receipt.packet_id(), Dedup::checksum(topic, payload));
-            if self.persistence.repeats.is_repeat(packet, *repeated) {
+            if self.durables.dedup.is_repeat(packet, *repeated) {
                 self.metrics.repeats += 1;
                 return;
             }
@@ -142,7 +142,7 @@ impl Daemon {
         let announced = Announced {
             gateway: &gateway.shared_id,
             current: self.config.home_assistant.as_deref(),
-            earlier: self.persistence.prefixes.known(),
+            earlier: self.durables.prefixes.known(),
         };
         Channel::of(topic, &gateway.topics, announced)
     }
@@ -157,9 +157,9 @@ impl Daemon {
 
     /// The broker has said what it has to say to something.
     pub(super) fn settled(&mut self, token: Token, acknowledged: u64) {
-        self.persistence.repeats.processed(acknowledged);
+        self.durables.dedup.processed(acknowledged);
         match token {
-            Token::OutboundEvent(_) | Token::State(_) => self.persistence.outbox.taken(token),
+            Token::OutboundEvent(_) | Token::State(_) => self.durables.outbox.taken(token),
             Token::Discovery => self.discovery.taken(),
             Token::Probe(number) => self.probe_acknowledged(number),
             Token::Fence => self.fence_is_out = false,
@@ -169,7 +169,7 @@ impl Daemon {
     }
 
     pub(super) fn subscribed(&mut self, refused: Vec<(String, String)>) {
-        self.persistence.filters.confirmed();
+        self.durables.filters.confirmed();
         self.status.problems.retain(|problem| !problem.starts_with(SUBSCRIPTION));
         let more = refused.len().saturating_sub(LISTED_REFUSALS);
         for (filter, reason) in refused.into_iter().take(LISTED_REFUSALS) {
@@ -190,12 +190,12 @@ impl Daemon {
         self.fence_is_out = false;
         self.forget_refusals();
         self.discovery.connected();
-        self.persistence.anomalies.connected();
+        self.durables.anomalies.connected();
         // The broker may have forgotten everything that is retained.
         self.published_status = None;
         self.due.status = now.at;
         let alarms: Vec<_> = self.engine.alarms().collect();
-        self.persistence.outbox.connected(alarms.into_iter());
+        self.durables.outbox.connected(alarms.into_iter());
     }
 
     pub(super) fn down(&mut self, reason: &str, silent_since: Option<Moment>, now: Now) {
@@ -221,7 +221,7 @@ impl Daemon {
             tracing::warn!("the connection is lost, and another instance may take over: looks around");
             self.has_lost_its_place = true;
         }
-        self.persistence.outbox.disconnected();
+        self.durables.outbox.disconnected();
         self.replies.disconnected();
         self.commands.disconnected();
         self.notifier.disconnected(self.clock.now());

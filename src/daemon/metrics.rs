@@ -80,7 +80,7 @@ impl Daemon {
         for turn in self.counts.performance.take_turns() {
             self.flood_turns(turn, now);
         }
-        let outbox = &self.persistence.outbox;
+        let outbox = &self.durables.outbox;
         self.counts.backlog.mark(now.at, outbox.next_number(), outbox.first_waiting());
         let Some(board) = self.counts.board.clone() else { return };
         self.note_problem(LISTENER, board.trouble());
@@ -154,7 +154,7 @@ impl Daemon {
 
     /// The counters with what is known only now.
     pub(super) fn current_metrics(&self) -> Metrics {
-        let outbox = &self.persistence.outbox;
+        let outbox = &self.durables.outbox;
         let mut metrics = Metrics {
             overflow: self.link.overflow(),
             outbox: outbox.waiting() as u64,
@@ -168,7 +168,7 @@ impl Daemon {
             seq: self.engine.next_seq() - 1,
             ..self.metrics.clone()
         };
-        self.persistence.anomalies.count(&mut metrics);
+        self.durables.anomalies.count(&mut metrics);
         self.notifier.count(&mut metrics, self.clock.at());
         metrics
     }

@@ -20,6 +20,7 @@ mod results;
 mod turn;
 mod workers;
 
+use super::durable::{Durable, Write};
 use crate::api::status::Metrics;
 use crate::domain::anomaly::definition::AnomalyDefinition;
 use crate::domain::time::{Moment, Span, Stamp};
@@ -28,7 +29,7 @@ use crate::io::store::anomalies::{self, Stored};
 use crate::io::store::keeper::Keeper;
 use crate::io::store::models;
 use crate::io::store::samples::{Bounds, Samples};
-use crate::io::store::{Batch, Store, StoreError};
+use crate::io::store::{Store, StoreError};
 use monitor::{LookBack, Watched};
 use past::Progress;
 use serde_json::Value;
@@ -240,28 +241,29 @@ impl Anomalies {
         self.forgotten.extend(keys);
     }
 
-    /// Whether something has been decided that the store does not have.
-    pub(super) fn must_be_written(&self) -> bool {
-        !self.forgotten.is_empty() || self.samples.is_crowded() || self.models.iter().any(Watched::must_be_written)
-    }
-
     /// Whether a checkpoint has something to write.
     pub(super) fn wants_checkpoint(&self) -> bool {
         self.samples.is_changed() || self.models.iter().any(Watched::wants_checkpoint)
     }
+}
 
-    /// Adds to a write what the store does not have; values only at a checkpoint.
-    pub(super) fn put(&mut self, batch: &mut Batch, is_checkpoint: bool, now: Stamp) {
+impl Durable for Anomalies {
+    fn must_be_written(&self) -> bool {
+        !self.forgotten.is_empty() || self.samples.is_crowded() || self.models.iter().any(Watched::must_be_written)
+    }
+
+    /// Adds decisions, and values at a checkpoint only.
+    fn put(&mut self, write: &mut Write) {
+        let batch = &mut write.batch;
         self.forgotten.iter().for_each(|key| batch.delete(key.clone()));
         self.models.iter().for_each(|model| model.put(batch));
-        self.wrote_samples = is_checkpoint || self.samples.is_crowded();
+        self.wrote_samples = write.is_checkpoint || self.samples.is_crowded();
         if self.wrote_samples {
-            self.samples.write(now, batch);
+            self.samples.write(write.now.wall, batch);
         }
     }
 
-    /// That write is on disk.
-    pub(super) fn stored(&mut self) {
+    fn stored(&mut self) {
         self.forgotten.clear();
         self.models.iter_mut().for_each(Watched::stored);
         if std::mem::take(&mut self.wrote_samples) {
@@ -269,8 +271,7 @@ impl Anomalies {
         }
     }
 
-    /// It may not be.
-    pub(super) fn failed(&mut self) {
+    fn failed(&mut self) {
         if std::mem::take(&mut self.wrote_samples) {
             self.samples.failed();
         }

@@ -6,6 +6,7 @@
 
 mod report;
 
+use super::durable::{Durable, Write};
 use super::history_log::EndedDelivery;
 use crate::api;
 use crate::api::reaction::occasion;
@@ -26,7 +27,6 @@ use crate::ingest::source::Source;
 use crate::io::mqtt::{Link, Outbound};
 use crate::io::send::action::{Action, Actions};
 use crate::io::send::sender::{self, Answer, Attempt, Sender};
-use crate::io::store::Batch;
 use crate::io::store::record::reactions::{self as records, RecoveredReactions};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ pub(super) struct Notifier {
     passing: Vec<Outbound>,
     /// Numbers and keys that the store need not keep any more.
     orphans: Vec<u64>,
-    useless: Vec<Vec<u8>>,
+    obsolete: Vec<Vec<u8>>,
 }
 
 impl Notifier {
@@ -94,7 +94,7 @@ impl Notifier {
         let reactions = config.reactions.clone();
         let (answers, answered) = sender::answers();
         let sender = Sender::start(&config.gateway.id, &reactions, &config.actions, answers.clone())?;
-        let RecoveredReactions { deliveries, courses, orphans, damaged, mut useless } = recovered;
+        let RecoveredReactions { deliveries, courses, orphans, damaged, mut obsolete } = recovered;
         if damaged > 0 {
             tracing::error!(damaged, "records of deliveries were damaged: they are lost");
         }
@@ -110,7 +110,7 @@ impl Notifier {
         for (id, course) in courses {
             match reactions.get(id.1) {
                 Some(reaction) if !names(&reactions, engine, &id) => {
-                    useless.push(records::course_key(&id.0, &reaction.name));
+                    obsolete.push(records::course_key(&id.0, &reaction.name));
                 }
                 Some(_) | None => schedule.restore(id, course, &reactions),
             }
@@ -139,7 +139,7 @@ impl Notifier {
             tested: Vec::new(),
             passing: Vec::new(),
             orphans: orphans.into_iter().map(|(number, ..)| number).collect(),
-            useless,
+            obsolete,
             reactions,
             actions: config.actions.clone(),
         };
@@ -239,7 +239,7 @@ impl Notifier {
             names(&new, engine, &id).then_some(id.1)
         });
         for (alarm, ix) in gone {
-            self.useless.extend(old.get(ix).map(|reaction| records::course_key(&alarm, &reaction.name)));
+            self.obsolete.extend(old.get(ix).map(|reaction| records::course_key(&alarm, &reaction.name)));
         }
         self.reactions = new;
         self.actions = config.actions.clone();
@@ -491,22 +491,23 @@ impl Notifier {
         [self.schedule.next_due(), self.queue.next_due(&self.reactions, is_link_up)].into_iter().flatten().min()
     }
 
-    /// Whether something waits to be written.
-    pub(super) fn has_changes(&self) -> bool {
-        self.schedule.has_changes()
-            || self.queue.has_changes()
-            || !self.orphans.is_empty()
-            || !self.useless.is_empty()
-            || !self.outbound_events.is_empty()
-    }
-
     /// Reports that are to be on disk with the next write.
     pub(super) fn take_outbound_events(&mut self) -> Vec<OutboundEvent> {
         std::mem::take(&mut self.outbound_events)
     }
+}
 
-    /// Adds what the store lacks.
-    pub(super) fn put(&self, batch: &mut Batch) {
+impl Durable for Notifier {
+    fn must_be_written(&self) -> bool {
+        self.schedule.has_changes()
+            || self.queue.has_changes()
+            || !self.orphans.is_empty()
+            || !self.obsolete.is_empty()
+            || !self.outbound_events.is_empty()
+    }
+
+    fn put(&mut self, write: &mut Write) {
+        let batch = &mut write.batch;
         for (number, delivery) in self.queue.changes() {
             records::put_delivery(batch, number, delivery, &self.reactions);
         }
@@ -514,19 +515,17 @@ impl Notifier {
             records::put_course(batch, id, course, &self.reactions);
         }
         self.orphans.iter().for_each(|number| records::delete_delivery(batch, *number));
-        self.useless.iter().for_each(|key| batch.delete(key.clone()));
+        self.obsolete.iter().for_each(|key| batch.delete(key.clone()));
     }
 
-    /// All of it is on disk.
-    pub(super) fn stored(&mut self) {
+    fn stored(&mut self) {
         self.queue.stored();
         self.schedule.stored();
         self.orphans.clear();
-        self.useless.clear();
+        self.obsolete.clear();
     }
 
-    /// Nobody knows what the store has.
-    pub(super) fn forget_stored(&mut self) {
+    fn failed(&mut self) {
         self.queue.forget_stored();
         self.schedule.forget_stored();
     }

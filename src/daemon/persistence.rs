@@ -4,6 +4,7 @@
 //! memory, the status tells, and as soon as the disk takes it all of it is written.
 
 use super::discovery::Prefixes;
+use super::durable::{Durable, Durables, Obsolete, Removed, Write};
 use super::filters::Filters;
 use super::history_log::{self, HistoryLog, Retention};
 use super::models::{self, Anomalies};
@@ -12,7 +13,7 @@ use super::standby::{self, RetainedState};
 use crate::api::unstored;
 use crate::config::{Config, Gateway};
 use crate::domain::dedup::Dedup;
-use crate::domain::engine::{AlarmMemory, Changes, Effects, Engine, Event, LastChange};
+use crate::domain::engine::{AlarmMemory, Effects, Engine, Event, LastChange};
 use crate::domain::history::Filter;
 use crate::domain::model::AlarmId;
 use crate::domain::outbox::{OutboundEvent, Outbox, PAGE};
@@ -21,11 +22,11 @@ use crate::io::clock::{Clock, Machine, ThisMachine};
 use crate::io::send::sender::Answer;
 use crate::io::store::anomalies as stored;
 use crate::io::store::disk::{OpenError, Opened};
-use crate::io::store::history::{self, Search};
+use crate::io::store::history::{self, Binding, BlockIndex, Search};
 use crate::io::store::keeper::Keeper;
 use crate::io::store::late::LateStore;
 use crate::io::store::record::{self, Position, Recovered, reactions};
-use crate::io::store::{Batch, Loss, Pair, SmallBytes, Store, StoreError};
+use crate::io::store::{Batch, Loss, Store, StoreError};
 use anyhow::Context as _;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -53,26 +54,23 @@ pub(super) struct Occasion {
 /// Reactions, and where the answers of their thread come out.
 pub(super) type Reactors = (Notifier, tokio::sync::mpsc::Receiver<Answer>);
 
+/// The parts of a daemon that go on from where an earlier run was.
+pub(super) struct Resumed {
+    pub(super) persistence: Persistence,
+    pub(super) durables: Durables,
+    pub(super) clock: Clock,
+    pub(super) engine: Engine,
+    pub(super) reactors: Reactors,
+}
+
 #[derive(Debug)]
 pub(super) struct Persistence {
     keeper: Keeper,
     gateway: Gateway,
-    pub(super) outbox: Outbox,
-    pub(super) repeats: Dedup,
-    pub(super) history_log: HistoryLog,
-    pub(super) prefixes: Prefixes,
-    pub(super) filters: Filters,
-    pub(super) anomalies: Anomalies,
     /// Outbound events that delete the retained topics of alarms that are gone, and wait for the next write.
     retractions: Vec<OutboundEvent>,
-    /// Alarms that are not configured any more.
-    gone: Vec<AlarmMemory>,
     /// What was found when the store was opened.
     opening: Option<String>,
-    /// What the next write has to put because damage was found.
-    told: Option<Pair>,
-    /// Keys that the next write removes.
-    useless: Vec<SmallBytes>,
     /// Alarms whose samples the next write removes.
     void: Vec<u32>,
     /// Whether the next write is noted beside the store, whatever it holds.
@@ -96,7 +94,7 @@ impl Persistence {
         retained: &RetainedState,
         opened: Result<Opened, OpenError>,
         effects: &mut Effects,
-    ) -> anyhow::Result<(Persistence, Clock, Engine, Reactors)> {
+    ) -> anyhow::Result<Resumed> {
         let start = |store| Keeper::start(store).context("cannot start the store's thread");
         let machine = Box::new(ThisMachine);
         let state_dir = &config.gateway.state_dir;
@@ -111,12 +109,13 @@ impl Persistence {
                 let store = LateStore::new(state_dir);
                 // What is published now is not known to the next start, if the disk takes nothing until then.
                 let retained = &RetainedState { has_unknown_numbers: true, ..retained.clone() };
-                let (mut persistence, clock, engine, reactors) =
+                let mut resumed =
                     Persistence::recover(config, Box::new(store), None, retained, machine, start, effects)?;
+                let Resumed { persistence, durables, clock, engine, .. } = &mut resumed;
                 // Below the number that is next by the clock, so that a store that has it knows more than the mark.
-                persistence.mark(engine.next_seq().saturating_sub(1));
+                persistence.mark(engine.next_seq().saturating_sub(1), &mut durables.outbox);
                 persistence.failure = Some((error, clock.at()));
-                Ok((persistence, clock, engine, reactors))
+                Ok(resumed)
             }
         }
     }
@@ -130,9 +129,9 @@ impl Persistence {
         machine: Box<dyn Machine>,
         keep: impl FnOnce(Box<dyn Store>) -> anyhow::Result<Keeper>,
         effects: &mut Effects,
-    ) -> anyhow::Result<(Persistence, Clock, Engine, Reactors)> {
+    ) -> anyhow::Result<Resumed> {
         let gateway = config.gateway.clone();
-        let Recovered { position, mut alarms, packets, first_packet, mut damaged, mut useless, free_handle } =
+        let Recovered { position, mut alarms, packets, first_packet, mut damaged, mut obsolete, free_handle } =
             record::recover(store.as_mut())?;
         let stored_seq = position.as_ref().map_or(1, |position| position.next_seq);
         let loss = with_unstored(loss, retained, stored_seq);
@@ -199,7 +198,7 @@ impl Persistence {
         engine.handles_from(free_handle);
         if !shelved.has_earlier_index {
             let is_needed = |alarm: &AlarmId| engine.find(alarm.as_str()).is_some();
-            useless.extend(history::forget_unused(store.as_mut(), &mut names, &is_needed)?);
+            obsolete.extend(history::forget_unused(store.as_mut(), &mut names, &is_needed)?);
         }
         if let Some(certain) = &certain {
             engine.mark_uncertain(&|handle| certain.contains(&handle));
@@ -221,11 +220,11 @@ impl Persistence {
         }
         let (mut notifier, answers) =
             Notifier::start(config, recovered, &engine, now).context("cannot start the reactions' thread")?;
-        let mut repeats = Dedup::restore(first_packet, packets);
+        let mut dedup = Dedup::restore(first_packet, packets);
         if retained.is_of_another {
             notifier.forget_courses();
             // What the other one has evaluated since is not known.
-            repeats.connected(false);
+            dedup.connected(false);
         }
         let untold = if retained.is_of_another { UNTOLD } else { Span::ZERO };
         notifier.take_over(&inherited, untold, &engine, now);
@@ -233,25 +232,10 @@ impl Persistence {
         let models = models::recover(store.as_mut(), &config.anomalies)?;
         let keeper = keep(store)?;
         let mut persistence = Persistence {
-            anomalies: Anomalies::restore(models, &config.anomalies, keeper.clone(), now.at),
-            keeper,
+            keeper: keeper.clone(),
             gateway,
-            outbox,
-            repeats,
-            history_log: HistoryLog::restore(
-                names,
-                position.map_or(0..0, |position| position.history),
-                shelved,
-                Retention { span: config.gateway.history, max: config.gateway.history_max },
-                now.at,
-            ),
-            prefixes: Prefixes::restore(prefixes, config.home_assistant.clone()),
-            filters: Filters::restore(filters, &super::wanted(config)),
             retractions: Vec::new(),
-            gone: elsewhere,
             opening: trouble,
-            told: loss.and_then(|loss| loss.told),
-            useless,
             void: Vec::new(),
             must_confirm: true,
             is_marked: retained.unstored_below.is_some(),
@@ -261,40 +245,56 @@ impl Persistence {
             stored_bytes: 0,
             observed_until: observed_until.unwrap_or(now.at),
         };
-        persistence.reconfigured(&config.gateway, gone);
+        let mut durables = Durables {
+            obsolete: Obsolete { keys: obsolete, damage_told: loss.and_then(|loss| loss.told) },
+            removed: Removed(elsewhere),
+            outbox,
+            dedup,
+            prefixes: Prefixes::restore(prefixes, config.home_assistant.clone()),
+            filters: Filters::restore(filters, &super::wanted(config)),
+            history_log: HistoryLog::restore(
+                names,
+                position.map_or(0..0, |position| position.history),
+                shelved,
+                Retention { span: config.gateway.history, max: config.gateway.history_max },
+                now.at,
+            ),
+            anomalies: Anomalies::restore(models, &config.anomalies, keeper, now.at),
+        };
+        persistence.reconfigured(&config.gateway, gone, &mut durables);
         if certain.is_some() {
-            persistence.delete_unknown(retained, &engine);
+            persistence.delete_unknown(retained, &engine, &durables.prefixes);
         }
-        Ok((persistence, clock, engine, reactors))
+        Ok(Resumed { persistence, durables, clock, engine, reactors })
     }
 
     /// Takes another configuration: alarms that are not in it leave the disk and the broker.
-    pub(super) fn reconfigured(&mut self, gateway: &Gateway, gone: Vec<AlarmMemory>) {
+    pub(super) fn reconfigured(&mut self, gateway: &Gateway, gone: Vec<AlarmMemory>, durables: &mut Durables) {
         self.gateway = gateway.clone();
-        self.history_log.retention = Retention { span: gateway.history, max: gateway.history_max };
+        durables.history_log.retention = Retention { span: gateway.history, max: gateway.history_max };
         for memory in &gone {
             tracing::info!(alarm = %memory.facts.id, "is not configured any more");
         }
-        self.retract(gone);
+        self.retract(gone, durables);
     }
 
     /// These alarms leave the disk and the broker.
-    fn retract(&mut self, gone: Vec<AlarmMemory>) {
+    fn retract(&mut self, gone: Vec<AlarmMemory>, durables: &mut Durables) {
         let gateway = &self.gateway;
         for memory in &gone {
             // First the sensor that looks at the topic, then the topic.
-            self.retractions.extend(self.prefixes.retractions(&gateway.shared_id, &memory.facts.id));
+            self.retractions.extend(durables.prefixes.retractions(&gateway.shared_id, &memory.facts.id));
             self.retractions.push(OutboundEvent {
                 topic: Arc::from(gateway.topics.alarm(&memory.facts.id)),
                 payload: Bytes::new(),
                 retain: true,
             });
         }
-        self.gone.extend(gone);
+        durables.removed.0.extend(gone);
     }
 
     /// Deletes the retained topics of alarms of this gateway that nobody knows any more, after the store has lost them.
-    fn delete_unknown(&mut self, retained: &RetainedState, engine: &Engine) {
+    fn delete_unknown(&mut self, retained: &RetainedState, engine: &Engine, prefixes: &Prefixes) {
         for (topic, alarm) in &retained.alarms {
             let id = alarm.id();
             let is_told = engine.find(id.as_str()).is_some_and(|ix| !engine.view(ix).is_latent());
@@ -302,7 +302,7 @@ impl Persistence {
                 continue;
             }
             tracing::warn!(alarm = %id, "was published, and is not known any more");
-            self.retractions.extend(self.prefixes.retractions(&self.gateway.shared_id, &id));
+            self.retractions.extend(prefixes.retractions(&self.gateway.shared_id, &id));
             self.retractions.push(OutboundEvent {
                 topic: Arc::from(topic.as_str()),
                 payload: Bytes::new(),
@@ -313,13 +313,13 @@ impl Persistence {
 
     /// Tells the broker that the store knows nothing of what follows, before it follows. Events below this number may have
     /// been numbered before.
-    fn mark(&mut self, unstored_below: u64) {
+    fn mark(&mut self, unstored_below: u64, outbox: &mut Outbox) {
         if !standby::is_alone(&self.gateway) {
             return;
         }
         self.is_marked = true;
         let payload = unstored::render(&self.gateway.id, unstored_below).into();
-        self.outbox.push(OutboundEvent { topic: Arc::from(self.gateway.topics.probe()), payload, retain: true }, false);
+        outbox.push(OutboundEvent { topic: Arc::from(self.gateway.topics.probe()), payload, retain: true }, false);
     }
 
     /// Takes the mark that was retained on the probe topic when this run began. True: it says that an earlier run has
@@ -333,11 +333,11 @@ impl Persistence {
 
     /// The disk has refused a write. If it did not even take a note of that, the next start finds the store as if nothing
     /// had happened since: it will give out the numbers that follow in the store, so these are given out no more.
-    async fn refused(&mut self, engine: &mut Engine, next_seq: u64, now: Now) {
+    async fn refused(&mut self, engine: &mut Engine, outbox: &mut Outbox, next_seq: u64, now: Now) {
         let noted = self.keeper.ask(move |store| Ok(store.confirm(next_seq, false))).await;
         if !noted.unwrap_or(false) {
             tracing::warn!("the disk takes no note of that either: events are numbered by the clock from now on");
-            self.mark(next_seq);
+            self.mark(next_seq, outbox);
             engine.number_from(by_clock(engine.next_seq(), now));
         }
     }
@@ -348,10 +348,10 @@ impl Persistence {
     }
 
     /// Whether there is something for a checkpoint: values, or time that has passed for what is running.
-    pub(super) fn wants_checkpoint(&self, engine: &mut Engine) -> bool {
+    pub(super) fn wants_checkpoint(&self, engine: &mut Engine, durables: &Durables) -> bool {
         let time_has_passed = engine.observed_until().is_some_and(|until| until > self.observed_until);
         engine.has_changes()
-            || self.anomalies.wants_checkpoint()
+            || durables.anomalies.wants_checkpoint()
             || (time_has_passed && engine.next_deadline().is_some())
     }
 
@@ -378,27 +378,22 @@ impl Persistence {
         self.stored_bytes
     }
 
-    pub(super) fn has_deletions(&self, now: Moment) -> bool {
-        self.outbox.has_deletions() || self.history_log.wants_to_forget(now)
-    }
-
     /// Writes what the turn has decided, and what there is occasion for. The turn's events become outbound events.
     pub(super) async fn write(
         &mut self,
-        engine: &mut Engine,
-        notifier: &mut Notifier,
+        durables: &mut Durables,
+        (engine, notifier): (&mut Engine, &mut Notifier),
         effects: &mut Effects,
         payloads: Vec<Bytes>,
         clock: &Clock,
         occasion: Occasion,
     ) {
-        let now = clock.at();
-        self.history_log.take(effects, now);
+        let now = clock.now();
+        durables.history_log.take(effects, now.at);
         for ended in notifier.take_ended() {
-            self.history_log.take_delivery(ended, now);
+            durables.history_log.take_delivery(ended, now.at);
         }
-        let vanished = std::mem::take(&mut effects.vanished);
-        self.retract(vanished);
+        self.retract(std::mem::take(&mut effects.vanished), durables);
         let mut outbound_events: Vec<OutboundEvent> = effects
             .events
             .drain(..)
@@ -407,65 +402,94 @@ impl Persistence {
             .collect();
         outbound_events.append(&mut self.retractions);
         outbound_events.append(&mut notifier.take_outbound_events());
-        if let Some((_, retry_at)) = &self.failure {
-            if now < *retry_at {
-                self.keep(outbound_events, false);
-                self.trim();
+        let is_healing = match &self.failure {
+            Some((_, retry_at)) if now.at < *retry_at => {
+                durables.keep(outbound_events, false);
+                self.trim(&mut durables.outbox);
                 return;
             }
-            // Nobody knows what the failed writes have left: everything is written again.
-            engine.forget_stored();
-            notifier.forget_stored();
-            self.repeats.forget_stored();
-        }
-        let healing = self.failure.is_some();
-        let decided = !outbound_events.is_empty()
-            || !self.gone.is_empty()
-            || engine.has_decided()
-            || notifier.has_changes()
-            || self.repeats.must_be_written()
-            || self.prefixes.must_be_written()
-            || self.filters.must_be_written()
-            || self.anomalies.must_be_written()
-            || self.told.is_some()
-            || self.is_marked;
-        if !decided && !occasion.checkpoint && !occasion.tidy && !healing {
+            // What the failed writes have left is unknown: everything is written again.
+            Some(_) => {
+                durables.peers(engine, notifier).into_iter().for_each(Durable::failed);
+                true
+            }
+            None => false,
+        };
+        let has_decided = !outbound_events.is_empty()
+            || self.is_marked
+            || durables.peers(engine, notifier).into_iter().any(|peer| peer.must_be_written());
+        if !has_decided && !occasion.checkpoint && !occasion.tidy && !is_healing {
             return;
         }
-        let is_checkpoint = occasion.checkpoint || healing;
-        let changes = engine.take_changes(is_checkpoint);
-        let anchor = clock.anchor();
+        let is_checkpoint = occasion.checkpoint || is_healing;
+        let mut write = Write { batch: Batch::default(), void: Vec::new(), now, is_checkpoint, is_whole: is_healing };
+        for peer in durables.peers(engine, notifier) {
+            peer.put(&mut write);
+        }
+        for (number, outbound_event) in (durables.outbox.next_number()..).zip(&outbound_events) {
+            record::put_outbound_event(&mut write.batch, number, outbound_event);
+        }
         let position = Position {
             gateway: self.gateway.id.clone(),
             next_seq: engine.next_seq(),
-            next_outbound_event: self.outbox.next_number() + outbound_events.len() as u64,
-            history: self.history_log.range(now),
+            next_outbound_event: durables.outbox.next_number() + outbound_events.len() as u64,
+            history: durables.history_log.range(now.at),
             // What a value has done to alarms that were not decided is not on disk before the next checkpoint, so the time
             // since the last one would be no evidence after a crash.
             observed_until: match engine.observed_until() {
                 Some(until) if is_checkpoint => until,
                 Some(_) | None => self.observed_until,
             },
-            anchor,
+            anchor: clock.anchor(),
             seq_gap: engine.seq_gap(),
         };
-        self.void.extend_from_slice(&changes.void);
-        self.void.extend(self.gone.iter().map(|memory| memory.handle));
+        record::put_position(&mut write.batch, &position);
+        let Write { batch, void, .. } = write;
+        self.void.extend(void);
         self.void.sort_unstable();
         self.void.dedup();
-        let void = self.void.clone();
-        let mut batch = self.batch(&changes, &outbound_events, &position, healing);
-        notifier.put(&mut batch);
-        let deletions = self.outbox.take_deletions();
-        deletions.iter().for_each(|number| record::delete_outbound_event(&mut batch, *number));
-        self.history_log.put(&mut batch, now);
-        self.anomalies.put(&mut batch, is_checkpoint, clock.now().wall);
-        let mut binding = self.history_log.binding(now);
-        if let Some((key, value)) = self.told.clone() {
-            batch.put(key, value);
-        }
         // Only what is published can be missed.
-        let (confirms, next_seq) = (!outbound_events.is_empty() || healing || self.must_confirm, position.next_seq);
+        let confirms = !outbound_events.is_empty() || is_healing || self.must_confirm;
+        let binding = durables.history_log.binding(now.at);
+        match self.commit(batch, binding, confirms, position.next_seq).await {
+            Ok((bound, block_index)) => {
+                durables.history_log.take_bound(bound, block_index);
+                durables.peers(engine, notifier).into_iter().for_each(Durable::stored);
+                self.observed_until = position.observed_until;
+                self.void.clear();
+                self.must_confirm = false;
+                if self.failure.take().is_some() {
+                    tracing::info!("the store is written again");
+                }
+                durables.keep(outbound_events, true);
+                if std::mem::take(&mut self.is_marked) {
+                    let topic = Arc::from(self.gateway.topics.probe());
+                    self.retractions.push(OutboundEvent { topic, payload: Bytes::new(), retain: true });
+                }
+            }
+            Err(error) => {
+                if self.failure.is_none() {
+                    tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
+                    self.refused(engine, &mut durables.outbox, position.next_seq, now).await;
+                }
+                durables.peers(engine, notifier).into_iter().for_each(Durable::failed);
+                self.failure = Some((error, clock.at() + RETRY));
+                durables.keep(outbound_events, false);
+            }
+        }
+        self.trim(&mut durables.outbox);
+    }
+
+    /// Commits a batch, with samples that leave and a block of the history that is bound beside it. Gives what came of the
+    /// binding.
+    async fn commit(
+        &mut self,
+        mut batch: Batch,
+        mut binding: Binding,
+        confirms: bool,
+        next_seq: u64,
+    ) -> Result<(u64, BlockIndex), StoreError> {
+        let void = self.void.clone();
         let written = self.keeper.ask(move |store| {
             let bound = binding.add(store, &mut batch).unwrap_or_else(|error| {
                 tracing::warn!(%error, "the history is bound another time");
@@ -479,82 +503,20 @@ impl Persistence {
             }
             written.map(|()| (bound, binding.block_index, bytes))
         });
-        match written.await {
-            Ok((bound, block_index, bytes)) => {
-                self.commits += 1;
-                self.stored_bytes += bytes;
-                self.observed_until = position.observed_until;
-                self.repeats.stored();
-                self.prefixes.stored();
-                self.filters.stored();
-                self.history_log.stored(now, bound, block_index);
-                notifier.stored();
-                self.anomalies.stored();
-                self.gone.clear();
-                self.told = None;
-                self.void.clear();
-                self.useless.clear();
-                self.must_confirm = false;
-                if self.failure.take().is_some() {
-                    tracing::info!("the store is written again");
-                }
-                self.keep(outbound_events, true);
-                if std::mem::take(&mut self.is_marked) {
-                    let topic = Arc::from(self.gateway.topics.probe());
-                    self.retractions.push(OutboundEvent { topic, payload: Bytes::new(), retain: true });
-                }
-            }
-            Err(error) => {
-                if self.failure.is_none() {
-                    tracing::error!(%error, "alarms go on, but nothing of this survives a restart");
-                    self.refused(engine, position.next_seq, clock.now()).await;
-                }
-                engine.forget_stored();
-                notifier.forget_stored();
-                self.anomalies.failed();
-                self.outbox.give_back_deletions(deletions);
-                self.failure = Some((error, clock.at() + RETRY));
-                self.keep(outbound_events, false);
-            }
-        }
-        self.trim();
+        let (bound, block_index, bytes) = written.await?;
+        self.commits += 1;
+        self.stored_bytes += bytes;
+        Ok((bound, block_index))
     }
 
     /// Drops what is too much for the outbox, and says so: at the first event, and whenever there are twice as many.
-    fn trim(&mut self) {
-        let before = self.outbox.dropped();
-        self.outbox.trim(self.gateway.outbox_max);
-        let dropped = self.outbox.dropped();
+    fn trim(&self, outbox: &mut Outbox) {
+        let before = outbox.dropped();
+        outbox.trim(self.gateway.outbox_max);
+        let dropped = outbox.dropped();
         if dropped.checked_ilog2() != before.checked_ilog2() {
             let outbox_max = self.gateway.outbox_max;
             tracing::error!(dropped, outbox_max, "too many events wait for the broker: the oldest were dropped");
-        }
-    }
-
-    fn batch(&self, changes: &Changes, outbound_events: &[OutboundEvent], position: &Position, all: bool) -> Batch {
-        let mut batch = Batch::default();
-        // First: what is of use now may have the same keys.
-        self.useless.iter().for_each(|key| batch.delete(key.clone()));
-        record::put_changes(&mut batch, changes);
-        self.gone.iter().for_each(|memory| record::delete_alarm(&mut batch, memory));
-        if all {
-            self.outbox
-                .held()
-                .for_each(|(number, outbound_event)| record::put_outbound_event(&mut batch, number, outbound_event));
-        }
-        for (number, outbound_event) in (self.outbox.next_number()..).zip(outbound_events) {
-            record::put_outbound_event(&mut batch, number, outbound_event);
-        }
-        record::put_packets(&mut batch, &self.repeats.changes());
-        self.prefixes.put(&mut batch, all);
-        self.filters.put(&mut batch, all);
-        record::put_position(&mut batch, position);
-        batch
-    }
-
-    fn keep(&mut self, outbound_events: Vec<OutboundEvent>, on_disk: bool) {
-        for outbound_event in outbound_events {
-            self.outbox.push(outbound_event, on_disk);
         }
     }
 
@@ -563,10 +525,10 @@ impl Persistence {
     }
 
     /// Loads outbound events that wait on disk, if there is room for them.
-    pub(super) async fn load_waiting(&mut self) {
-        if let Some(from) = self.outbox.wants() {
+    pub(super) async fn load_waiting(&self, outbox: &mut Outbox) {
+        if let Some(from) = outbox.wants() {
             match self.keeper.ask(move |store| record::outbound_events(store, from, PAGE)).await {
-                Ok(page) => self.outbox.load(page),
+                Ok(page) => outbox.load(page),
                 Err(error) => tracing::error!(%error, "cannot load events that wait for the broker"),
             }
         }
@@ -575,25 +537,25 @@ impl Persistence {
 
 impl Persistence {
     /// Looks at the oldest entries of the history, if some may have to leave.
-    pub(super) async fn look_for_old(&mut self, now: Moment) {
-        let Some(from) = self.history_log.wants(now) else { return };
+    pub(super) async fn look_for_old(&self, history_log: &mut HistoryLog, now: Moment) {
+        let Some(from) = history_log.wants(now) else { return };
         match self.keeper.ask(move |store| history::oldest(store, from, history_log::PAGE)).await {
             Ok(old) => {
-                self.history_log.load(old);
-                self.history_log.rest(now);
+                history_log.load(old);
+                history_log.rest(now);
             }
             Err(error) => tracing::error!(%error, "cannot look at the oldest entries of the history"),
         }
     }
 
     /// What is stored of models that are not configured any more leaves with the next write, and so do their topics.
-    pub(super) async fn forget_models(&mut self) {
-        for model in self.anomalies.take_gone() {
+    pub(super) async fn forget_models(&mut self, anomalies: &mut Anomalies) {
+        for model in anomalies.take_gone() {
             tracing::info!(model, "is not configured any more");
             let topic = Arc::from(self.gateway.topics.model(&model));
             match self.keeper.ask(move |store| stored::keys_of(store, &model)).await {
                 Ok(keys) => {
-                    self.anomalies.forget(keys);
+                    anomalies.forget(keys);
                     self.retractions.push(OutboundEvent { topic, payload: Bytes::new(), retain: true });
                 }
                 // The next start finds it again.
@@ -603,9 +565,13 @@ impl Persistence {
     }
 
     /// Searches the history beside the loop, a slice at a time.
-    pub(super) fn search(&self, filter: Filter) -> impl Future<Output = Result<Search, StoreError>> + use<> {
+    pub(super) fn search(
+        &self,
+        history_log: &HistoryLog,
+        filter: Filter,
+    ) -> impl Future<Output = Result<Search, StoreError>> + use<> {
         let keeper = self.keeper.clone();
-        let mut search = Search::new(filter, self.history_log.names(), self.history_log.on_disk());
+        let mut search = Search::new(filter, history_log.names(), history_log.on_disk());
         async move {
             loop {
                 let advanced = keeper.ask(move |store| search.advance(store).map(|done| (done, search)));

@@ -129,7 +129,7 @@ impl Daemon {
         self.intake = Intake::new(config.sources.clone(), config.gateway.max_payload)
             .recording(Recorder::new(&config.anomalies, config.model.share));
         self.reconfigure_models(&config.anomalies, now);
-        self.persistence.reconfigured(&config.gateway, gone);
+        self.persistence.reconfigured(&config.gateway, gone, &mut self.durables);
         self.notifier.reconfigure(&config, &self.engine, now);
         let Outline { added, removed, changed, kept } = &outline;
         if !warnings.is_empty() {
@@ -147,11 +147,11 @@ impl Daemon {
         let filters = wanted(&config);
         let has_new_clocks = !outline.added.is_empty() || !outline.changed.is_empty();
         let of_last_wills = if has_new_clocks { of_last_wills(&config.sources, &filters) } else { Vec::new() };
-        self.persistence.filters.change(&filters);
+        self.durables.filters.change(&filters);
         self.link.subscribe(filters);
         self.link.subscribe_again(&of_last_wills);
         if self.config.home_assistant != config.home_assistant {
-            self.persistence.prefixes.change(config.home_assistant.clone());
+            self.durables.prefixes.change(config.home_assistant.clone());
             self.discovery.begin_anew();
         }
         self.config = config;
@@ -170,7 +170,7 @@ impl Daemon {
         if done.is_renumbered {
             self.effects.changed.clear();
             self.effects.appeared.clear();
-            self.persistence.outbox.states_begin_anew(self.engine.alarms().collect());
+            self.durables.outbox.states_begin_anew(self.engine.alarms().collect());
             self.alarms_known = self.engine.next_alarm();
             self.discovery.begin_anew();
             return;
@@ -178,7 +178,7 @@ impl Daemon {
         self.effects.changed.retain(|alarm| !done.has_left(*alarm));
         self.effects.appeared.retain(|alarm| !done.has_left(*alarm));
         self.effects.changed.extend(&done.changed);
-        self.persistence.outbox.forget_states(|alarm| done.has_left(alarm));
+        self.durables.outbox.forget_states(|alarm| done.has_left(alarm));
         self.discovery.change(&done.changed, |alarm| done.has_left(alarm));
     }
 }

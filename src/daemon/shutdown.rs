@@ -23,7 +23,7 @@ impl Daemon {
         self.let_attempts_end().await;
         self.due.checkpoint = self.clock.at();
         self.due.tidy = self.clock.at();
-        self.persistence.outbox.close();
+        self.durables.outbox.close();
         self.finish_turn().await;
         if !self.link.is_up() {
             return;
@@ -32,7 +32,7 @@ impl Daemon {
             let mut said = false;
             loop {
                 // First what is waiting, then the last word.
-                if self.persistence.outbox.is_idle() && !said {
+                if self.durables.outbox.is_idle() && !said {
                     said = true;
                     self.say_offline();
                 }

@@ -118,6 +118,8 @@ pub struct Outbox {
     connected: bool,
     /// Outbound events that the broker has taken and the store still has.
     taken: Vec<u64>,
+    /// Those of them that leave the store with the write that goes on.
+    leaving: Vec<u64>,
     /// Outbound events that were dropped because there were too many.
     dropped: u64,
 }
@@ -298,15 +300,21 @@ impl Outbox {
         }
     }
 
-    /// Outbound events that the store need not keep any more, handed out once.
-    pub fn take_deletions(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.taken)
+    /// The numbers of outbound events that the store need not keep any more. They leave with the write that begins now.
+    pub fn begin_deletions(&mut self) -> &[u64] {
+        self.leaving.append(&mut self.taken);
+        &self.leaving
     }
 
-    /// The store did not remove them: they are to be handed out again.
-    pub fn give_back_deletions(&mut self, mut deletions: Vec<u64>) {
-        deletions.append(&mut self.taken);
-        self.taken = deletions;
+    /// That write is on disk.
+    pub fn end_deletions(&mut self) {
+        self.leaving.clear();
+    }
+
+    /// That write has failed: they leave with the next one.
+    pub fn give_back_deletions(&mut self) {
+        std::mem::swap(&mut self.leaving, &mut self.taken);
+        self.taken.append(&mut self.leaving);
     }
 
     /// Whether there are any.
@@ -362,7 +370,8 @@ mod tests {
         assert_eq!(drain(&mut outbox), [0; 0]);
         outbox.connected([AlarmIx::new(7)].into_iter());
         assert_eq!(drain(&mut outbox), [0, 2, 3, 1_000_007]);
-        assert_eq!(outbox.take_deletions(), [1]);
+        assert_eq!(outbox.begin_deletions(), [1]);
+        outbox.end_deletions();
     }
 
     #[test]
@@ -450,7 +459,8 @@ mod tests {
             for number in &now {
                 outbox.taken(Token::OutboundEvent(*number));
             }
-            outbox.take_deletions().iter().for_each(|number| assert!(disk.remove(number).is_some()));
+            outbox.begin_deletions().iter().for_each(|number| assert!(disk.remove(number).is_some()));
+            outbox.end_deletions();
             sent.extend(now);
         }
         let want: Vec<u64> = (0..total as u64).chain([1_000_000]).collect();
@@ -495,6 +505,6 @@ mod tests {
         }
         outbox.trim(7);
         assert_eq!((outbox.waiting(), outbox.dropped()), (7, 3));
-        assert_eq!(outbox.take_deletions(), [0, 1, 2]);
+        assert_eq!(outbox.begin_deletions(), [0, 1, 2]);
     }
 }

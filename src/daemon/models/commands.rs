@@ -42,7 +42,7 @@ impl Daemon {
             AnomalyCommand::Cancel { model } => self.cancel_build(&name, &model),
             AnomalyCommand::Reprocess { model, from, to: until, things, alarms } => {
                 let what = What::Reprocess { range: (from, until), things: things.clone(), alarms };
-                match self.persistence.anomalies.ask_to_look(&model, &things, name.clone(), to.clone(), what) {
+                match self.durables.anomalies.ask_to_look(&model, &things, name.clone(), to.clone(), what) {
                     Ok(()) => return,
                     Err(error) => Err(error),
                 }
@@ -64,7 +64,7 @@ impl Daemon {
     }
 
     fn ask_for_build(&mut self, name: &Value, model: &str, wanted: Wanted) -> Result<Vec<u8>, String> {
-        let found = self.persistence.anomalies.known(model)?;
+        let found = self.durables.anomalies.known(model)?;
         if found.standing.phase == Phase::Building {
             return Err(format!("{model} is being built already; \"cancel\": true ends that"));
         }
@@ -74,7 +74,7 @@ impl Daemon {
     }
 
     fn cancel_build(&mut self, name: &Value, model: &str) -> Result<Vec<u8>, String> {
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         let found = anomalies.known(model)?;
         if found.standing.wanted.is_none() {
             return Err(format!("{model} is not being built (it is {})", found.standing.phase.as_str()));
@@ -101,7 +101,7 @@ impl Daemon {
             #[serde(skip_serializing_if = "Option::is_none")]
             warning: Option<String>,
         }
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         anomalies.check_things(model, things.as_deref().unwrap_or_default())?;
         let found = anomalies.known(model)?;
         if set != Set::Off && !found.is_usable() {
@@ -138,7 +138,7 @@ impl Daemon {
             None => None,
             Some(id) => Some(anomaly::named(id).ok_or_else(|| format!("no anomaly has the id {id:?}"))?),
         };
-        let anomalies = &self.persistence.anomalies;
+        let anomalies = &self.durables.anomalies;
         let (models, things) = (Chosen::of(model.as_slice()), Chosen::of(thing.as_slice()));
         if let Some(model) = model.as_ref().filter(|_| models.is_one()) {
             anomalies.find(model)?;
@@ -178,7 +178,7 @@ impl Daemon {
         struct Body {
             deleted: usize,
         }
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         let (model, wanted) = match what {
             Deleted::One(id) => {
                 let unknown = || format!("no anomaly has the id {id:?}; anomaly-list names them");
@@ -214,7 +214,7 @@ impl Daemon {
         now: Now,
     ) -> Result<Option<Vec<u8>>, String> {
         let ModelQuery { model, thing, property, from, to: until, points } = query;
-        let anomalies = &self.persistence.anomalies;
+        let anomalies = &self.durables.anomalies;
         let chosen = Chosen::of(std::slice::from_ref(&model));
         if chosen.is_one() {
             anomalies.find(&model)?;
@@ -231,7 +231,7 @@ impl Daemon {
         anomalies.check_property(&model, &property)?;
         anomalies.check_things(&model, std::slice::from_ref(&thing))?;
         let what = What::Show { answer, thing, property, range: range(from, until), points };
-        self.persistence.anomalies.ask(&model, name.clone(), to, what).map(|()| None)
+        self.durables.anomalies.ask(&model, name.clone(), to, what).map(|()| None)
     }
 
     fn import(
@@ -248,7 +248,7 @@ impl Daemon {
             taken: usize,
             ignored: usize,
         }
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         anomalies.check_property(model, property)?;
         let found = anomalies.known(model)?;
         if !found.definition.covers(thing) {

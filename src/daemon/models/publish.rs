@@ -18,18 +18,18 @@ impl Daemon {
         if !self.can_speak() {
             return;
         }
-        for place in 0..self.persistence.anomalies.models.len() {
-            let Some(model) = self.persistence.anomalies.models.get(place) else { return };
+        for place in 0..self.durables.anomalies.models.len() {
+            let Some(model) = self.durables.anomalies.models.get(place) else { return };
             if !model.is_dirty || now.at < model.publish_at {
                 continue;
             }
             let topic = self.config.gateway.topics.model(&model.definition.name);
-            let payload = self.persistence.anomalies.state_of(model, now).render().into();
+            let payload = self.durables.anomalies.state_of(model, now).render().into();
             let state = Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() };
             if !self.link.send(state, Token::Passing) {
                 return;
             }
-            if let Some(model) = self.persistence.anomalies.models.get_mut(place) {
+            if let Some(model) = self.durables.anomalies.models.get_mut(place) {
                 (model.is_dirty, model.publish_at) = (false, now.at + TOPIC_PAUSE);
             }
         }

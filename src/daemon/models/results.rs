@@ -18,7 +18,7 @@ use std::sync::Arc;
 impl Daemon {
     /// Takes the result of some work.
     pub(in crate::daemon) fn model_done(&mut self, Finished { lane, done }: Finished, now: Now) {
-        let Some(Task { model: name, revision, progress, kind }) = self.persistence.anomalies.lane(lane).take() else {
+        let Some(Task { model: name, revision, progress, kind }) = self.durables.anomalies.lane(lane).take() else {
             return;
         };
         match (kind, done) {
@@ -34,7 +34,7 @@ impl Daemon {
     }
 
     fn built(&mut self, name: &str, result: Result<Built, String>, is_cancelled: bool, now: Now) {
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         let Some(model) = anomalies.models.iter_mut().find(|model| *model.definition.name == *name) else { return };
         if is_cancelled {
             // Cancelled by a command, or because the configuration has changed: then it is still wanted.
@@ -65,7 +65,7 @@ impl Daemon {
     }
 
     fn refreshed(&mut self, name: &str, revision: u64, result: Result<Vec<Looked>, String>, now: Now) {
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         let Some(model) = anomalies.models.iter_mut().find(|model| *model.definition.name == *name) else { return };
         if model.standing.revision != revision {
             return;
@@ -119,7 +119,7 @@ impl Daemon {
         }
         let Asked { model: name, name: request, to, what } = asked;
         let What::Reprocess { alarms, .. } = what else { return };
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         let model = anomalies.models.iter_mut().find(|model| model.definition.name == name);
         let payload = match (model.filter(|model| model.standing.revision == revision), result) {
             (None, _) => reply::refused(request, format!("{name} was built anew or has gone meanwhile")),

@@ -155,7 +155,7 @@ impl Anomalies {
 impl Daemon {
     /// Takes down the values of the turn, and begins work that is due.
     pub(in crate::daemon) fn turn_of_models(&mut self, now: Now) {
-        let anomalies = &mut self.persistence.anomalies;
+        let anomalies = &mut self.durables.anomalies;
         for recorded in self.intake.recorder.drain() {
             anomalies.samples.push(&recorded.thing, &recorded.property, recorded.sample);
         }
@@ -166,7 +166,7 @@ impl Daemon {
 
     /// Takes another configuration.
     pub(in crate::daemon) fn reconfigure_models(&mut self, definitions: &[AnomalyDefinition], now: Now) {
-        for Asked { model, name, to, .. } in self.persistence.anomalies.reconfigure(definitions, now.at) {
+        for Asked { model, name, to, .. } in self.durables.anomalies.reconfigure(definitions, now.at) {
             let payload = reply::refused(name, format!("{model} is not configured any more"));
             self.replies.push(Reply { payload, to });
         }

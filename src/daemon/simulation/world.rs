@@ -8,7 +8,7 @@ use super::plant::Plant;
 use super::random::Random;
 use super::record;
 use crate::config::Config;
-use crate::daemon::persistence::Persistence;
+use crate::daemon::persistence::{Persistence, Resumed};
 use crate::daemon::standby::RetainedState;
 use crate::daemon::{Daemon, End, Stop};
 use crate::domain::engine::Effects;
@@ -161,10 +161,10 @@ impl World {
             |_| Ok(keeper),
             &mut effects,
         );
-        let (persistence, clock, engine, reactors) = recovered.unwrap();
+        let Resumed { persistence, durables, clock, engine, reactors } = recovered.unwrap();
         let clock = Rc::new(clock);
         let (link, peer) = double::connection(clock.clone());
-        let daemon = Daemon::new(self.config.clone(), clock, engine, effects, persistence, reactors, link);
+        let daemon = Daemon::new(self.config.clone(), clock, engine, effects, (persistence, durables), reactors, link);
         let (stop, stopped) = watch::channel(false);
         let (disk, pending, random) = (self.disk.clone(), self.pending.clone(), self.random.clone());
         tasks.spawn_local(serve(disk, jobs, pending, random, self.clocks.clone()));

@@ -377,7 +377,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Input, Sample, Signature, State, Verb};
+    use super::super::{Event, Input, Sample, Signature, State, Verb};
     use super::*;
     use crate::config::Config;
     use crate::domain::model::ValueRef;
@@ -506,7 +506,8 @@ mod tests {
                 }
             }
         }
-        told.extend(effects.events.iter().map(|event| format!("{event:?}")));
+        // A restart may give other numbers to alarms.
+        told.extend(effects.events.iter().map(|event| format!("{:?}", Event { ix: None, ..event.clone() })));
         told
     }
 

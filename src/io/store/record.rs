@@ -79,7 +79,7 @@ pub struct Recovered {
     /// Records that could not be read.
     pub damaged: usize,
     /// Keys of what belongs to no alarm: removed ones have left it behind in earlier releases.
-    pub useless: Vec<SmallBytes>,
+    pub obsolete: Vec<SmallBytes>,
     /// Handles from this one on were never given to an alarm.
     pub free_handle: u32,
 }
@@ -417,7 +417,7 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
                 block.first >= held.end || block.first + block.samples.len() as u64 <= held.start
             };
             let left = blocks.iter().filter(is_left).map(|block| block.first / SAMPLES_PER_BLOCK);
-            recovered.useless.extend(left.map(|block| SmallBytes::from(&*block_key(handle, block))));
+            recovered.obsolete.extend(left.map(|block| SmallBytes::from(&*block_key(handle, block))));
             recovered.free_handle = recovered.free_handle.max(handle.saturating_add(1));
             let samples = soft.as_ref().and_then(|soft| samples_of(soft, &blocks)).unwrap_or_default();
             recovered.alarms.push(Memory { alarm, soft, samples });
@@ -427,12 +427,12 @@ pub fn recover(store: &mut dyn Store) -> Result<Recovered, StoreError> {
     // Nothing is done with what belongs to a damaged record: it may be mended by the next change of the alarm.
     if damaged == 0 {
         for (handle, blocks) in &windows {
-            recovered.useless.extend(blocks.iter().map(|block| {
+            recovered.obsolete.extend(blocks.iter().map(|block| {
                 let block = block.first / SAMPLES_PER_BLOCK;
                 SmallBytes::from(&*block_key(*handle, block))
             }));
         }
-        recovered.useless.extend(soft.keys().map(|handle| key(SOFT, *handle)));
+        recovered.obsolete.extend(soft.keys().map(|handle| key(SOFT, *handle)));
     }
     let left = soft.keys().chain(windows.keys()).max().map_or(0, |handle| handle.saturating_add(1));
     recovered.free_handle = recovered.free_handle.max(left);

@@ -64,7 +64,7 @@ pub struct RecoveredReactions {
     /// Records that could not be read.
     pub damaged: usize,
     /// Keys of records that are of no use any more.
-    pub useless: Vec<Vec<u8>>,
+    pub obsolete: Vec<Vec<u8>>,
 }
 
 /// Why a delivery is not made.
@@ -81,7 +81,7 @@ impl RecoveredReactions {
         self.orphans.extend(lost.map(|(number, lost)| (number, name(lost.reaction), lost.id, EVENT_IS_LOST)));
         let is_lost = |((alarm, _), course): &mut (CourseId, Course)| !is_known(alarm, &course.occasion.event_id);
         let lost = self.courses.extract_if(.., is_lost);
-        self.useless.extend(lost.map(|((alarm, ix), _)| course_key(&alarm, &name(ix))));
+        self.obsolete.extend(lost.map(|((alarm, ix), _)| course_key(&alarm, &name(ix))));
     }
 }
 
@@ -190,7 +190,7 @@ pub fn recover_reactions(store: &mut dyn Store, reactions: &Reactions) -> Result
     for_each(store, b"r", |key, value| {
         let Some(record): Option<CourseRecord> = readable(value, &mut recovered.damaged)? else { return Ok(()) };
         match reactions.find(&record.reaction) {
-            None => recovered.useless.push(key.to_vec()),
+            None => recovered.obsolete.push(key.to_vec()),
             Some(ix) => {
                 let course = record.into_course(ix).map(|(id, course)| {
                     let waiting = course.waiting.filter(|number| !dropped.contains(number));
@@ -391,12 +391,12 @@ mod tests {
         assert_eq!(recovered.deliveries, [(0, moved(0, 1, Kind::First)), (1, moved(1, 0, Kind::Repeat(7)))]);
         assert_eq!(recovered.orphans, [(2, "gone".to_owned(), "gw-42-2".to_owned(), NOT_CONFIGURED)]);
         assert_eq!(recovered.courses, [((alarm.clone(), ReactionIx::new(0)), course)]);
-        assert_eq!(recovered.useless, [course_key(&alarm, "gone")]);
+        assert_eq!(recovered.obsolete, [course_key(&alarm, "gone")]);
         let mut batch = Batch::default();
         put_delivery(&mut batch, 0, None, &after);
         delete_delivery(&mut batch, 2);
         put_course(&mut batch, &(alarm, ReactionIx::new(0)), None, &after);
-        recovered.useless.into_iter().for_each(|key| batch.delete(key));
+        recovered.obsolete.into_iter().for_each(|key| batch.delete(key));
         store.commit(batch).unwrap();
         assert_eq!(store.scan(b"d", b"d", 9).unwrap().len(), 1, "the second delivery is left");
         assert!(store.scan(b"r", b"r", 9).unwrap().is_empty());
