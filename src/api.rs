@@ -18,6 +18,7 @@ pub mod explain;
 pub(crate) mod history;
 pub mod home_assistant;
 pub mod openmetrics;
+pub mod problem;
 pub mod reaction;
 pub(crate) mod reply;
 pub(crate) mod retained;

@@ -38,6 +38,7 @@ pub(crate) use crate::domain::dedup::{PACKETS_PER_BLOCK, Packet, PacketChanges};
 pub use signals::Stop;
 use signals::StopRequest;
 
+use crate::api::problem::StatusProblems;
 use crate::api::status::{self, Metrics, Status};
 use crate::api::{event, home_assistant, state};
 use crate::config::{Config, Gateway, HttpSettings};
@@ -252,7 +253,7 @@ impl Daemon {
                 alarms: 0,
                 active: 0,
                 durable: true,
-                problems: Vec::new(),
+                problems: StatusProblems::default(),
                 last_gap: None,
             },
             fence_is_out: false,

@@ -164,10 +164,7 @@ pub(crate) fn answer(request: &Value, figures: &Figures) -> Vec<u8> {
     reply::answer(request, None, body)
 }
 
-/// How the note of a flood begins.
-pub const FLOOD_NOTE: &str = "flood of alarms ";
-
 /// What the status says while there is a flood: the same words all the time, so that it is not published anew.
 pub fn flood_note(since: Stamp) -> String {
-    format!("{FLOOD_NOTE}since {since}: over {FLOOD} within 10 minutes, and not yet below {FLOOD_END}")
+    format!("since {since}: over {FLOOD} within 10 minutes, and not yet below {FLOOD_END}")
 }

@@ -4,6 +4,7 @@
 //! name under which a counter is introduced, and in the last line.
 
 use super::alarm_metrics::Figures;
+use super::problem::StatusProblems;
 use super::status::{Metrics, Status};
 use super::to_bytes;
 use crate::domain::alarm_metrics::{Entry, Standing};
@@ -229,8 +230,9 @@ pub fn health(snapshot: Option<&Snapshot>, since_turn: Option<Span>, ok: bool) -
         #[serde(skip_serializing_if = "Option::is_none")]
         durable: Option<bool>,
         link: &'a str,
-        problems: &'a [String],
+        problems: &'a StatusProblems,
     }
+    let none = StatusProblems::default();
     to_bytes(&Health {
         ok,
         seconds_since_turn: since_turn.map(|span| (span.as_secs_f64() * 1_000.0).round() / 1_000.0),
@@ -238,6 +240,6 @@ pub fn health(snapshot: Option<&Snapshot>, since_turn: Option<Span>, ok: bool) -
         gateway: snapshot.map(|snapshot| snapshot.gateway.as_str()),
         durable: snapshot.map(|snapshot| snapshot.status.durable),
         link: if snapshot.is_some_and(|snapshot| snapshot.is_linked) { "up" } else { "down" },
-        problems: snapshot.map_or(&[], |snapshot| &snapshot.status.problems),
+        problems: snapshot.map_or(&none, |snapshot| &snapshot.status.problems),
     })
 }

@@ -1,5 +1,6 @@
 //! `base/status`: whether the daemon is there and how it is; `base/faults` beside it, and what `base/metrics` counts.
 
+use super::problem::StatusProblems;
 use super::{Rfc3339, to_bytes};
 use crate::domain::time::{Span, Stamp};
 use crate::ingest::router::Fault;
@@ -17,7 +18,7 @@ pub struct Status {
     /// Whether what is published is on disk before.
     pub durable: bool,
     /// What a technician should know, in words; empty when all is well.
-    pub problems: Vec<String>,
+    pub problems: StatusProblems,
     /// The last gap in observation.
     pub last_gap: Option<Gap>,
 }
@@ -44,8 +45,8 @@ struct Online<'a> {
     alarms: usize,
     active: usize,
     durable: bool,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    problems: &'a [String],
+    #[serde(skip_serializing_if = "StatusProblems::is_empty")]
+    problems: &'a StatusProblems,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_gap: Option<GapPayload<'a>>,
 }

@@ -3,6 +3,7 @@
 //! Each has its time in [`super::Due`]; whatever is due is done at the end of a turn, and what nobody could hear is not.
 
 use super::{Daemon, signals};
+use crate::api::problem::ProblemKind;
 use crate::api::status;
 use crate::domain::engine::Refused;
 use crate::domain::outbox::Token;
@@ -21,38 +22,23 @@ const FAULTS_PAUSE: Span = Span::from_secs(1);
 /// The loop wakes at least this often, so that the watchdog sees turns.
 pub(super) const IDLE_TURN: Span = Span::from_secs(5);
 
-/// Problems of one kind begin with the same words, so that they can be found and taken back.
-pub(super) const SUBSCRIPTION: &str = "subscription ";
-const STORE: &str = "store: ";
-const CLOCK: &str = "clock: ";
-const PASS: &str = "cannot connect: ";
-pub(super) const PROBE: &str = "probe ";
-pub(super) const CONNECTION: &str = "hardly ever connected: ";
-pub(super) const OBSERVATION: &str = "hardly observing: ";
-const REACTION: &str = "reaction ";
-const THINGS: &str = "things: ";
-
 impl Daemon {
     /// What recurs: status, faults, metrics, the watchdog.
     pub(super) fn housekeeping(&mut self, now: Now) {
         self.status.alarms = self.engine.len();
         self.status.active = self.engine.active();
         self.status.durable = self.persistence.is_durable();
-        self.status.problems.retain(|problem| !problem.starts_with(STORE));
-        self.status.problems.retain(|problem| !problem.starts_with(CLOCK));
-        if !now.wall.is_plausible() {
-            let unset = "it shows a time before this version was made; until it is set (NTP, RTC), stamps are marked";
-            self.status.problems.push(format!("{CLOCK}{unset}"));
-        }
-        self.status.problems.extend(self.persistence.trouble().map(|trouble| format!("{STORE}{trouble}")));
-        self.status.problems.retain(|problem| !problem.starts_with(PASS));
-        self.status.problems.extend(self.link.no_pass().map(|reason| format!("{PASS}{reason}")));
-        self.status.problems.retain(|problem| !problem.starts_with(REACTION));
-        self.status.problems.extend(self.notifier.troubles().map(|trouble| format!("{REACTION}{trouble}")));
-        self.status.problems.retain(|problem| !problem.starts_with(THINGS));
-        self.status.problems.extend(self.engine.refused().map(|Refused { count, bound, last }| {
-            format!("{THINGS}{bound}; {count} times, the last one was {last:?}")
-        }));
+        let problems = &mut self.status.problems;
+        let unset = "it shows a time before this version was made; until it is set (NTP, RTC), stamps are marked";
+        problems.replace(ProblemKind::Clock, (!now.wall.is_plausible()).then(|| unset.to_owned()));
+        problems.replace(ProblemKind::Store, self.persistence.trouble());
+        problems.replace(ProblemKind::Credentials, self.link.no_pass());
+        problems.replace(ProblemKind::Reaction, self.notifier.troubles());
+        let refused = self.engine.refused();
+        problems.replace(
+            ProblemKind::Things,
+            refused.map(|Refused { count, bound, last }| format!("{bound}; {count} times, the last one was {last:?}")),
+        );
         self.list_observation_problems(now);
         self.show_figures(now);
         self.publish_models(now);

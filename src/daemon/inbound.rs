@@ -1,11 +1,11 @@
 //! Events of the link: messages, which are classified and evaluated, confirmations, and connections that come and go.
 
 use super::Daemon;
-use super::housekeeping::SUBSCRIPTION;
 use super::observer;
 use crate::api::channel::{Announced, Channel};
 use crate::api::commands::Request;
 use crate::api::execute;
+use crate::api::problem::ProblemKind;
 use crate::domain::dedup::Dedup;
 use crate::domain::observation::{Acknowledgement, Cause, PROBE_HOLD_UP};
 use crate::domain::outbox::Token;
@@ -125,7 +125,7 @@ impl Daemon {
         self.metrics.faults += self.faults.settle();
         if let Some(problem) = self.poison.report(topic) {
             tracing::error!(topic, "{problem}");
-            self.status.problems.push(problem);
+            self.status.problems.add(ProblemKind::Message, problem);
         }
     }
 
@@ -170,15 +170,15 @@ impl Daemon {
 
     pub(super) fn subscribed(&mut self, refused: Vec<(String, String)>) {
         self.durables.filters.confirmed();
-        self.status.problems.retain(|problem| !problem.starts_with(SUBSCRIPTION));
+        self.status.problems.remove(ProblemKind::Subscription);
         let more = refused.len().saturating_sub(LISTED_REFUSALS);
         for (filter, reason) in refused.into_iter().take(LISTED_REFUSALS) {
             tracing::error!(filter, reason, "subscription refused");
-            self.status.problems.push(format!("{SUBSCRIPTION}{filter}: {reason}"));
+            self.status.problems.add(ProblemKind::Subscription, format!("{filter}: {reason}"));
         }
         if more > 0 {
             tracing::error!(more, "more subscriptions were refused");
-            self.status.problems.push(format!("{SUBSCRIPTION}and {more} more: refused"));
+            self.status.problems.add(ProblemKind::Subscription, format!("and {more} more: refused"));
         }
     }
 

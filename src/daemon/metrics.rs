@@ -6,6 +6,7 @@ mod backlog;
 use super::Daemon;
 use crate::api::alarm_metrics::{self, Figures};
 use crate::api::openmetrics::Snapshot;
+use crate::api::problem::ProblemKind;
 use crate::api::status::Metrics;
 use crate::domain::alarm_metrics::{Performance, Standing, Turn, standing};
 use crate::domain::engine::{Event, State};
@@ -83,7 +84,7 @@ impl Daemon {
         let outbox = &self.durables.outbox;
         self.counts.backlog.mark(now.at, outbox.next_number(), outbox.first_waiting());
         let Some(board) = self.counts.board.clone() else { return };
-        self.note_problem(LISTENER, board.trouble());
+        self.status.problems.replace(ProblemKind::Http, board.trouble());
         if now.at >= self.counts.show_at {
             self.counts.show_at = now.at + SHOW;
             let snapshot = self.snapshot(now);
@@ -104,15 +105,7 @@ impl Daemon {
                 None
             }
         };
-        self.note_problem(alarm_metrics::FLOOD_NOTE, note);
-    }
-
-    /// Replaces the problem that begins with these words.
-    fn note_problem(&mut self, kind: &str, problem: Option<String>) {
-        if self.status.problems.iter().any(|known| known.starts_with(kind)) || problem.is_some() {
-            self.status.problems.retain(|known| !known.starts_with(kind));
-            self.status.problems.extend(problem);
-        }
+        self.status.problems.replace(ProblemKind::Flood, note);
     }
 
     /// The figures of this moment.
@@ -178,9 +171,6 @@ impl Daemon {
 fn whole_second(stamp: Stamp) -> Stamp {
     Stamp::from_micros(stamp.as_micros().div_euclid(1_000_000) * 1_000_000)
 }
-
-/// How the problem of the HTTP listener begins.
-const LISTENER: &str = "http: ";
 
 /// What the system says that this process has caused to be written. Under systemd's `ProcSubset=pid` it is there, too.
 fn written_bytes() -> u64 {

@@ -1,8 +1,9 @@
 //! Observation at work: probes leave and come back, gaps begin and end, and the engine's deadlines fire as far as silence is
 //! proven. The decisions are in [`crate::domain::observation`].
 
+use super::Daemon;
 use super::stall::Stall;
-use super::{Daemon, housekeeping};
+use crate::api::problem::ProblemKind;
 use crate::api::status;
 use crate::domain::engine::{Input, Link};
 use crate::domain::observation::{Cause, Gap, Nonce, Overdue, Problem};
@@ -212,34 +213,30 @@ impl Daemon {
             return;
         }
         self.due.observation = now.at + PROBLEMS_PAUSE;
-        let is_of_observation = |problem: &str| {
-            [housekeeping::PROBE, housekeeping::CONNECTION, housekeeping::OBSERVATION]
-                .iter()
-                .any(|kind| problem.starts_with(kind))
-        };
-        self.status.problems.retain(|problem| !is_of_observation(problem));
+        let problems = &mut self.status.problems;
+        let kinds = [ProblemKind::Probe, ProblemKind::Connection, ProblemKind::Observation];
+        kinds.into_iter().for_each(|kind| problems.remove(kind));
         let (topic, client_id) = (self.config.gateway.topics.probe(), &self.config.mqtt.client_id);
-        let described = self.observation.problems(now.at).map(|problem| match problem {
-            Problem::NoEcho => {
-                format!("{}{topic} does not come back: allow to write and read it", housekeeping::PROBE)
+        for problem in self.observation.problems(now.at) {
+            match problem {
+                Problem::NoEcho => {
+                    problems.add(ProblemKind::Probe, format!("{topic} does not come back: allow to write and read it"))
+                }
+                Problem::MessagesLate { by } => problems.add(
+                    ProblemKind::Observation,
+                    format!("messages come more than {} late: more are published than are evaluated", rounded(by)),
+                ),
+                Problem::HardlyConnected { connections } => problems.add(
+                    ProblemKind::Connection,
+                    format!(
+                        "{connections} connections in 10 min; does another client use the client_id {client_id:?}?"
+                    ),
+                ),
+                Problem::HardlyObserving { observed, of, cause } => problems.add(
+                    ProblemKind::Observation,
+                    format!("about {} of the last {}: {}", rounded(observed), rounded(of), describe_cause(cause)),
+                ),
             }
-            Problem::MessagesLate { by } => format!(
-                "{}messages come more than {} late: more are published than are evaluated",
-                housekeeping::OBSERVATION,
-                rounded(by)
-            ),
-            Problem::HardlyConnected { connections } => format!(
-                "{}{connections} connections in 10 min; does another client use the client_id {client_id:?}?",
-                housekeeping::CONNECTION
-            ),
-            Problem::HardlyObserving { observed, of, cause } => format!(
-                "{}about {} of the last {}: {}",
-                housekeeping::OBSERVATION,
-                rounded(observed),
-                rounded(of),
-                describe_cause(cause)
-            ),
-        });
-        self.status.problems.extend(described);
+        }
     }
 }

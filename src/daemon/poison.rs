@@ -137,7 +137,7 @@ impl PoisonMessages {
     pub(super) fn report(&mut self, topic: &str) -> Option<String> {
         let topic = clip(topic, 128).into_owned();
         let problem = format!(
-            "a message on {topic} is skipped: the daemon was handling it when it ended, twice in a row; \
+            "{topic} is skipped: the daemon was handling it when it ended, twice in a row; \
              if it is harmless, stop the daemon and remove {FILE} from the state folder"
         );
         let count = self.reported.entry(topic).or_default();

@@ -6,6 +6,7 @@
 
 use super::replies::Reply;
 use super::{Daemon, signals, wanted};
+use crate::api::problem::ProblemKind;
 use crate::api::reply::{self, Names};
 use crate::config::Config;
 use crate::config::report::Problems;
@@ -98,10 +99,10 @@ impl Daemon {
                 Err((format!("the configuration has {errors} errors; the old one stays"), problems.to_lines()))
             }
         };
-        self.status.problems.retain(|problem| !problem.starts_with(RELOAD));
+        self.status.problems.remove(ProblemKind::Reload);
         if let Err((error, _)) = &result {
             tracing::error!(error, "reload");
-            self.status.problems.push(format!("{RELOAD}{error}"));
+            self.status.problems.add(ProblemKind::Reload, error.clone());
         }
         for (name, to) in std::mem::take(&mut self.reload.asked_by) {
             let payload = match &result {
@@ -182,6 +183,3 @@ impl Daemon {
         self.discovery.change(&done.changed, |alarm| done.has_left(alarm));
     }
 }
-
-/// How the problem on the status begins.
-const RELOAD: &str = "reload: ";

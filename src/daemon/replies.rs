@@ -2,6 +2,7 @@
 
 use super::Daemon;
 use crate::api::commands::{self, Request};
+use crate::api::problem::ProblemKind;
 use crate::api::reply;
 use crate::domain::outbox::Token;
 use crate::domain::time::Stamp;
@@ -13,8 +14,6 @@ use std::rc::Rc;
 
 /// Topics that the broker refuses and that are named in the status; further ones are in the log only.
 const NAMED: usize = 10;
-/// Problems of this kind begin with these words.
-const REFUSED: &str = "publish to ";
 
 /// Bytes of answers that the broker has not taken, up to which further questions are looked into: four pages.
 const ROOM: usize = 1 << 20;
@@ -159,11 +158,11 @@ impl Daemon {
         if matches!(token, Token::Probe(_)) {
             self.observation.probe_refused();
         }
-        let problem = format!("{REFUSED}{topic}: {reason}");
-        if !self.status.problems.contains(&problem) {
+        let problem = format!("{topic}: {reason}");
+        if !self.status.problems.of(ProblemKind::Publication).any(|known| known == problem) {
             tracing::error!(topic, reason, "the broker refuses what is published");
-            if self.status.problems.iter().filter(|known| known.starts_with(REFUSED)).count() < NAMED {
-                self.status.problems.push(problem);
+            if self.status.problems.of(ProblemKind::Publication).count() < NAMED {
+                self.status.problems.add(ProblemKind::Publication, problem);
             }
         }
         self.settled(token, acknowledged);
@@ -171,6 +170,6 @@ impl Daemon {
 
     /// A new connection: the rules may have changed.
     pub(super) fn forget_refusals(&mut self) {
-        self.status.problems.retain(|problem| !problem.starts_with(REFUSED));
+        self.status.problems.remove(ProblemKind::Publication);
     }
 }

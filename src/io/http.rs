@@ -82,17 +82,14 @@ pub fn start(address: SocketAddr, board: Arc<Board>, clock: ClockHandle) -> List
     let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(until_dropped(stop, listen(address, shown, clock))),
-            Err(error) => shown.change(|shown| shown.trouble = Some(format!("{LISTENER}cannot start: {error}"))),
+            Err(error) => shown.change(|shown| shown.trouble = Some(format!("cannot start: {error}"))),
         }
     });
     if let Err(error) = thread {
-        board.change(|shown| shown.trouble = Some(format!("{LISTENER}cannot start its thread: {error}")));
+        board.change(|shown| shown.trouble = Some(format!("cannot start its thread: {error}")));
     }
     Listener { _running: running }
 }
-
-/// How the problem on the status begins.
-pub const LISTENER: &str = "http: ";
 
 async fn until_dropped(mut stop: watch::Receiver<()>, work: impl Future<Output = ()>) {
     tokio::select! {
@@ -107,7 +104,7 @@ async fn listen(address: SocketAddr, board: Arc<Board>, clock: ClockHandle) {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(error) => {
-                let trouble = format!("{LISTENER}cannot listen on {address}: {error}; it is tried again");
+                let trouble = format!("cannot listen on {address}: {error}; it is tried again");
                 if board.trouble().is_none() {
                     tracing::error!(trouble, "no figures and no health over HTTP");
                 }

@@ -3,6 +3,7 @@
 use crate::support::{Broker, Daemon, HI, PATIENCE, Seen, Watcher, config, free_port, until};
 use annunciator::api::alarm_metrics::Figures;
 use annunciator::api::openmetrics::{self, Dialect, Snapshot};
+use annunciator::api::problem::StatusProblems;
 use annunciator::api::status::{Metrics, Status};
 use annunciator::domain::alarm_metrics::{Performance, Standing};
 use annunciator::domain::model::AlarmId;
@@ -180,7 +181,14 @@ fn snapshot() -> Snapshot {
     let now = Now { at: Moment::from_micros(0), wall: Stamp::from_micros(0) };
     let mut performance = Performance::new(now.at);
     performance.activated(&AlarmId::new("press-1", "pressure", "hi"), now.at);
-    let status = Status { since: now.wall, alarms: 1, active: 1, durable: true, problems: Vec::new(), last_gap: None };
+    let status = Status {
+        since: now.wall,
+        alarms: 1,
+        active: 1,
+        durable: true,
+        problems: StatusProblems::default(),
+        last_gap: None,
+    };
     let figures = Figures { report: performance.report(now.at), standing: Standing::default(), now };
     Snapshot { gateway: "gw".to_owned(), is_linked: true, status, metrics: Metrics::default(), figures }
 }

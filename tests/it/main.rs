@@ -57,6 +57,7 @@ mod service;
 mod shards;
 mod standby;
 mod streaming;
+mod structure;
 mod support;
 mod tls;
 mod version5;

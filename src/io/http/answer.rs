@@ -110,14 +110,21 @@ fn response(status: StatusCode, content_type: &'static str, body: impl Into<Byte
 mod tests {
     use super::*;
     use crate::api::alarm_metrics::Figures;
+    use crate::api::problem::StatusProblems;
     use crate::api::status::{Metrics, Status};
     use crate::domain::alarm_metrics::{Performance, Standing};
     use crate::domain::time::{Now, Stamp};
 
     fn snapshot(at: Moment) -> Snapshot {
         let now = Now { at, wall: Stamp::from_micros(0) };
-        let status =
-            Status { since: now.wall, alarms: 0, active: 0, durable: true, problems: Vec::new(), last_gap: None };
+        let status = Status {
+            since: now.wall,
+            alarms: 0,
+            active: 0,
+            durable: true,
+            problems: StatusProblems::default(),
+            last_gap: None,
+        };
         let figures = Figures { report: Performance::new(at).report(at), standing: Standing::default(), now };
         Snapshot { gateway: "gw".to_owned(), is_linked: true, status, metrics: Metrics::default(), figures }
     }
