@@ -3,11 +3,15 @@
 //! A channel is a module beside this one: its settings, and how it sends. This file is the list that knows all of them;
 //! the keys of each are in `config::reactions::action`.
 
-use super::email::{Email, Smtp};
-use super::mqtt::{Publish, check_topic};
-use super::template::Text;
-use super::webhook::{self, Webhook};
+use super::email::{Email, Mailer, Smtp};
+use super::mqtt::{self, Publish, check_topic};
+use super::rehearsal::Rehearsal;
+use super::sender::Attempt;
+use super::template::{Renderer, Text, Variables};
+use super::webhook::{self, Clients, Webhook};
 use crate::domain::notify::ReactionIx;
+use crate::domain::notify::delivery::Outcome;
+use crate::io::mqtt::Outbound;
 use std::sync::Arc;
 
 /// The actions of a gateway's reactions, and the mail server that they share.
@@ -116,5 +120,57 @@ impl Action {
             },
             (Action::Email(_) | Action::Webhook(_) | Action::Mqtt(_), _) => Ok(()),
         }
+    }
+
+    /// Makes one attempt.
+    pub(super) async fn attempt(
+        &self,
+        channels: &Channels,
+        attempt: &Attempt,
+        renderer: &Renderer,
+        variables: &Variables,
+    ) -> Attempted {
+        let (reaction, delivery) = (&attempt.reaction.name, &attempt.delivery);
+        Attempted::Ended(match self {
+            Action::Email(email) => match &channels.mailer {
+                Some(mailer) => mailer.send(email, delivery, variables, renderer).await,
+                None => Outcome::unreachable("there is no [smtp] in the configuration"),
+            },
+            Action::Webhook(webhook) => channels.clients.send(reaction, webhook, delivery, variables, renderer).await,
+            Action::Mqtt(publish) => match mqtt::compose(publish, variables, renderer) {
+                Ok((outbound, warnings)) => return Attempted::Rendered(outbound, warnings),
+                Err(reason) => Outcome::Refused { reason },
+            },
+        })
+    }
+
+    /// Tries as much of it as can be had without sending anything.
+    pub(super) async fn rehearse(&self, reaction: &str, rehearsal: &mut Rehearsal) {
+        match self {
+            Action::Email(email) => rehearsal.add_recipients(&email.to),
+            Action::Webhook(webhook) => webhook::rehearse(reaction, webhook, rehearsal).await,
+            // A message would be one for an actuator.
+            Action::Mqtt(_) => {}
+        }
+    }
+}
+
+/// The result of an attempt, as far as a channel can have it.
+pub(super) enum Attempted {
+    /// It has ended.
+    Ended(Outcome),
+    /// It is a message that the daemon's own connection has to publish, with what was wrong on the way to it.
+    Rendered(Outbound, Vec<String>),
+}
+
+/// Connections that the attempts of a channel share.
+pub(super) struct Channels {
+    mailer: Option<Mailer>,
+    clients: Clients,
+}
+
+impl Channels {
+    pub(super) fn new(smtp: Option<Arc<Smtp>>) -> Channels {
+        Channels { mailer: smtp.map(Mailer::new), clients: Clients::default() }
     }
 }

@@ -4,9 +4,8 @@
 //! Mail: name, connection, TLS, login, sender and every recipient, up to where the message would follow. Webhook: name,
 //! connection, TLS and that somebody speaks HTTP there. A message over MQTT would be one for an actuator, so it is not tried.
 
-use super::action::{Action, Actions};
+use super::action::Actions;
 use super::email::Mailer;
-use super::webhook::HttpClient;
 use crate::domain::notify::Reactions;
 use lettre::message::Mailbox;
 use std::collections::BTreeMap;
@@ -27,41 +26,39 @@ impl Finding {
     }
 }
 
-/// Tries all of them. Must be called inside a `LocalSet`.
-pub async fn rehearse(reactions: &Reactions, actions: &Actions) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut recipients: Vec<Mailbox> = Vec::new();
-    for (reaction, action) in reactions.list.iter().zip(&actions.list) {
-        match &**action {
-            Action::Email(email) => {
-                for mailbox in &email.to {
-                    if !recipients.iter().any(|known| known.email == mailbox.email) {
-                        recipients.push(mailbox.clone());
-                    }
-                }
+/// Findings so far, and recipients of mails: the server is asked for all of them at once.
+#[derive(Default)]
+pub(super) struct Rehearsal {
+    findings: Vec<Finding>,
+    recipients: Vec<Mailbox>,
+}
+
+impl Rehearsal {
+    pub(super) fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Adds recipients that are not there yet.
+    pub(super) fn add_recipients(&mut self, to: &[Mailbox]) {
+        for mailbox in to {
+            if !self.recipients.iter().any(|known| known.email == mailbox.email) {
+                self.recipients.push(mailbox.clone());
             }
-            Action::Webhook(webhook) => {
-                let what = format!("reaction {}", reaction.name);
-                for secret in [&webhook.secret, &webhook.token].into_iter().flatten() {
-                    if let Err(error) = secret.read() {
-                        findings.push(Finding::new(&what, Err(error)));
-                    }
-                }
-                let result = match (&webhook.origin, HttpClient::new(webhook)) {
-                    (_, Err(error)) => Err(error),
-                    (None, Ok(_)) => Ok("its url depends on the event: not tried".to_owned()),
-                    (Some(origin), Ok(caller)) => caller.knock(webhook, origin).await,
-                };
-                findings.push(Finding::new(what, result));
-            }
-            Action::Mqtt(_) => {}
         }
     }
-    if let Some(smtp) = &actions.smtp {
-        let said = Mailer::new(smtp.clone()).rehearse(&recipients).await;
-        findings.push(Finding::new("smtp", said.map(|lines| lines.join("; "))));
+}
+
+/// Tries all of them. Must be called inside a `LocalSet`.
+pub async fn rehearse(reactions: &Reactions, actions: &Actions) -> Vec<Finding> {
+    let mut rehearsal = Rehearsal::default();
+    for (reaction, action) in reactions.list.iter().zip(&actions.list) {
+        action.rehearse(&reaction.name, &mut rehearsal).await;
     }
-    by_what(findings)
+    if let Some(smtp) = &actions.smtp {
+        let said = Mailer::new(smtp.clone()).rehearse(&rehearsal.recipients).await;
+        rehearsal.add(Finding::new("smtp", said.map(|lines| lines.join("; "))));
+    }
+    by_what(rehearsal.findings)
 }
 
 /// The same finding for several reactions is told once.

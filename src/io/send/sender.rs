@@ -3,16 +3,11 @@
 //! It has a run time of its own and no memory: attempts come in, and what became of each goes back. A message over MQTT
 //! goes back rendered, because the connection to the broker is not here.
 
-use super::action::{Action, Actions};
-use super::email::Mailer;
-use super::mqtt;
+use super::action::{Action, Actions, Attempted, Channels};
 use super::template::{Renderer, renderer};
-use super::webhook::HttpClient;
 use crate::domain::notify::delivery::{Delivery, Outcome, Ticket};
 use crate::domain::notify::{Reaction, Reactions};
 use crate::io::mqtt::Outbound;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -71,8 +66,8 @@ impl Sender {
         let renderer = renderer(gateway, reactions);
         let smtp = actions.smtp.clone();
         std::thread::Builder::new().name("reactions".into()).spawn(move || {
-            let context = Rc::new(Context { renderer, mailer: smtp.map(Mailer::new), clients: RefCell::default() });
-            tokio::task::LocalSet::new().block_on(&runtime, work(context, queue, answers));
+            let parts = Rc::new((renderer, Channels::new(smtp)));
+            tokio::task::LocalSet::new().block_on(&runtime, work(parts, queue, answers));
         })?;
         Ok(Sender { attempts })
     }
@@ -83,20 +78,13 @@ impl Sender {
     }
 }
 
-/// What all attempts use.
-struct Context {
-    renderer: Renderer,
-    mailer: Option<Mailer>,
-    clients: RefCell<BTreeMap<String, Rc<HttpClient>>>,
-}
-
-async fn work(context: Rc<Context>, mut queue: mpsc::Receiver<Attempt>, answers: mpsc::Sender<Answer>) {
+async fn work(parts: Rc<(Renderer, Channels)>, mut queue: mpsc::Receiver<Attempt>, answers: mpsc::Sender<Answer>) {
     let mut running = tokio::task::JoinSet::new();
     while let Some(attempt) = queue.recv().await {
         while running.try_join_next().is_some() {}
-        let (context, answers) = (context.clone(), answers.clone());
+        let (parts, answers) = (parts.clone(), answers.clone());
         running.spawn_local(async move {
-            let answer = context.carry_out(&attempt).await;
+            let answer = carry_out(&parts.0, &parts.1, &attempt).await;
             if answers.send(answer).await.is_err() {
                 tracing::debug!("nobody waits for the end of an attempt any more");
             }
@@ -106,42 +94,10 @@ async fn work(context: Rc<Context>, mut queue: mpsc::Receiver<Attempt>, answers:
     while running.join_next().await.is_some() {}
 }
 
-impl Context {
-    async fn carry_out(&self, attempt: &Attempt) -> Answer {
-        let Attempt { ticket, reaction, action, delivery, digest } = attempt;
-        let variables = self.renderer.variables(delivery, digest, &reaction.name);
-        let outcome = match &**action {
-            Action::Email(email) => match &self.mailer {
-                Some(mailer) => mailer.send(email, delivery, &variables, &self.renderer).await,
-                None => Outcome::unreachable("there is no [smtp] in the configuration"),
-            },
-            Action::Webhook(webhook) => {
-                // Certificates and keys are renewed while the daemon runs.
-                let known = self.clients.borrow().get(&reaction.name).cloned();
-                let known = known.filter(|client| client.is_current(webhook));
-                let client = match known {
-                    Some(client) => Ok(client),
-                    None => HttpClient::new(webhook).map(Rc::new),
-                };
-                match client {
-                    Ok(client) => {
-                        self.clients.borrow_mut().insert(reaction.name.clone(), client.clone());
-                        let outcome = client.send(webhook, delivery, &variables, &self.renderer).await;
-                        if matches!(outcome, Outcome::Later { unreachable: true, .. }) {
-                            // Whom the system trusts may have changed, too.
-                            self.clients.borrow_mut().remove(&reaction.name);
-                        }
-                        outcome
-                    }
-                    // A certificate that cannot be read may be there the next time.
-                    Err(reason) => Outcome::unreachable(reason),
-                }
-            }
-            Action::Mqtt(message) => match mqtt::compose(message, &variables, &self.renderer) {
-                Ok((outbound, warnings)) => return Answer::Publish(*ticket, outbound, warnings),
-                Err(reason) => Outcome::Refused { reason },
-            },
-        };
-        Answer::Ended(*ticket, outcome)
+async fn carry_out(renderer: &Renderer, channels: &Channels, attempt: &Attempt) -> Answer {
+    let variables = renderer.variables(&attempt.delivery, &attempt.digest, &attempt.reaction.name);
+    match attempt.action.attempt(channels, attempt, renderer, &variables).await {
+        Attempted::Ended(outcome) => Answer::Ended(attempt.ticket, outcome),
+        Attempted::Rendered(outbound, warnings) => Answer::Publish(attempt.ticket, outbound, warnings),
     }
 }

@@ -5,6 +5,7 @@
 //! are not followed unless asked for, and never to another origin: signature, keys and event are meant for the one that
 //! the file names. Answers are read up to a limit, and the whole call has a time limit.
 
+use super::rehearsal::{Finding, Rehearsal};
 use super::template::{Renderer, Text, Variables};
 use crate::api::topics;
 use crate::config::{Secret, Tls};
@@ -23,9 +24,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use ring::hmac;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use tokio::time::Sleep;
 use url::Url;
 
@@ -64,6 +67,36 @@ pub(crate) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// The content of its certificates and key.
     files: Vec<Vec<u8>>,
+}
+
+/// The clients of all reactions that call, by their names.
+#[derive(Default)]
+pub(crate) struct Clients(RefCell<BTreeMap<String, Rc<HttpClient>>>);
+
+impl Clients {
+    /// Calls for a reaction. Its certificates and keys are read anew when their files have changed.
+    pub(crate) async fn send(
+        &self,
+        reaction: &str,
+        webhook: &Webhook,
+        delivery: &Delivery,
+        variables: &Variables,
+        renderer: &Renderer,
+    ) -> Outcome {
+        let known = self.0.borrow().get(reaction).cloned().filter(|client| client.is_current(webhook));
+        let client = match known.map_or_else(|| HttpClient::new(webhook).map(Rc::new), Ok) {
+            Ok(client) => client,
+            // A certificate that cannot be read may be there the next time.
+            Err(reason) => return Outcome::unreachable(reason),
+        };
+        self.0.borrow_mut().insert(reaction.to_owned(), client.clone());
+        let outcome = client.send(webhook, delivery, variables, renderer).await;
+        if matches!(outcome, Outcome::Later { unreachable: true, .. }) {
+            // The roots of the system may have changed, too.
+            self.0.borrow_mut().remove(reaction);
+        }
+        outcome
+    }
 }
 
 /// Why an attempt has come to nothing.
@@ -171,6 +204,22 @@ impl HttpClient {
             Err(_) => Err(format!("{origin}: no answer within {}", webhook.timeout)),
         }
     }
+}
+
+/// Reads the secrets of a call, and finds out whether its server answers.
+pub(super) async fn rehearse(reaction: &str, webhook: &Webhook, rehearsal: &mut Rehearsal) {
+    let what = format!("reaction {reaction}");
+    for secret in [&webhook.secret, &webhook.token].into_iter().flatten() {
+        if let Err(error) = secret.read() {
+            rehearsal.add(Finding::new(&what, Err(error)));
+        }
+    }
+    let result = match (&webhook.origin, HttpClient::new(webhook)) {
+        (_, Err(error)) => Err(error),
+        (None, Ok(_)) => Ok("its url depends on the event: not tried".to_owned()),
+        (Some(origin), Ok(client)) => client.knock(webhook, origin).await,
+    };
+    rehearsal.add(Finding::new(what, result));
 }
 
 /// What is in the files that a connection needs.

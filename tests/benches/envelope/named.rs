@@ -35,6 +35,9 @@ fn costs(count: u64, effort: Effort) -> Result<[f64; 3]> {
     ears.until_settled(load.sent())?;
     daemon.until_at_rest()?;
     let first = (daemon.processor_time()? - before).as_secs_f64() * 1e6 / count as f64;
+    // The next write works the records of the start into the second snapshot: that is none of the reload's business.
+    load.send("plant/json/last/value", "{\"value\": 100}")?;
+    daemon.until_at_rest()?;
 
     let file = daemon.file("annunciator.toml");
     let text = std::fs::read_to_string(&file)?;
