@@ -45,6 +45,18 @@ pub(crate) enum Recording {
     Members(Rc<[(PropertyName, usize)]>),
 }
 
+impl Recording {
+    /// The number of the track for a member, or for the value of a message without members.
+    pub(super) fn track(&self, member: Option<&str>) -> Option<usize> {
+        match self {
+            Recording::Value(track) => Some(*track),
+            Recording::Members(tracks) => {
+                tracks.iter().find(|(wanted, _)| Some(&**wanted) == member).map(|(_, track)| *track)
+            }
+        }
+    }
+}
+
 /// Takes down what models need.
 #[derive(Debug, Default)]
 pub struct Recorder {

@@ -186,19 +186,17 @@ impl Intake {
             // MQTT's way to delete a retained message.
             return true;
         }
-        let mut values = std::mem::take(&mut self.values);
+        let payload = Payload::read(message.payload, self.max_payload);
+        let Intake { sources, values, recorder, .. } = self;
         for route in routes {
-            let source = &self.sources[route.source];
-            let delivery = Delivery { source, message, max_payload: self.max_payload };
-            if let Err(fault) = delivery.deliver(&route.target, &mut values, engine, now, effects, faults) {
+            let delivery = Delivery { source: &sources[route.source], message, payload: &payload };
+            let recording = route.recording.as_deref();
+            let turn = Turn { values: &mut *values, recorder: &mut *recorder, engine, now, effects, faults };
+            if let Err(fault) = delivery.deliver(&route.target, recording, turn) {
                 faults.push(Fault::new(message.topic, format_args!("{fault}")));
             }
-            explain_doubts(message.topic, engine, effects, faults);
-            if let Some(recording) = &route.recording {
-                delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
-            }
+            tell_input_faults(message.topic, engine, effects, faults);
         }
-        self.values = values;
         true
     }
 
@@ -218,9 +216,9 @@ impl Intake {
         }
         let mut routes = Vec::new();
         let mut all_usable = true;
-        let mut values = std::mem::take(&mut self.values);
+        let payload = Payload::read(message.payload, self.max_payload);
         for (index, source) in self.sources.iter().enumerate() {
-            let delivery = Delivery { source, message, max_payload: self.max_payload };
+            let delivery = Delivery { source, message, payload: &payload };
             for (kind, names) in kinds(source, message.topic) {
                 let thing_id = source.thing.as_deref().or(names.thing);
                 // What another instance evaluates it also finds fault with.
@@ -254,11 +252,6 @@ impl Intake {
                         .and_then(|name| engine.property(thing, name))
                         .map_or(Target::Nobody(kind), Target::Property),
                 };
-                // What is wrong with it was said above; for nobody there is nothing more to do.
-                if !matches!(target, Target::Nobody(_)) {
-                    let _said = delivery.deliver(&target, &mut values, engine, now, effects, faults);
-                }
-                explain_doubts(message.topic, engine, effects, faults);
                 // Ids of things that no alarm watches are kept here, too.
                 let recorded = thing_id.filter(|id| id.len() <= MAX_NAME);
                 let recording = match (recorded, kind) {
@@ -266,13 +259,16 @@ impl Intake {
                     (Some(thing), Kind::Scalar) => property.and_then(|name| self.recorder.value(thing, name)),
                     (None, _) | (_, Kind::Life) => None,
                 };
-                if let Some(recording) = &recording {
-                    delivery.record(recording, &mut self.recorder, now, !engine.link().is_up());
+                // Where nothing wants it, the check above was all.
+                if !matches!(target, Target::Nobody(_)) || recording.is_some() {
+                    let (values, recorder) = (&mut self.values, &mut self.recorder);
+                    let turn = Turn { values, recorder, engine, now, effects, faults };
+                    let _told = delivery.deliver(&target, recording.as_ref(), turn);
                 }
+                tell_input_faults(message.topic, engine, effects, faults);
                 routes.push(Route { source: index, target, recording: recording.map(Box::new) });
             }
         }
-        self.values = values;
         // A topic that no source reads is found out each time: it costs no more than to find it in a list.
         let is_remembered = remember == Remember::Yes && !routes.is_empty() && message.topic.len() <= MAX_TOPIC_BYTES;
         if all_usable && is_remembered {
@@ -312,19 +308,29 @@ fn kinds<'a>(source: &Source, topic: &'a str) -> impl Iterator<Item = (Kind, Nam
     value.into_iter().chain(life)
 }
 
-/// One message under the rule of one source.
+/// What a message may change while it is evaluated.
+struct Turn<'t> {
+    values: &'t mut Vec<(PropertyIx, Value)>,
+    recorder: &'t mut Recorder,
+    engine: &'t mut Engine,
+    now: Now,
+    effects: &'t mut Effects,
+    faults: &'t mut Vec<Fault>,
+}
+
+/// One message under the rule of one source. Its payload is read once, for all sources.
 struct Delivery<'a> {
     source: &'a Source,
     message: Message<'a>,
-    max_payload: usize,
+    payload: &'a Result<Payload<'a>, PayloadFault>,
 }
 
 impl Delivery<'_> {
     fn read(&self) -> Result<Payload<'_>, PayloadFault> {
-        Payload::read(self.message.payload, self.max_payload)
+        self.payload.clone()
     }
 
-    /// Whether there is anything in the message that can be used.
+    /// Checks that there is anything in the message that can be used.
     fn check(&self, kind: Kind) -> Result<(), PayloadFault> {
         let payload = self.read()?;
         let Source { value, time, map, alive, .. } = self.source;
@@ -341,38 +347,39 @@ impl Delivery<'_> {
         }
     }
 
-    fn deliver(
-        &self,
-        target: &Target,
-        values: &mut Vec<(PropertyIx, Value)>,
-        engine: &mut Engine,
-        now: Now,
-        effects: &mut Effects,
-        faults: &mut Vec<Fault>,
-    ) -> Result<(), PayloadFault> {
+    /// Hands the values to the engine, and the numbers that models need to the recorder, in one walk over the payload.
+    fn deliver(&self, target: &Target, recording: Option<&Recording>, turn: Turn<'_>) -> Result<(), PayloadFault> {
         let Source { value, time, map, alive, .. } = self.source;
-        let payload = match target {
-            Target::Nobody(kind) => return self.check(*kind),
-            Target::Life(properties) => {
-                let Some(alive) = alive else { return Ok(()) };
-                return self.life(alive, properties, engine, now, effects);
-            }
-            Target::Property(_) | Target::Object(_) => self.read()?,
-        };
+        let Turn { values, recorder, engine, now, effects, faults } = turn;
+        match (target, alive) {
+            (Target::Life(properties), Some(alive)) => return self.life(alive, properties, engine, now, effects),
+            (Target::Life(_), None) => return Ok(()),
+            (Target::Nobody(Kind::Life), _) => return self.check(Kind::Life),
+            (Target::Property(_) | Target::Object(_) | Target::Nobody(_), _) => {}
+        }
+        let payload = self.read()?;
         let stamp = time.as_ref().map(|time| payload.time(time)).transpose()?;
         let (retained, sign_of_life) = (self.message.retained, alive.is_none());
-        let mut hand_over = |samples: &[Sample<'_>]| {
-            engine.handle(Input::Message { samples, stamp, retained, sign_of_life }, now, effects);
+        // A retained message may be of any age: it is no sample.
+        let recording = recording.filter(|_| !retained);
+        let in_gap = !engine.link().is_up();
+        let mut record = |name: Option<&str>, value: ValueRef<'_>| {
+            // Values of other types are nothing to learn from, and no fault of the message.
+            if let (Some(track), ValueRef::Number(number)) = (recording.and_then(|of| of.track(name)), value) {
+                recorder.take(track, number, stamp, now.wall, in_gap);
+            }
         };
         match target {
-            Target::Property(property) => {
-                let property = *property;
-                payload.scalar(value.as_ref(), map, |value| hand_over(&[Sample { property, value }]))
-            }
+            Target::Property(property) => payload.scalar(value.as_ref(), map, |value| {
+                let samples = &[Sample { property: *property, value }];
+                engine.handle(Input::Message { samples, stamp, retained, sign_of_life }, now, effects);
+                record(None, value);
+            }),
             Target::Object(thing) => {
                 values.clear();
                 let (mut overlong, mut last_overlong) = (0, None);
                 let mut keep = |name: &str, value: ValueRef<'_>| {
+                    record(Some(name), value);
                     let Some(property) = engine.property(*thing, name) else {
                         if name.len() > engine.model().max_id_bytes {
                             overlong += 1;
@@ -409,41 +416,11 @@ impl Delivery<'_> {
                 engine.handle(Input::Message { samples: &samples, stamp, retained, sign_of_life }, now, effects);
                 Ok(())
             }
-            Target::Life(_) | Target::Nobody(_) => Ok(()),
+            Target::Nobody(Kind::Object) => {
+                payload.members(value.as_ref(), map, &mut |name, value| record(Some(name), value), &mut |_, _| ())
+            }
+            Target::Life(_) | Target::Nobody(_) => payload.scalar(value.as_ref(), map, |value| record(None, value)),
         }
-    }
-
-    /// Takes down the numbers that models need. What is wrong with the message has been said.
-    fn record(&self, recording: &Recording, recorder: &mut Recorder, now: Now, in_gap: bool) {
-        if self.message.retained {
-            return;
-        }
-        let Ok(payload) = self.read() else { return };
-        let Source { value, time, map, .. } = self.source;
-        let Ok(stamp) = time.as_ref().map(|time| payload.time(time)).transpose() else { return };
-        let number = |value: ValueRef<'_>| match value {
-            ValueRef::Number(number) => Some(number),
-            ValueRef::Text(_) | ValueRef::Cut(_) | ValueRef::Boolean(_) => None,
-        };
-        // What is no number is nothing to learn from, and no fault of the message.
-        let _said = match recording {
-            Recording::Value(track) => payload.scalar(value.as_ref(), map, |value| {
-                if let Some(number) = number(value) {
-                    recorder.take(*track, number, stamp, now.wall, in_gap);
-                }
-            }),
-            Recording::Members(tracks) => payload.members(
-                value.as_ref(),
-                map,
-                &mut |name, value| {
-                    let track = tracks.iter().find(|(wanted, _)| **wanted == *name);
-                    if let (Some((_, track)), Some(number)) = (track, number(value)) {
-                        recorder.take(*track, number, stamp, now.wall, in_gap);
-                    }
-                },
-                &mut |_, _| (),
-            ),
-        };
     }
 
     /// What a liveness topic says. A last will is retained by design, so where the source says which payload means
@@ -482,7 +459,7 @@ impl Fault {
 }
 
 /// Turns what the engine doubted into faults of this topic.
-fn explain_doubts(topic: &str, engine: &Engine, effects: &mut Effects, faults: &mut Vec<Fault>) {
+fn tell_input_faults(topic: &str, engine: &Engine, effects: &mut Effects, faults: &mut Vec<Fault>) {
     let mut input_faults = effects.input_faults.drain(..);
     for input_fault in input_faults.by_ref().take(MAX_FAULTS) {
         // The beginning of an alarm's id says which one it is.
