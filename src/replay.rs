@@ -215,7 +215,7 @@ impl Player {
         let bounds = (gateway.command_max_age, gateway.max_shelve);
         let admitted = commands::admit(verb, payload, retained, now.wall, bounds);
         if !is_addressed
-            && admitted.as_ref().is_ok_and(|request| !execute::is_ours(self.config.model.share, &request.command))
+            && admitted.as_ref().is_ok_and(|request| !request.command.concerns(self.config.model.share))
         {
             return;
         }

@@ -10,7 +10,7 @@ use super::reply;
 use crate::config::parse_duration;
 use crate::domain::engine::{Signature, State, Verb};
 use crate::domain::history::{Entered, HistoryQuery};
-use crate::domain::model::Selector;
+use crate::domain::model::{Selector, Share};
 use crate::domain::text::clip;
 use crate::domain::time::{Span, Stamp};
 use serde_json::{Map, Value};
@@ -63,6 +63,22 @@ pub enum Command {
     },
     /// Something that needs more than the engine.
     Daemon(DaemonCommand),
+}
+
+impl Command {
+    /// True if an instance with this share of the things answers the command when it was given to all of them. What one
+    /// alone can do, one does: the owner of an alarm, or the first of all for what is not about alarms.
+    pub(crate) fn concerns(&self, share: Share) -> bool {
+        match self {
+            Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
+            Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
+            // Another one may have had the alarm in former times.
+            Command::Daemon(DaemonCommand::History(_) | DaemonCommand::Reload | DaemonCommand::Stats) => true,
+            Command::Daemon(DaemonCommand::TestReaction { .. }) => share.is_first(),
+            // Each has models of its own things.
+            Command::Daemon(DaemonCommand::Anomaly(command)) => command.thing().is_none_or(|thing| share.has(thing)),
+        }
+    }
 }
 
 /// What needs more than the engine: the history, the configuration, models, other sides.

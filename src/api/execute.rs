@@ -12,7 +12,7 @@ use crate::api::reaction::Explained as ToldReaction;
 use crate::api::reply::{self, Outcome};
 use crate::api::state;
 use crate::domain::engine::{AlarmIx, Answer, Effects, Engine, Signature, Verb};
-use crate::domain::model::{AlarmId, Selector, Share};
+use crate::domain::model::{AlarmId, Selector};
 use crate::domain::text::clip;
 use crate::domain::time::Now;
 use serde::Serialize;
@@ -150,20 +150,6 @@ impl Task {
             },
         };
         answer.unwrap_or_else(|error| Some(reply::refused(name.clone(), error)))
-    }
-}
-
-/// Whether an instance answers a command that was given to all of them. What one alone can do, one does: the owner of an
-/// alarm, or the first of all for what is not about alarms.
-pub(crate) fn is_ours(share: Share, command: &Command) -> bool {
-    match command {
-        Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
-        Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
-        // Another one may have had the alarm in former times.
-        Command::Daemon(DaemonCommand::History(_) | DaemonCommand::Reload | DaemonCommand::Stats) => true,
-        Command::Daemon(DaemonCommand::TestReaction { .. }) => share.is_first(),
-        // Each has models of its own things.
-        Command::Daemon(DaemonCommand::Anomaly(command)) => command.thing().is_none_or(|thing| share.has(thing)),
     }
 }
 

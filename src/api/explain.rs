@@ -151,20 +151,7 @@ fn severities(trigger: &Trigger) -> Option<BTreeMap<&'static str, PlainNumber>> 
 
 /// What the latest evidence says of the condition.
 fn verdict(view: AlarmView<'_>) -> &'static str {
-    let judged = match &view.definition().trigger {
-        Trigger::Standard { condition, .. } | Trigger::Score { condition, .. } => {
-            view.value().map(|value| condition.classify(value.borrow()))
-        }
-        Trigger::Average { condition, .. } => {
-            let mean = view.average().filter(|_| view.samples() > 0);
-            mean.map(|mean| condition.classify(Value::Number(mean).borrow()))
-        }
-        Trigger::NoValue { .. } if view.state().is_active() => Some(Verdict::Holds),
-        Trigger::NoValue { .. } => Some(Verdict::Fails),
-        Trigger::Anomaly { .. } if view.anomaly().is_some() => Some(Verdict::Holds),
-        Trigger::Anomaly { .. } => Some(Verdict::Fails),
-    };
-    match judged {
+    match view.verdict() {
         None | Some(Verdict::WrongType) => "unknown",
         Some(Verdict::Holds) => "holds",
         Some(Verdict::Between) => "between the edges",
@@ -174,19 +161,15 @@ fn verdict(view: AlarmView<'_>) -> &'static str {
 
 /// The activation in words: "the value has been above 96 for 2s".
 fn activated_when(trigger: &Trigger) -> String {
-    let held = |span: &Span| if *span == Span::ZERO { String::new() } else { format!(" for {span}") };
+    if let Some((subject, condition)) = trigger.subject() {
+        let span = trigger.observe_time();
+        let held = if span == Span::ZERO { String::new() } else { format!(" for {span}") };
+        return format!("{subject} is {}{held}", range(condition));
+    }
     match trigger {
-        Trigger::Standard { condition, observe_time, .. } => {
-            format!("the value is {}{}", range(condition), held(observe_time))
-        }
-        Trigger::Average { condition, window, observe_time, .. } => {
-            format!("the mean of the last {window} is {}{}", range(condition), held(observe_time))
-        }
-        Trigger::NoValue { observe_time } => format!("no value has come for {observe_time}"),
         Trigger::Anomaly { model } => format!("model {model:?} finds an anomaly of some severity"),
-        Trigger::Score { condition, observe_time, .. } => {
-            format!("the score is {}{}", range(condition), held(observe_time))
-        }
+        Trigger::NoValue { observe_time } => format!("no value has come for {observe_time}"),
+        Trigger::Standard { .. } | Trigger::Average { .. } | Trigger::Score { .. } => String::new(),
     }
 }
 

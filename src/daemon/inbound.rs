@@ -4,7 +4,6 @@ use super::Daemon;
 use super::observer;
 use crate::api::channel::{Announced, Channel};
 use crate::api::commands::Request;
-use crate::api::execute;
 use crate::api::problem::ProblemKind;
 use crate::domain::dedup::Dedup;
 use crate::domain::observation::{Acknowledgement, Cause, PROBE_HOLD_UP};
@@ -103,7 +102,7 @@ impl Daemon {
                 if !payload.is_empty() && self.config.gateway.commands {
                     match self.admit(verb, inbound, now.wall) {
                         Ok(Request { command, .. })
-                            if !is_addressed && !execute::is_ours(self.config.model.share, &command) => {}
+                            if !is_addressed && !command.concerns(self.config.model.share) => {}
                         Ok(request) => self.command(request, payload.len(), reply_to.clone(), now),
                         Err(refusal) => self.replies.push(refusal),
                     }

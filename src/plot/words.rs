@@ -26,27 +26,18 @@ fn severity(definition: &AlarmDefinition) -> String {
 }
 
 fn trigger(trigger: &Trigger) -> String {
-    let (subject, condition, observe_time, clear_delay) = match trigger {
+    if let Some((subject, condition)) = trigger.subject() {
+        let (comes, goes) = edges(condition);
+        let (comes_after, goes_after) = (after(trigger.observe_time()), after(trigger.clear_delay()));
+        return format!("comes when {subject} is {comes}{comes_after}, goes when it is {goes}{goes_after}");
+    }
+    match trigger {
+        Trigger::Anomaly { model } => format!("comes when model “{model}” finds an anomaly, goes when it is over"),
         Trigger::NoValue { observe_time } => {
-            return format!("comes when there was no value for {observe_time}, goes with the next value");
+            format!("comes when there was no value for {observe_time}, goes with the next value")
         }
-        Trigger::Standard { condition, observe_time, clear_delay } => {
-            ("the value is".to_owned(), condition, observe_time, clear_delay)
-        }
-        Trigger::Anomaly { model } => {
-            return format!("comes when model “{model}” finds an anomaly, goes when it is over");
-        }
-        Trigger::Score { condition, observe_time, clear_delay, .. } => {
-            ("the score is".to_owned(), condition, observe_time, clear_delay)
-        }
-        Trigger::Average { condition, window, observe_time, clear_delay } => {
-            (format!("the mean of the last {window} is"), condition, observe_time, clear_delay)
-        }
-    };
-    let (comes, goes) = edges(condition);
-    let comes_after = after(*observe_time);
-    let goes_after = after(*clear_delay);
-    format!("comes when {subject} {comes}{comes_after}, goes when it is {goes}{goes_after}")
+        Trigger::Standard { .. } | Trigger::Average { .. } | Trigger::Score { .. } => String::new(),
+    }
 }
 
 fn after(delay: Span) -> String {

@@ -239,6 +239,19 @@ pub(crate) enum Evidence {
     Verdict(Verdict),
 }
 
+/// What decides about an alarm that has just been enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// The latest value does, at once.
+    Verdict(Verdict),
+    /// The clock of silence starts.
+    Clock,
+    /// The latest order does.
+    Order,
+    /// The next value does.
+    NextValue,
+}
+
 impl Alarm {
     /// Takes one value, if it counts for this alarm. `held` counts the samples of all windows.
     #[expect(clippy::too_many_arguments, reason = "a value, how it came, and what the engine counts and input_faults")]
@@ -293,6 +306,35 @@ impl Alarm {
         match window.mean() {
             Some(mean) if !window.is_empty() => Evidence::Verdict(condition.classify(ValueRef::Number(mean))),
             Some(_) | None => Evidence::Noted,
+        }
+    }
+
+    /// What the latest evidence says of the condition; none before there is any.
+    fn verdict(&self, definition: &AlarmDefinition) -> Option<Verdict> {
+        let holds = |holds| Some(if holds { Verdict::Holds } else { Verdict::Fails });
+        match &definition.trigger {
+            Trigger::Standard { condition, .. } | Trigger::Score { condition, .. } => {
+                self.value.as_ref().map(|value| condition.classify(value.borrow()))
+            }
+            Trigger::Average { condition, .. } => {
+                let mean = self.window.as_ref().filter(|window| !window.is_empty()).and_then(|window| window.mean());
+                mean.map(|mean| condition.classify(ValueRef::Number(mean)))
+            }
+            Trigger::NoValue { .. } => holds(self.state.is_active()),
+            Trigger::Anomaly { .. } => holds(self.anomaly.is_some()),
+        }
+    }
+
+    /// What decides when the alarm has just been enabled: the latest value, the clock of silence, or the next value, as an
+    /// average begins without samples.
+    pub(super) fn beginning(&self, definition: &AlarmDefinition) -> Beginning {
+        match &definition.trigger {
+            Trigger::Standard { .. } | Trigger::Score { .. } => {
+                self.verdict(definition).map_or(Beginning::NextValue, Beginning::Verdict)
+            }
+            Trigger::Anomaly { .. } => Beginning::Order,
+            Trigger::NoValue { .. } => Beginning::Clock,
+            Trigger::Average { .. } => Beginning::NextValue,
         }
     }
 
@@ -425,6 +467,11 @@ impl<'a> AlarmView<'a> {
     /// The mean as last calculated; average alarms only.
     pub fn average(&self) -> Option<f64> {
         self.alarm.average()
+    }
+
+    /// What the latest evidence says of the condition; none before there is any.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.alarm.verdict(self.definition())
     }
 
     /// Samples in the window; average alarms only.

@@ -3,7 +3,7 @@
 //! Every state changes in one place, [`Engine::change`], which also makes the event. What a value says about an alarm's
 //! condition is weighed in [`super::alarm`]; what a gap does is in [`super::gap`].
 
-use super::alarm::{Evidence, Unsaved};
+use super::alarm::{Beginning, Evidence, Unsaved};
 use super::{
     Acknowledgement, AlarmIx, Answer, Cause, Effects, Engine, Event, LastChange, Life, PropertyIx, Receipt, Signature,
     State, Verb,
@@ -212,24 +212,14 @@ impl Engine {
     /// What an alarm does when it has just been enabled: the latest value is judged, the clock of silence starts, an
     /// average begins without samples.
     pub(super) fn begin(&mut self, ix: AlarmIx, now: Now, effects: &mut Effects) {
-        let alarm = &self.alarms[ix.index()];
-        match &self.model.definitions[alarm.definition.0 as usize].trigger {
-            Trigger::Standard { condition, .. } => {
-                if let Some(value) = &alarm.value {
-                    let verdict = condition.classify(value.borrow());
-                    self.decide(ix, verdict, now, effects);
-                }
+        match self.alarms[ix.index()].beginning(self.definition(ix)) {
+            Beginning::Verdict(verdict) => {
+                self.follow_score(ix, now);
+                self.decide(ix, verdict, now, effects);
             }
-            Trigger::Score { condition, .. } => {
-                if let Some(value) = &alarm.value {
-                    let verdict = condition.classify(value.borrow());
-                    self.follow_score(ix, now);
-                    self.decide(ix, verdict, now, effects);
-                }
-            }
-            Trigger::Anomaly { .. } => self.execute(ix, now, effects),
-            Trigger::NoValue { .. } if self.link.was_ever_up() => self.start_clock(ix, now.at),
-            Trigger::NoValue { .. } | Trigger::Average { .. } => {}
+            Beginning::Order => self.execute(ix, now, effects),
+            Beginning::Clock if self.link.was_ever_up() => self.start_clock(ix, now.at),
+            Beginning::Clock | Beginning::NextValue => {}
         }
     }
 
@@ -322,9 +312,7 @@ impl Change {
 
     /// Whatever decides about an anomaly, a value or its duration: it is the anomaly that has come or gone.
     fn cause_for(&self, alarm_type: AlarmType) -> Cause {
-        match (alarm_type, self.cause) {
-            (AlarmType::Anomaly, Cause::Value | Cause::ObserveTime | Cause::ClearDelay) => Cause::Anomaly,
-            (AlarmType::Standard | AlarmType::Average | AlarmType::NoValue | AlarmType::Anomaly, cause) => cause,
-        }
+        let is_of_values = matches!(self.cause, Cause::Value | Cause::ObserveTime | Cause::ClearDelay);
+        if alarm_type == AlarmType::Anomaly && is_of_values { Cause::Anomaly } else { self.cause }
     }
 }
