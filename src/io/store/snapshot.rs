@@ -68,7 +68,7 @@ impl Snapshot {
         let (sender, receiver) = mpsc::channel();
         let path = folder.to_owned();
         std::thread::Builder::new()
-            .name("open-base".into())
+            .name("open-snapshot".into())
             .spawn(move || {
                 // Whoever waits may have given up.
                 let _ = sender.send(open(&path));
