@@ -50,12 +50,12 @@ pub(crate) fn value_as_json(value: &Value) -> serde_json::Value {
     serde_json::to_value(Plain(value)).unwrap_or_default()
 }
 
-/// A number in a payload, likewise.
+/// A number in a payload: an integer if it has no fraction and is at most 2^53 in magnitude, else a float.
 pub(crate) struct PlainNumber(pub(crate) f64);
 
 impl Serialize for PlainNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// Up to here every integer is a float, so nothing is pretended.
+        /// The largest magnitude up to which every integer has an exact `f64`: 2^53.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         if self.0.fract() == 0.0 && self.0.abs() <= EXACT {
             #[expect(clippy::cast_possible_truncation, reason = "an integer of at most 2^53")]
@@ -65,7 +65,7 @@ impl Serialize for PlainNumber {
     }
 }
 
-/// RFC 3339, UTC, up to microseconds.
+/// A time stamp as RFC 3339 text in UTC, with microseconds at most.
 pub(crate) struct Rfc3339(pub(crate) Stamp);
 
 impl Serialize for Rfc3339 {
@@ -74,15 +74,15 @@ impl Serialize for Rfc3339 {
     }
 }
 
-/// What is said beside a stamp of a clock that had not been set; nothing beside any other.
+/// `"unsynchronised"` for a stamp taken before the clock was set; absent for a plausible one.
 fn time_quality(stamp: Stamp) -> Option<&'static str> {
     (!stamp.is_plausible()).then_some("unsynchronised")
 }
 
-/// The payload of something that serialises: structs of numbers and texts cannot fail.
-/// Most payloads have fewer bytes.
+/// Initial capacity of a payload in bytes; most payloads are smaller.
 const USUAL: usize = 512;
 
+/// A payload as JSON. Structs of numbers and texts cannot fail; an error would become the payload's `error` member.
 fn to_bytes(payload: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL);
     match serde_json::to_writer(&mut bytes, payload) {
@@ -91,7 +91,7 @@ fn to_bytes(payload: &impl Serialize) -> Vec<u8> {
     }
 }
 
-/// What an alarm is called, in every payload that is about one.
+/// The identity of an alarm, flattened into every payload about one.
 #[derive(Serialize)]
 struct Named<'a> {
     alarm: &'a str,

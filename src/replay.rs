@@ -214,9 +214,7 @@ impl Player {
         }
         let bounds = (gateway.command_max_age, gateway.max_shelve);
         let admitted = commands::admit(verb, payload, retained, now.wall, bounds);
-        if !is_addressed
-            && admitted.as_ref().is_ok_and(|request| !request.command.concerns(self.config.model.share))
-        {
+        if !is_addressed && admitted.as_ref().is_ok_and(|request| !request.command.concerns(self.config.model.share)) {
             return;
         }
         self.replies.push(match admitted {

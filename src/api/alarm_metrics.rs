@@ -1,4 +1,4 @@
-//! How the alarm system performs, as payloads: a part of `base/metrics`, and the answer to `stats`.
+//! Performance of the alarm system as payloads: a part of `base/metrics`, and the answer to `stats`.
 
 use super::{PlainNumber, Rfc3339, reply, to_bytes};
 use crate::api::status::Metrics;
@@ -7,14 +7,14 @@ use crate::domain::time::{Now, Stamp};
 use serde::Serialize;
 use serde_json::Value;
 
-/// The figures of one moment, for whoever shows them.
+/// The performance figures of one moment, for `base/metrics`, `stats` and HTTP.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
-    /// What has happened.
+    /// Counts and rankings of past activations.
     pub report: Report,
-    /// What is active.
+    /// Numbers of alarms that are active, shelved and stale.
     pub standing: Standing,
-    /// When that was.
+    /// The time at which the figures were taken.
     pub now: Now,
 }
 
@@ -48,7 +48,7 @@ fn listed(ranking: &Ranking) -> Vec<Counted<'_>> {
     ranking.worst.iter().map(Counted::from).collect()
 }
 
-/// Three digits are what can be read; the rest is noise in a payload.
+/// Rounds to three decimal places; further digits are noise in a payload.
 fn rounded(number: f64) -> f64 {
     (number * 1_000.0).round() / 1_000.0
 }
@@ -60,7 +60,7 @@ struct FloodPayload {
     peak: u64,
 }
 
-/// The figures that are numbers, named alike in both payloads.
+/// The numeric figures, under the same names in both payloads.
 #[derive(Serialize)]
 struct Numbers {
     observed_seconds: u64,
@@ -104,7 +104,7 @@ impl From<&Figures> for Numbers {
     }
 }
 
-/// `base/metrics`: counters and gauges since the start, and how the alarms serve people.
+/// `base/metrics`: counters since the start, gauges, and the performance of the alarm system.
 pub fn metrics(metrics: &Metrics, figures: &Figures) -> Vec<u8> {
     #[derive(Serialize)]
     struct Compact<'a> {
@@ -143,7 +143,7 @@ pub(crate) fn answer(request: &Value, figures: &Figures) -> Vec<u8> {
         #[serde(flatten)]
         numbers: Numbers,
         worst: Lists<'a>,
-        /// Whether alarms that were activated rarely are missing in the lists.
+        /// True if the least frequent alarms are missing from the lists, because too many alarms were activated.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         partial: bool,
     }
@@ -164,7 +164,8 @@ pub(crate) fn answer(request: &Value, figures: &Figures) -> Vec<u8> {
     reply::answer(request, None, body)
 }
 
-/// What the status says while there is a flood: the same words all the time, so that it is not published anew.
+/// The text of the status problem during a flood. It stays the same until the flood ends, so that the status is not
+/// published again.
 pub fn flood_note(since: Stamp) -> String {
     format!("since {since}: over {FLOOD} within 10 minutes, and not yet below {FLOOD_END}")
 }

@@ -1,4 +1,4 @@
-//! `base/anomalies/<model>`: how a model is; and the answers to commands about models and anomalies.
+//! `base/anomalies/<model>`: the state of a model; and the answers to commands about models and anomalies.
 
 use super::{PlainNumber, Rfc3339, reply, to_bytes};
 use crate::api::topics::{decode, encode};
@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::Value;
 
-/// Things whose models are listed one by one.
+/// Maximum number of things that the state of a model lists one by one.
 const LISTED: usize = 100;
 
-/// Everything that is told of a model.
+/// The state of a model, for its topic and for answers.
 #[derive(Debug)]
 pub(crate) struct ModelState<'a> {
     pub(crate) model: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct ModelState<'a> {
     pub(crate) error: Option<&'a str>,
     pub(crate) revision: u64,
     pub(crate) built_at: Option<Stamp>,
-    /// By thing; none: of the fleet. With the thresholds that hold.
+    /// The built models with the thresholds in effect, by thing; `None` for the model of a whole fleet.
     pub(crate) models: Vec<(Option<&'a str>, &'a Model, Thresholds)>,
     pub(crate) refresh: RefreshState,
     pub(crate) warning: Option<String>,
@@ -32,7 +32,7 @@ pub(crate) struct ModelState<'a> {
     pub(crate) open: usize,
 }
 
-/// Whether and how a model looks at what is new.
+/// Evaluation of new values by a model: its settings, and the times of the last and the next run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct RefreshState {
     pub(crate) on: bool,
@@ -69,7 +69,7 @@ impl Serialize for Levels<'_> {
     }
 }
 
-/// Scores are no more exact than this.
+/// Rounds to three decimal places; scores are no more exact.
 fn rounded(score: f64) -> f64 {
     (score * 1_000.0).round() / 1_000.0
 }
@@ -135,7 +135,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl ModelState<'_> {
     fn learnt(&self) -> Option<Learnt<'_>> {
-        // Of models of several things, the lowest thresholds stand for all.
+        // Of models per thing, the one with the lowest threshold stands for all.
         let lowest = self.models.iter().min_by(|a, b| a.2.unusual.total_cmp(&b.2.unusual));
         let (_, _, thresholds) = lowest?;
         let trained = || self.models.iter().map(|(_, model, _)| &model.trained);
@@ -184,18 +184,18 @@ impl ModelState<'_> {
         }
     }
 
-    /// The retained payload.
+    /// The payload of the model's retained topic.
     pub(crate) fn render(&self) -> Vec<u8> {
         to_bytes(&self.payload())
     }
 }
 
-/// The id of an anomaly: its model, its thing, and when it began.
+/// The id of an anomaly, `model/thing/start`, with the names percent-encoded.
 pub(crate) fn id(model: &str, thing: &str, from: Stamp) -> String {
     format!("{}/{}/{from}", encode(model), encode(thing))
 }
 
-/// What an id names.
+/// The model, the thing and the start time in an anomaly's id; `None` for any other text.
 pub(crate) fn named(id: &str) -> Option<(String, String, Stamp)> {
     let mut parts = id.splitn(3, '/');
     let (model, thing) = (decode(parts.next()?).into_owned(), decode(parts.next()?).into_owned());
@@ -218,7 +218,7 @@ struct AnomalyPayload<'a> {
     alarm: Option<&'a str>,
 }
 
-/// An anomaly, and the id of its alarm.
+/// An anomaly with its model and its thing, and the id of its alarm if it has raised one.
 pub(crate) type Listed<'a> = (&'a str, &'a str, &'a Found, Option<String>);
 
 /// The answer to `anomaly-list`.
@@ -248,7 +248,7 @@ pub(crate) fn list(name: &Value, found: &[Listed<'_>], next: bool) -> Vec<u8> {
     reply::answer(name, None, Body { anomalies, next })
 }
 
-/// The answer to `anomaly-model`: models, and the values of a property, if they were wanted.
+/// The answer to `anomaly-model` with the states of models; [`with_series`] adds values.
 pub(crate) fn models(name: &Value, models: &[ModelState<'_>]) -> Value {
     let models: Vec<Value> =
         models.iter().map(|model| serde_json::to_value(model.payload()).unwrap_or_default()).collect();
@@ -261,7 +261,7 @@ pub(crate) fn models(name: &Value, models: &[ModelState<'_>]) -> Value {
     answer
 }
 
-/// Adds the values of a property to an answer.
+/// Adds the values of a property to an answer, as rows of milliseconds since 1970, value and score.
 pub(crate) fn with_series(
     mut answer: Value,
     thing: &str,
@@ -278,7 +278,7 @@ pub(crate) fn with_series(
     to_bytes(&answer)
 }
 
-/// A score or an index as a property.
+/// The payload of a score or an index: a plain number.
 pub(crate) fn saved(number: f64) -> Vec<u8> {
     to_bytes(&PlainNumber(rounded(number)))
 }

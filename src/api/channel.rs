@@ -12,7 +12,7 @@ pub enum Channel<'t> {
     Thing,
     /// A score or an index that a model publishes. Sources may read it like the value of a thing.
     Score,
-    /// The daemon's messages to itself.
+    /// The probe of the daemon, which it sends to itself.
     Probe,
     /// Commands of operators.
     Command {
@@ -21,16 +21,16 @@ pub enum Channel<'t> {
         /// True if it is for this one of several instances, whichever alarm it names.
         is_addressed: bool,
     },
-    /// Home Assistant says whether it is there. Sources may read it, too.
+    /// Home Assistant's own availability. Sources may read it, too.
     HomeAssistantStatus,
     /// An announcement of an alarm to Home Assistant.
     Announcement,
-    /// Another topic of the gateway. What is published there is never taken for a value, even if a source's filter
-    /// covers it: the daemon would evaluate what it says.
+    /// Another topic of the gateway. Messages on it are never evaluated as values, even if a source's filter covers it:
+    /// the daemon would evaluate its own output.
     Own,
 }
 
-/// Under which prefixes a gateway announces alarms to Home Assistant.
+/// The prefixes under which a gateway announces alarms to Home Assistant.
 #[derive(Debug, Clone, Copy)]
 pub struct Announced<'a, I> {
     /// The gateway's name in these topics.

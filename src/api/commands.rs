@@ -1,6 +1,6 @@
-//! `base/commands/<verb>`: what operators want, read and checked; nothing of it is carried out here ([`crate::api::execute`]).
+//! `base/commands/<verb>`: commands of operators, parsed and checked. [`crate::api::execute`] carries them out.
 //!
-//! A refusal says what is wrong and what would work, and gives the request its own name back, if it has one.
+//! A refusal names the mistake and what would be accepted, and repeats the request's name if it has one.
 
 mod anomalies;
 
@@ -16,110 +16,110 @@ use crate::domain::time::{Span, Stamp};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// Bytes that a command may have. An operator's comment is a few lines.
+/// Maximum size of a command in bytes. An operator's comment is a few lines.
 const MAX_COMMAND: usize = 64 * 1024;
-/// Bytes that one may have which brings values: five thousand of them, with all digits.
+/// Maximum size of a command that imports samples, in bytes: five thousand of them, with all digits.
 const MAX_IMPORT: usize = 256 * 1024;
-/// Bytes of a comment: it is stored and published with each alarm that a command changes.
+/// Maximum size of a comment in bytes: it is stored and published with each alarm that a command changes.
 pub const MAX_COMMENT: usize = 1_024;
-/// Bytes of the name of whoever gives a command.
+/// Maximum size in bytes of an operator's name (`by`).
 pub const MAX_BY: usize = 256;
-/// Bytes of a request's name as JSON: it is kept until the answer leaves.
+/// Maximum size in bytes of a request's name as JSON: it is kept until the answer is sent.
 const MAX_REQUEST: usize = 1_024;
-/// Bytes of a refusal's reason, which repeats what was wrong.
+/// Maximum size in bytes of a refusal's reason, which repeats the faulty input.
 const MAX_REASON: usize = 1_024;
-/// What one answer lists at most: with 1 KiB each, a megabyte. There is more on further requests.
+/// Maximum number of entries in one answer: with 1 KiB each, a megabyte. Further requests get the rest.
 pub const MAX_LISTED: usize = 1_000;
-/// What one answer of the history lists unless the request says otherwise.
+/// Default number of entries in one answer to `history`.
 const LISTED_EVENTS: usize = 50;
 
-/// Something that an operator wants, and what they call their request.
+/// A command of an operator, with the name of the request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// Its name, to be given back with the answer; null if it has none.
+    /// The name, repeated in the answer; null if the request has none.
     pub name: Value,
-    /// What is wanted.
+    /// The parsed command.
     pub command: Command,
 }
 
-/// What operators can want.
+/// The commands of operators.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// To do something to one alarm, or to all that fit a pattern.
+    /// A change to one alarm, or to all that fit a pattern.
     Alarms {
-        /// What.
+        /// The kind of change.
         verb: Verb,
         /// The alarm's id, or a pattern over ids.
         alarm: String,
-        /// Who wants it.
+        /// The operator's name and comment, as far as given.
         who: Signature,
     },
-    /// The present states of alarms.
+    /// A query for the present states of alarms.
     List(ListQuery),
-    /// Why one alarm is in the state in which it is.
+    /// A query for the reasons of one alarm's state.
     Explain {
         /// The alarm's id.
         alarm: String,
     },
-    /// Something that needs more than the engine.
+    /// A command that needs more than the engine.
     Daemon(DaemonCommand),
 }
 
 impl Command {
-    /// True if an instance with this share of the things answers the command when it was given to all of them. What one
-    /// alone can do, one does: the owner of an alarm, or the first of all for what is not about alarms.
+    /// True if an instance with this share of the things answers a command that was published to all instances. If one
+    /// of them is enough, that is the owner of the alarm or thing, and the first instance for a test delivery.
     pub(crate) fn concerns(&self, share: Share) -> bool {
         match self {
             Command::Alarms { alarm, .. } | Command::Explain { alarm } => share.concerns(alarm),
             Command::List(query) => query.alarm.as_ref().is_none_or(|alarm| share.concerns(alarm)),
-            // Another one may have had the alarm in former times.
+            // Each instance has a history (alarms move between instances), a configuration and figures of its own.
             Command::Daemon(DaemonCommand::History(_) | DaemonCommand::Reload | DaemonCommand::Stats) => true,
             Command::Daemon(DaemonCommand::TestReaction { .. }) => share.is_first(),
-            // Each has models of its own things.
+            // Each instance has models of its own things.
             Command::Daemon(DaemonCommand::Anomaly(command)) => command.thing().is_none_or(|thing| share.has(thing)),
         }
     }
 }
 
-/// What needs more than the engine: the history, the configuration, models, other sides.
+/// The commands that need more than the engine: the history, the configuration, models or receivers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DaemonCommand {
-    /// What happened to alarms.
+    /// A query for past changes of alarms.
     History(HistoryQuery),
-    /// The configuration to be read again.
+    /// An order to read the configuration again.
     Reload,
-    /// How well the alarms serve people.
+    /// A query for the performance of the alarm system.
     Stats,
-    /// A real delivery, to see whether it works.
+    /// A test delivery to a reaction's real receiver.
     TestReaction {
         /// The reaction's name.
         reaction: String,
     },
-    /// Something about models and their anomalies.
+    /// A command about models and their anomalies.
     Anomaly(AnomalyCommand),
 }
 
-/// Which alarms to list.
+/// The filter and the page of a `list` command.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListQuery {
-    /// An id, or a pattern over ids; none: all.
+    /// An alarm's id, or a pattern over ids; `None`: all alarms.
     pub alarm: Option<String>,
-    /// States; empty: all.
+    /// The accepted states; empty: all.
     pub states: Vec<State>,
-    /// Only those that are active, or only those that are not.
+    /// Only active (true) or only inactive (false) alarms; `None`: both.
     pub active: Option<bool>,
-    /// How many at most.
+    /// Maximum number of alarms in the answer.
     pub limit: usize,
-    /// Only alarms that come after this one.
+    /// Only alarms whose ids sort after this one.
     pub after: Option<String>,
 }
 
-/// A command that is not carried out, and why.
+/// A command that is not carried out, with the reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    /// The request's name, if it has one.
+    /// The request's name; null if it has none.
     pub name: Value,
-    /// What is wrong with it.
+    /// The reason in words, clipped to 1 KiB.
     pub error: String,
 }
 
@@ -134,18 +134,18 @@ impl Refusal {
     }
 }
 
-/// What every command may carry besides what it is about. Who asks and why is only needed where it is recorded, but those
-/// who always say it need not be refused.
+/// Members that every command may carry besides its own. Commands that do not record `by` and `comment` ignore them, so
+/// that clients may always send them.
 const ANY: [&str; 4] = ["request", "time", "by", "comment"];
 
-/// How the members of one verb's commands are read.
+/// The parser of one verb's members. The span is the longest time for which an alarm may be shelved.
 type Read = fn(&Fields, Span) -> Result<Command, String>;
 
-/// A verb: the last level of the topic on which its commands come.
+/// A verb, which is the last level of the topic of its commands.
 struct Word {
     name: &'static str,
     members: &'static [&'static str],
-    /// Bytes that its commands may have.
+    /// Maximum size of its commands in bytes.
     most: usize,
     read: Read,
 }
@@ -156,7 +156,7 @@ const fn word(name: &'static str, members: &'static [&'static str], read: Read) 
 
 const ON_ALARMS: &[&str] = &["alarm", "by", "comment"];
 
-/// All verbs. What is not in here is no verb.
+/// All verbs that the daemon accepts.
 const WORDS: [Word; 18] = [
     word("acknowledge", ON_ALARMS, |fields, _| fields.on_alarms(Verb::Acknowledge)),
     word("enable", ON_ALARMS, |fields, _| fields.on_alarms(Verb::Enable)),
@@ -201,15 +201,15 @@ fn about_models(command: AnomalyCommand) -> Command {
     Command::Daemon(DaemonCommand::Anomaly(command))
 }
 
-/// The verbs, as topics spell them.
+/// The names of all verbs, as in topics.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
     WORDS.iter().map(|word| word.name)
 }
 
-/// Reads a command. `max_shelve` is the longest time for which an alarm may be shelved.
+/// Parses a command. `max_shelve` is the longest time for which an alarm may be shelved.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The command is retained, too large or malformed, its verb is unknown, or one of its members is wrong.
 pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Result<Request, Refusal> {
     let unnamed = |error: String| Refusal::new(Value::Null, &error);
     let word = WORDS.iter().find(|word| word.name == verb);
@@ -238,7 +238,7 @@ pub fn parse(verb: &str, payload: &[u8], retained: bool, max_shelve: Span) -> Re
     Ok(Request { name, command })
 }
 
-/// What the request calls itself.
+/// The request's name, null if it has none. Fails if the name is longer than [`MAX_REQUEST`].
 fn name_of(command: &Value) -> Result<Value, String> {
     let name = command.get("request").cloned().unwrap_or_default();
     let is_short = match &name {
@@ -249,17 +249,17 @@ fn name_of(command: &Value) -> Result<Value, String> {
     if is_short { Ok(name) } else { Err(format!("\"request\" has more than {MAX_REQUEST} bytes")) }
 }
 
-/// A command that is refused before anybody looks at what it wants.
+/// Refuses a command before its members are parsed; the request's name is taken from the payload if possible.
 pub fn refuse(payload: &[u8], error: &str) -> Refusal {
     let read: Value =
         if payload.len() <= MAX_COMMAND { serde_json::from_slice(payload).unwrap_or_default() } else { Value::Null };
     Refusal::new(name_of(&read).unwrap_or_default(), error)
 }
 
-/// Reads a command, and decides whether it may be carried out now. `max_age` bounds the age of one that says its time.
+/// Checks the age of a command and parses it. `max_age` applies to commands that carry their `time`.
 ///
 /// # Errors
-/// What is to be answered.
+/// The command is too old, or [`parse`] refuses it.
 pub fn admit(
     verb: &str,
     payload: &[u8],
@@ -270,13 +270,13 @@ pub fn admit(
     check_age(payload, now, max_age).and_then(|()| parse(verb, payload, retained, max_shelve))
 }
 
-/// Looks at when a command says that it was given (`time`), if it does. The broker keeps commands while the daemon is
-/// away, and what was right then need not be right now.
+/// Checks the `time` of a command, if it carries one. The broker keeps commands while the daemon is away, and an order
+/// that was right then may be wrong now.
 ///
 /// # Errors
-/// It was given longer than `max_age` ago, or says nothing that can be understood.
+/// `time` is more than `max_age` ago, or it is not an RFC 3339 text.
 pub fn check_age(payload: &[u8], now: Stamp, max_age: Span) -> Result<(), Refusal> {
-    // What is too large or malformed is refused for that.
+    // A command that is too large or malformed is refused by the parser.
     let Some(Ok(Value::Object(fields))) = (payload.len() <= MAX_IMPORT).then(|| serde_json::from_slice(payload)) else {
         return Ok(());
     };
@@ -296,7 +296,7 @@ pub fn check_age(payload: &[u8], now: Stamp, max_age: Span) -> Result<(), Refusa
     Ok(())
 }
 
-/// The members of a command.
+/// The members of one command, and the names that its verb accepts.
 struct Fields {
     verb: &'static str,
     members: &'static [&'static str],
@@ -370,7 +370,7 @@ impl Fields {
         })
     }
 
-    /// The member, if it is there and not null.
+    /// The member; `None` if it is absent or null.
     fn value(&self, member: &str) -> Option<&Value> {
         self.fields.get(member).filter(|value| !value.is_null())
     }
@@ -383,7 +383,7 @@ impl Fields {
         }
     }
 
-    /// A name, or a pattern over names.
+    /// The text of a name, or of a valid pattern over names.
     fn pattern(&self, member: &str) -> Result<Option<String>, String> {
         let text = self.text(member)?;
         match text.as_deref().map(Selector::parse) {
@@ -417,7 +417,7 @@ impl Fields {
         }
     }
 
-    /// One of the words, or a list of them.
+    /// One word or a list of words out of `all`; empty if the member is absent.
     fn words<T: Copy>(
         &self,
         member: &str,

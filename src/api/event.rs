@@ -4,7 +4,7 @@ use super::{Named, Plain, PlainNumber, Rfc3339, time_quality, to_bytes};
 use crate::domain::engine::{Event, State};
 use serde::Serialize;
 
-/// An event, ready to be written.
+/// The payload of an event.
 #[derive(Serialize)]
 pub(crate) struct Payload<'a> {
     id: String,
@@ -39,12 +39,13 @@ pub fn render(event: &Event, gateway: &str) -> Vec<u8> {
     to_bytes(&payload(event, gateway))
 }
 
-/// The event of a recording. Its times are right whatever they are: one that was made by hand begins in 1970.
+/// The event of a replay as JSON. Its times are never marked as unsynchronised: a recording made by hand may begin in
+/// 1970.
 pub fn render_recorded(event: &Event, gateway: &str) -> Vec<u8> {
     to_bytes(&Payload { time: None, ..payload(event, gateway) })
 }
 
-/// The event, for whatever it becomes a part of.
+/// The payload of an event, on its own or as a part of another one.
 pub(crate) fn payload<'a>(event: &'a Event, gateway: &'a str) -> Payload<'a> {
     let facts = &event.alarm;
     let averages = facts.alarm_type == crate::domain::model::AlarmType::Average;

@@ -1,10 +1,10 @@
-//! What operators want of alarms, carried out on the engine.
+//! Commands of operators on alarms, carried out on the engine.
 //!
-//! A command is carried out in slices: a pattern may stand for a hundred thousand alarms, and between two slices
-//! the daemon goes on evaluating. An answer has a bound in bytes, and says where to go on.
+//! A command is carried out in slices: a pattern may stand for a hundred thousand alarms, and between two slices the
+//! daemon goes on evaluating. An answer is bounded in bytes; a list that is longer names its next page.
 //!
-//! Commands that need more than the engine (the history, the configuration) are carried out by [`crate::daemon`]; in a
-//! recording there is neither. Reading a command is in [`crate::api::commands`].
+//! Commands that need more than the engine (the history, the configuration) are carried out by [`crate::daemon`]; the
+//! replay of a recording has neither. [`crate::api::commands`] parses commands.
 
 use crate::api::commands::{Command, DaemonCommand, ListQuery, MAX_LISTED, Request};
 use crate::api::explain;
@@ -19,22 +19,22 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Alarms that are named to somebody who gave a pattern where one alarm is wanted.
+/// Maximum number of matching ids in the error for a pattern where one alarm is needed.
 const SUGGESTED: usize = 5;
-/// Bytes of what one answer lists: with the rest of it, what brokers and clients take everywhere.
+/// Maximum size in bytes of the list in one answer: with the rest of the answer, all brokers and clients accept it.
 pub(crate) const PAGE_BYTES: usize = 256 << 10;
-/// Pairs of outbound events that are compared to find what somebody may have meant: about ten milliseconds.
+/// Pairs of bytes that are compared to find the id that an operator may have meant: about ten milliseconds.
 const COMPARISONS: usize = 4_000_000;
-/// Bytes of a name that an error repeats.
+/// Maximum number of bytes of a name that an error repeats.
 const NAMED: usize = 256;
 
-/// What the reactions of an alarm have to say of it.
+/// The function that describes the reactions of an alarm, for `explain`.
 type TellReactions<'a> = &'a dyn Fn(&Engine, AlarmIx) -> Vec<ToldReaction>;
 
-/// Carries out a command and gives the answer's payload.
+/// Carries out a command and returns the payload of the answer.
 ///
 /// # Errors
-/// What is wanted, and what the request calls itself, if it needs more than the engine: for whoever has that.
+/// The command needs more than the engine: it is given back with the request's name.
 pub fn execute(
     request: Request,
     gateway: &str,
@@ -64,37 +64,37 @@ enum Work {
     Explain { wanted: String },
 }
 
-/// Alarms that are being changed.
+/// The progress of a command that changes alarms.
 #[derive(Debug)]
 struct Change {
-    /// Those that are left, the next one last.
+    /// Alarms that are left, in reverse order: the next one is last.
     left: Vec<AlarmIx>,
-    /// Those of them that are meant; none: all.
+    /// The pattern that ids must fit; `None`: all alarms in `left` are meant.
     selector: Option<Selector>,
-    /// Those whose outcome is told.
+    /// Alarms that the answer lists, with the engine's result.
     told: Vec<(AlarmIx, Answer)>,
-    /// How many more there were.
+    /// Number of further alarms, beyond [`MAX_LISTED`].
     not_listed: usize,
     changed: usize,
-    /// Whether any was not refused.
+    /// True if at least one alarm has not refused the command.
     ok: bool,
 }
 
-/// A list that is being made.
+/// The progress of a `list` command.
 #[derive(Debug, Default)]
 struct Listing {
-    /// None: every alarm.
+    /// The pattern that ids must fit; `None`: every alarm.
     selector: Option<Selector>,
-    /// The alarms up to here were looked at.
+    /// The last alarm that an earlier slice visited.
     after: Option<AlarmId>,
-    /// The alarms found so far, as JSON.
+    /// The alarms found so far, as JSON objects separated by commas.
     listed: String,
     count: usize,
     last: Option<AlarmId>,
 }
 
 impl Task {
-    /// The command, if it needs nothing but the engine.
+    /// The task of a command. A command that needs more than the engine is given back with the request's name.
     pub(crate) fn of(request: Request) -> Result<Task, Box<(Value, DaemonCommand)>> {
         let Request { name, command } = request;
         let work = match command {
@@ -106,7 +106,7 @@ impl Task {
         Ok(Task { name, work })
     }
 
-    /// Whether it changes anything, rather than asks for something.
+    /// True if the command changes alarms; false for a query.
     pub(crate) fn is_change(&self) -> bool {
         match self.work {
             Work::Change { .. } => true,
@@ -114,17 +114,18 @@ impl Task {
         }
     }
 
-    /// Whether some of it was carried out, by numbers of alarms that hold until the engine gives them new ones.
+    /// True if some alarms may have been changed. The remaining ones are known by indices, which are valid until the
+    /// engine renumbers its alarms.
     pub(crate) fn has_begun_to_change(&self) -> bool {
         matches!(self.work, Work::Change { begun: Some(_), .. })
     }
 
-    /// What the request calls itself.
+    /// The request's name, for another answer.
     pub(crate) fn into_name(self) -> Value {
         self.name
     }
 
-    /// Looks at so many alarms more. The answer, when it is complete; it lists no more than so many bytes.
+    /// Visits up to `looks` more alarms. Returns the answer when it is complete, with up to `page` bytes of alarms.
     #[expect(clippy::too_many_arguments, reason = "a step of the engine for a command of a gateway")]
     pub(crate) fn advance(
         &mut self,
@@ -153,10 +154,9 @@ impl Task {
     }
 }
 
-/// The alarm with this id. Parts that are percent-encoded in ids may be written as they are, too, if that can mean one
-/// alarm only.
+/// The alarm with this id. Percent-encoded parts of an id may also be written unencoded, if only one alarm fits.
 fn find(engine: &Engine, wanted: &str) -> Option<AlarmIx> {
-    /// Slashes in what is written: with more, there are too many ways to read it.
+    /// Maximum number of slashes in an unencoded id: with more, there are too many ways to split it.
     const SLASHES: usize = 12;
     if let Some(found) = engine.find(wanted) {
         return Some(found);
@@ -174,13 +174,13 @@ fn find(engine: &Engine, wanted: &str) -> Option<AlarmIx> {
     first.filter(|_| found.next().is_none())
 }
 
-/// What a command means: one alarm, or those that fit a pattern.
+/// The target of a command: one alarm, or all that fit a pattern.
 enum Meant {
     One(AlarmIx),
     Fitting(Selector),
 }
 
-/// An alarm whose id is exactly what was written goes before the pattern that it may be, too.
+/// Finds the target of a command. An exact id takes precedence over the pattern that the same text may be.
 fn meant(engine: &Engine, wanted: &str) -> Result<Meant, String> {
     if let Some(one) = find(engine, wanted) {
         return Ok(Meant::One(one));
@@ -191,7 +191,7 @@ fn meant(engine: &Engine, wanted: &str) -> Result<Meant, String> {
     }
 }
 
-/// Why there is nothing to explain. Whoever gives a pattern is told the ids that they can choose from.
+/// The error of an `explain` without a single alarm. For a pattern, it lists some of the ids that fit.
 fn unexplained(engine: &Engine, wanted: &str) -> String {
     match Selector::parse(wanted) {
         Err(error) => error,
@@ -244,7 +244,8 @@ fn change(
     let rest = left.len().saturating_sub(looks);
     for ix in left.drain(rest..).rev() {
         let view = engine.view(ix);
-        // What is put aside or switched stays so when its first anomaly comes; there is nothing to acknowledge before.
+        // A latent alarm, whose first anomaly is yet to come, can be shelved or disabled, but has nothing to
+        // acknowledge.
         let counts = selector.is_none() || !view.is_latent() || verb != Verb::Acknowledge;
         if !counts || selector.as_ref().is_some_and(|selector| !selector.fits(view.id().as_str())) {
             continue;
@@ -267,7 +268,7 @@ fn change(
     Ok(Some(outcomes(name, change, page, engine)))
 }
 
-/// The answer to a command that was carried out.
+/// The answer to a change that was carried out.
 fn outcomes(name: &Value, change: &Change, page: usize, engine: &Engine) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -277,9 +278,9 @@ fn outcomes(name: &Value, change: &Change, page: usize, engine: &Engine) -> Vec<
         #[serde(skip_serializing_if = "Option::is_none")]
         not_listed: Option<usize>,
     }
-    /// Bytes of an outcome besides the alarm's id.
+    /// Bytes that an outcome may have besides the alarm's id.
     const REST: usize = 160;
-    // A pattern means "those that can be"; a name means that one.
+    // A pattern means those alarms that accept the command. It fails only if all of them have refused it.
     let error = match change.told.first() {
         Some((ix, answer)) if !change.ok => Some(complaint(engine, *ix, *answer)),
         Some(_) | None => None,
@@ -321,7 +322,7 @@ fn complaint(engine: &Engine, ix: AlarmIx, answer: Answer) -> String {
     format!("{} {what} (it is {})", view.id(), view.state())
 }
 
-/// Looks at so many alarms more. The answer is complete when there are enough, or there are no more.
+/// Visits up to `looks` more alarms. The answer is complete at the limit, at `page` bytes, or after the last alarm.
 fn list(
     name: &Value,
     query: &ListQuery,
@@ -386,9 +387,9 @@ fn list(
     Ok(Some(reply::answer(name, None, Body { alarms, next })))
 }
 
-/// The alarm whose id looks most like what was written, as far as can be found out soon.
+/// The id most similar to `wanted`, within the bound of [`COMPARISONS`]; `None` if none is similar enough.
 fn nearest(engine: &Engine, wanted: &str) -> Option<String> {
-    /// Longer texts are no typing errors, and comparing costs the product of the lengths.
+    /// Maximum length of a text to compare, in bytes: the cost is the product of the lengths.
     const LONGEST: usize = 128;
     if wanted.len() > LONGEST {
         return None;

@@ -1,6 +1,6 @@
-//! Why an alarm is in the state in which it is: "why did it fire", and "why did it not".
+//! The answer to `explain`: the reasons for an alarm's state ("why did it fire", "why did it not").
 //!
-//! Looks at the engine and tells what it sees, in words for people and as data for programs. It decides nothing.
+//! Reads the engine and changes nothing. The answer has text for people and data for programs.
 
 use crate::api::reaction::Explained as ToldReaction;
 use crate::api::{Plain, PlainNumber, Rfc3339};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What there is to say of one alarm.
+/// The explanation of one alarm, as text and as data.
 #[derive(Serialize)]
 pub(crate) struct Explained<'a> {
     alarm: &'a str,
@@ -56,7 +56,7 @@ struct Explanation<'a> {
     reactions: Vec<ToldReaction>,
 }
 
-/// An observe-time or a clear-delay that is running.
+/// An observe-time or clear-delay that is running.
 #[derive(Serialize)]
 struct Running {
     what: &'static str,
@@ -66,7 +66,7 @@ struct Running {
     left: Span,
 }
 
-/// The latest event.
+/// The latest event of the alarm.
 #[derive(Serialize)]
 struct Last<'a> {
     seq: u64,
@@ -75,14 +75,14 @@ struct Last<'a> {
     value: Option<Plain<'a>>,
 }
 
-/// Something that keeps the alarm from doing what its condition says, or people from hearing of it.
+/// A circumstance that keeps the alarm from following its condition, or its reactions from being sent.
 #[derive(Serialize)]
 struct HeldBack {
     by: &'static str,
     text: String,
 }
 
-/// Looks at one alarm, and tells of its reactions, too.
+/// Explains one alarm; the states of its reactions are given by the caller.
 pub(crate) fn explain(engine: &Engine, ix: AlarmIx, reactions: Vec<ToldReaction>, now: Now) -> Explained<'_> {
     let view = engine.view(ix);
     let explanation = Explanation { reactions, ..explanation(engine, view, now) };
@@ -143,13 +143,13 @@ fn explanation<'a>(engine: &Engine, view: AlarmView<'a>, now: Now) -> Explanatio
     }
 }
 
-/// The least score of each severity, where a score is looked at.
+/// The least score of each severity; `None` unless the trigger is a score.
 fn severities(trigger: &Trigger) -> Option<BTreeMap<&'static str, PlainNumber>> {
     let Trigger::Score { severities, .. } = trigger else { return None };
     Some(severities.iter().map(|(severity, least)| (severity.as_str(), PlainNumber(*least))).collect())
 }
 
-/// What the latest evidence says of the condition.
+/// The state of the condition according to the latest value.
 fn verdict(view: AlarmView<'_>) -> &'static str {
     match view.verdict() {
         None | Some(Verdict::WrongType) => "unknown",
@@ -159,7 +159,7 @@ fn verdict(view: AlarmView<'_>) -> &'static str {
     }
 }
 
-/// The activation in words: "the value has been above 96 for 2s".
+/// The condition of activation in words: "the value has been above 96 for 2s".
 fn activated_when(trigger: &Trigger) -> String {
     if let Some((subject, condition)) = trigger.subject() {
         let span = trigger.observe_time();
@@ -173,7 +173,7 @@ fn activated_when(trigger: &Trigger) -> String {
     }
 }
 
-/// The way back: "it is at or below 94".
+/// The condition of return to normal in words: "it is at or below 94"; `None` if any value ends the alarm.
 fn idled_when(trigger: &Trigger) -> Option<String> {
     let delay = match trigger.clear_delay() {
         Span::ZERO => String::new(),
@@ -277,7 +277,8 @@ fn words(view: AlarmView<'_>, told: &Explanation<'_>) -> String {
     }
     match &told.last {
         None => say(format_args!("It is {}: there was no event yet.", told.state)),
-        // The only command that leaves an alarm idled takes note of the occurrence that is over.
+        // An idled alarm whose latest cause is a command: the only such command is the acknowledgement of an ended
+        // occurrence.
         Some(Last { at, cause: "command", seq, .. }) if view.state() == State::Idled => say(format_args!(
             "It is idled; the occurrence that is over was acknowledged at {} (event {seq}, occurrence {}).",
             at.0, told.occurrence

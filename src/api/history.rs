@@ -1,7 +1,7 @@
-//! The answer to `history`: entries as they are shown to those who ask.
+//! The answer to `history`: past events, shelvings and deliveries.
 //!
-//! An event looks as it did when it was published. A shelving and the end of a delivery have no sequence number, because
-//! they are no state changes; their `kind` says what they are.
+//! An event has the members with which it was published. Shelvings and the ends of deliveries have no sequence number,
+//! because they are not state changes; their `kind` tells them apart.
 
 use super::event::Payload;
 use super::{Named, Rfc3339, reply};
@@ -55,7 +55,7 @@ struct Body<'a> {
     next: Option<u64>,
 }
 
-/// The answer: entries, newest first, and where to go on if there are more.
+/// The answer: entries, newest first, and the number before which the next page begins, if there are more.
 pub(crate) fn render(request: &serde_json::Value, gateway: &str, entries: &[Entry], next: Option<u64>) -> Vec<u8> {
     let events = entries.iter().map(|entry| match entry {
         Entry::Event(event) => Shown::Event(super::event::payload(event, gateway)),

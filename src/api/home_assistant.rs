@@ -1,8 +1,8 @@
 //! Home Assistant's MQTT discovery: each alarm as a binary sensor of the class `problem`, grouped by thing.
 //!
 //! `<prefix>/binary_sensor/<gateway>/<alarm>/config` describes the sensor, retained; an empty payload removes it. Its
-//! state is read from the alarm's own retained topic, and whether that can be believed from the gateway's status topic,
-//! so nothing is published twice and events do not touch these topics.
+//! state is read from the alarm's own retained topic, and its availability from the gateway's status topic, so nothing
+//! is published twice and events do not touch these topics.
 
 use super::topics::Topics;
 use super::{title, to_bytes};
@@ -10,38 +10,38 @@ use crate::domain::engine::AlarmView;
 use crate::domain::model::{AlarmFacts, AlarmId};
 use serde::Serialize;
 
-/// The only component that alarms are announced as.
+/// The Home Assistant component of every announced alarm.
 const COMPONENT: &str = "binary_sensor";
 
-/// Where Home Assistant says that it has started and wants to be told again.
+/// The topic on which Home Assistant publishes that it has started and needs the announcements again.
 pub fn status_topic(prefix: &str) -> String {
     format!("{prefix}/status")
 }
 
-/// Whether the topic is the one of [`status_topic`].
+/// True for the topic of [`status_topic`].
 pub fn is_status(prefix: &str, topic: &str) -> bool {
     topic.strip_prefix(prefix) == Some("/status")
 }
 
-/// Whether a message there says that Home Assistant has started.
+/// True if a payload on that topic means that Home Assistant has started.
 pub fn is_birth(payload: &[u8]) -> bool {
     payload == b"online"
 }
 
-/// Where a gateway announces an alarm.
+/// The topic of the announcement of an alarm.
 pub fn topic(prefix: &str, gateway: &str, alarm: &AlarmId) -> String {
     format!("{prefix}/{COMPONENT}/{}/{}/config", safe(gateway), safe(alarm.as_str()))
 }
 
-/// Whether the topic is one where this gateway announces alarms: what is there is never taken for a value.
+/// True for a topic of an announcement by this gateway. Messages on it are never evaluated as values.
 pub fn is_own(prefix: &str, gateway: &str, topic: &str) -> bool {
     let rest = topic.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')?.strip_prefix(COMPONENT));
     rest.and_then(|rest| rest.strip_prefix('/')?.strip_prefix(safe(gateway).as_str()))
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A name out of outbound events, digits, `-` and `_`, which is all that Home Assistant allows. Different names stay different:
-/// a slash becomes `__`, anything else `_` and two hexadecimal digits for each byte.
+/// Encodes a name in `A-Z`, `a-z`, `0-9`, `-` and `_`, which is all that Home Assistant allows. Different names stay
+/// different: a slash becomes `__`, any other byte `_` and two hexadecimal digits.
 ///
 /// ```
 /// use annunciator::api::home_assistant::safe;
@@ -87,7 +87,7 @@ struct Origin<'a> {
     sw: &'a str,
 }
 
-/// What is told of one alarm. An alarm that is off has no state: Home Assistant shows it as unknown.
+/// The announcement of one alarm. An alarm that is off has no state: Home Assistant shows it as unknown.
 pub fn render(view: AlarmView<'_>, gateway: &str, topics: &Topics) -> Vec<u8> {
     let facts = view.facts();
     let state_topic = topics.alarm(&facts.id);
@@ -107,7 +107,7 @@ pub fn render(view: AlarmView<'_>, gateway: &str, topics: &Topics) -> Vec<u8> {
     })
 }
 
-/// Home Assistant puts the device's name before it, so the thing need not be named again.
+/// The sensor's name. Home Assistant puts the device's name before it, so the thing is not repeated.
 fn name(facts: &AlarmFacts) -> String {
     if facts.title.is_empty() { format!("{} {}", facts.property, facts.level) } else { title(facts).to_owned() }
 }

@@ -1,7 +1,7 @@
-//! What is shown over HTTP: figures as Prometheus reads them, and the daemon's health as JSON.
+//! Metrics in the text formats of Prometheus, and the daemon's health as JSON: the content of the HTTP pages.
 //!
-//! Two dialects of one text: the classic Prometheus format, and OpenMetrics for those who ask for it. They differ in the
-//! name under which a counter is introduced, and in the last line.
+//! Two dialects of one text: the classic Prometheus format, and OpenMetrics for clients that accept it. They differ in
+//! the name under which a counter is introduced, and in the last line.
 
 use super::alarm_metrics::Figures;
 use super::problem::StatusProblems;
@@ -12,22 +12,22 @@ use crate::domain::time::Span;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Everything that is shown, at one moment.
+/// The state of the daemon at one moment, as HTTP shows it.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Whose figures they are.
+    /// The id of the gateway.
     pub gateway: String,
-    /// Whether the broker can be reached and listened to.
+    /// True while the broker is connected and has acknowledged the subscriptions.
     pub is_linked: bool,
-    /// As on `base/status`.
+    /// The content of `base/status`.
     pub status: Status,
-    /// As on `base/metrics`.
+    /// The counters and gauges of `base/metrics`.
     pub metrics: Metrics,
-    /// As on `base/metrics`.
+    /// The alarm performance of `base/metrics`.
     pub figures: Figures,
 }
 
-/// How figures are written.
+/// The text format of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// The text format of Prometheus, version 0.0.4.
@@ -37,12 +37,12 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The best one for a request that accepts this.
+    /// The dialect for a request with this `Accept` header.
     pub fn for_request(accept: &str) -> Dialect {
         if accept.contains("application/openmetrics-text") { Dialect::OpenMetrics } else { Dialect::Prometheus }
     }
 
-    /// The type of the answer's body.
+    /// The `Content-Type` of the answer.
     pub fn content_type(self) -> &'static str {
         match self {
             Dialect::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
@@ -51,12 +51,12 @@ impl Dialect {
     }
 }
 
-/// What happens to a number over time.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// It rises until a restart.
+    /// Rises until a restart.
     Counter,
-    /// It goes up and down.
+    /// Rises and falls.
     Gauge,
 }
 
@@ -91,7 +91,7 @@ impl Text {
         self.line(format_args!("annunciator_{name} {value}"));
     }
 
-    /// One line per alarm.
+    /// Writes a gauge with one line per alarm, labelled with the alarm's id.
     fn alarms(&mut self, name: &str, entries: &[Entry], value: fn(&Entry) -> u64, help: &str) {
         self.introduce(name, Kind::Gauge, help);
         for entry in entries {
@@ -101,12 +101,12 @@ impl Text {
     }
 }
 
-/// A text as the value of a label.
+/// Escapes a text for the value of a label.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// All figures.
+/// All metrics as text.
 pub fn metrics(snapshot: &Snapshot, dialect: Dialect) -> String {
     let Snapshot { gateway, is_linked, status, metrics, figures } = snapshot;
     let mut text = Text { dialect, text: String::with_capacity(8 * 1_024) };
@@ -212,12 +212,12 @@ fn performance(text: &mut Text, Figures { report, standing, .. }: &Figures) {
     text.alarms("alarm_activations_last_day", &report.frequent.worst, |entry| entry.activations, help);
 }
 
-/// Seconds without the noise of a float.
+/// Whole seconds; a fraction is cut off.
 fn seconds(span: Span) -> i64 {
     span.as_micros() / 1_000_000
 }
 
-/// Whether the daemon does its work, in JSON.
+/// The daemon's health as JSON. Without a snapshot, the link is reported as down.
 pub fn health(snapshot: Option<&Snapshot>, since_turn: Option<Span>, ok: bool) -> Vec<u8> {
     #[derive(Serialize)]
     struct Health<'a> {

@@ -1,16 +1,16 @@
-//! Problems of a gateway, as `base/status` tells them: each has a kind, by which it is found and taken back.
+//! Problems of a gateway, as `base/status` lists them. A problem is replaced and removed by its kind.
 
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// The kinds of problems. All of one kind begin with the same words, so that people and scripts recognise them.
+/// The kinds of problems. The texts of one kind begin with the same words, by which people and scripts recognise them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The clock is not set.
     Clock,
     /// The store was damaged, or takes nothing.
     Store,
-    /// There is no connection because a certificate, a key or a password cannot be read.
+    /// The store was damaged, or does not accept writes.
     Credentials,
     /// The broker refuses a subscription.
     Subscription,
@@ -26,18 +26,18 @@ pub enum ProblemKind {
     Reaction,
     /// Things are not watched, because a bound was reached.
     Things,
-    /// A configuration that was to be taken has mistakes.
+    /// A configuration that was to be reloaded has mistakes.
     Reload,
     /// More alarms come than people can follow (ISA-18.2).
     Flood,
     /// The HTTP listener cannot work.
     Http,
-    /// A message that has ended the daemon twice is not handled any more.
+    /// A message is skipped, because the daemon ended twice while handling it.
     Message,
 }
 
 impl ProblemKind {
-    /// The words with which it begins.
+    /// The words with which problems of this kind begin.
     pub const fn prefix(self) -> &'static str {
         match self {
             ProblemKind::Clock => "clock: ",
@@ -63,7 +63,7 @@ impl ProblemKind {
 pub struct StatusProblem {
     /// Its kind.
     pub kind: ProblemKind,
-    /// The words behind those of the kind.
+    /// The text after the words of the kind.
     pub text: String,
 }
 
@@ -79,7 +79,7 @@ impl Serialize for StatusProblem {
     }
 }
 
-/// The problems that there are, the latest last.
+/// The present problems, in the order in which they were added.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct StatusProblems(Vec<StatusProblem>);
@@ -111,7 +111,7 @@ impl StatusProblems {
         self.0.len()
     }
 
-    /// True if all is well.
+    /// True if there are no problems.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! `base/reactions/<reaction>`: what became of each attempt.
+//! `base/reactions/<reaction>`: the outcome of each delivery attempt.
 
 use super::{Rfc3339, to_bytes, value_as_json};
 use crate::domain::engine::Event;
@@ -30,8 +30,8 @@ struct Payload<'a> {
     retry_at: Option<Rfc3339>,
 }
 
-/// The occasion of deliveries that an event is. `payload` is the event as it is published, `opened` is the event that began
-/// its occurrence, and its time.
+/// The data of an event that its deliveries need. `payload` is the event as published; `opened` is the id and the time
+/// of the event that began its occurrence.
 pub(crate) fn occasion(
     event: &Event,
     payload: &[u8],
@@ -43,7 +43,7 @@ pub(crate) fn occasion(
     Occasion::new(event, gateway, payload, facts(&event.alarm, definition).into(), opened)
 }
 
-/// The occurrence that an event says it belongs to; 0 if it says none.
+/// The `occurrence` of an event's payload; 0 if it is absent.
 pub(crate) fn occurrence(event: &str) -> u64 {
     #[derive(serde::Deserialize)]
     struct Event {
@@ -52,7 +52,7 @@ pub(crate) fn occurrence(event: &str) -> u64 {
     serde_json::from_str::<Event>(event).map_or(0, |event| event.occurrence)
 }
 
-/// Variables of templates that tell of the alarm beyond its event, as a JSON object.
+/// The template variables about an alarm beyond its event, as a JSON object.
 fn facts(facts: &AlarmFacts, definition: Option<&AlarmDefinition>) -> String {
     let mut alarm = Map::new();
     let title = if facts.title.is_empty() { facts.id.as_str() } else { &facts.title };
@@ -73,12 +73,12 @@ fn facts(facts: &AlarmFacts, definition: Option<&AlarmDefinition>) -> String {
     json!({ "alarm": alarm }).to_string()
 }
 
-/// Operator and limit of a trigger that has them.
+/// Operator and limit of a trigger; `None` if it has no condition.
 fn comparison(trigger: &Trigger) -> Option<(Json, Json)> {
     let condition = trigger.condition()?;
     let of_equal = |equal: &bool| if *equal { Operator::Equal } else { Operator::NotEqual };
     let (operator, limit) = match condition {
-        // The deadband lies around the limit.
+        // The limit is the middle of the deadband.
         Condition::Number { operator, low, high } => (*operator, Value::Number(low + (high - low) / 2.0)),
         Condition::Text { equal, limit } => (of_equal(equal), Value::Text(limit.clone())),
         Condition::Boolean { equal, limit } => (of_equal(equal), Value::Boolean(*limit)),
@@ -86,7 +86,7 @@ fn comparison(trigger: &Trigger) -> Option<(Json, Json)> {
     Some((json!(operator.symbol()), value_as_json(&limit)))
 }
 
-/// A report as JSON.
+/// The report of an attempt as JSON.
 pub fn render(report: &Report, reaction: &str, gateway: &str, now: Now) -> Vec<u8> {
     let delivery = &report.delivery;
     let (outcome, answer, reason, retry_at) = match &report.outcome {
@@ -114,7 +114,7 @@ pub fn render(report: &Report, reaction: &str, gateway: &str, now: Now) -> Vec<u
     })
 }
 
-/// The report of a delivery that is not made, for a reason that the store has found.
+/// The report of a stored delivery that is dropped at the start, for the given reason.
 pub fn orphan(delivery: &str, reaction: &str, reason: &str, gateway: &str, now: Now) -> Vec<u8> {
     #[derive(Serialize)]
     struct Orphan<'a> {
@@ -128,36 +128,36 @@ pub fn orphan(delivery: &str, reaction: &str, reason: &str, gateway: &str, now: 
     to_bytes(&Orphan { delivery, gateway, reaction, outcome: "dropped", at: Rfc3339(now.wall), reason })
 }
 
-/// What there is to say of one reaction to one alarm.
+/// The state of one reaction to one alarm, for `explain`.
 #[derive(Serialize)]
 pub(crate) struct Explained {
-    /// The reaction.
+    /// The reaction's name.
     pub(crate) reaction: String,
-    /// Whether the present activation has reached the other side.
+    /// True if the receiver has taken the present activation.
     pub(crate) delivered: bool,
-    /// When the next delivery is due.
+    /// Time of the next scheduled delivery; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<Rfc3339>,
-    /// Deliveries that wait.
+    /// Deliveries that are queued.
     pub(crate) waiting: Vec<Waiting>,
-    /// What is wrong with the reaction.
+    /// The reaction's present problem, in words; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none", rename = "problem")]
     pub(crate) trouble: Option<String>,
 }
 
-/// A delivery that waits.
+/// A queued delivery.
 #[derive(Serialize)]
 pub(crate) struct Waiting {
-    /// Its id.
+    /// The delivery's id.
     pub(crate) delivery: String,
-    /// Attempts so far.
+    /// Number of attempts so far.
     pub(crate) attempts: u32,
-    /// When the next one is due.
+    /// Time of the next attempt.
     pub(crate) next_at: Rfc3339,
 }
 
 impl Explained {
-    /// For people, in one line.
+    /// The state as one line of text.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!("{}: ", self.reaction);
         text.push_str(match (self.delivered, self.waiting.is_empty()) {

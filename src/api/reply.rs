@@ -20,7 +20,7 @@ struct Reply<'a, T> {
     body: T,
 }
 
-/// What became of a command for one alarm.
+/// The result of a command for one alarm.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome<'a> {
     pub(crate) alarm: &'a str,
@@ -37,19 +37,19 @@ fn stamp<S: serde::Serializer>(stamp: &Option<Stamp>, serializer: S) -> Result<S
     stamp.map(Rfc3339).serialize(serializer)
 }
 
-/// The answer to a command that was carried out, or, with an `error`, to one that came to nothing.
+/// The answer to a command. `ok` is false if there is an `error`.
 pub(crate) fn answer(request: &Value, error: Option<String>, body: impl Serialize) -> Vec<u8> {
     to_bytes(&Reply { request, ok: error.is_none(), error, body })
 }
 
-/// What another configuration has made of the alarms.
+/// The alarms that a new configuration added, removed, changed and kept.
 #[derive(Serialize)]
 pub(crate) struct Names<'a> {
     added: Vec<&'a str>,
     removed: Vec<&'a str>,
     changed: Vec<&'a str>,
     kept: usize,
-    /// How many are not listed, because there are so many.
+    /// Number of ids that are left out of the three lists; each has at most [`MAX_LISTED`].
     #[serde(skip_serializing_if = "is_zero")]
     not_listed: usize,
 }

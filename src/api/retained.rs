@@ -1,7 +1,8 @@
-//! `base/alarms/<thing>/<property>/<level>` read back: what an instance has to know of an alarm that another one had.
+//! `base/alarms/<thing>/<property>/<level>` read back: the state of an alarm that this instance takes over from
+//! another.
 //!
-//! [`super::state`] writes these payloads. What is not in them is not taken over: latest values, windows, what was
-//! running. Whatever cannot be understood is no alarm.
+//! [`super::state`] writes these payloads. Data that they lack is not taken over: latest values, windows, running
+//! timers. A payload that cannot be parsed is ignored.
 
 use crate::domain::engine::{Acknowledgement, AlarmMemory, Cause, Event, LastChange, Shelving, State};
 use crate::domain::model::{AlarmFacts, AlarmId, AlarmType, Model, Severity, Value, fnv};
@@ -9,10 +10,10 @@ use crate::domain::time::{Moment, Now, Stamp};
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// An alarm as another instance has left it.
+/// An alarm as an instance has published it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Alarm {
-    /// The thing that it watches.
+    /// The thing's id.
     pub(crate) thing: String,
     property: String,
     level: String,
@@ -21,9 +22,9 @@ pub(crate) struct Alarm {
     severity: String,
     #[serde(default)]
     title: String,
-    /// Who has published it.
+    /// The id of the instance that published it.
     gateway: String,
-    /// In an event it is what the alarm has changed to.
+    /// The state; in an event, the state after it.
     #[serde(alias = "to")]
     state: String,
     #[serde(default)]
@@ -38,7 +39,7 @@ pub(crate) struct Alarm {
     average: Option<f64>,
     acknowledged: Option<Said>,
     shelved: Option<Shelved>,
-    /// Who gave the command, in an event.
+    /// In an event: the operator who gave the command.
     by: Option<String>,
     comment: Option<String>,
 }
@@ -58,15 +59,15 @@ struct Shelved {
     comment: Option<String>,
 }
 
-/// Reads a retained state.
+/// Parses a retained state or an event; `None` if the payload is neither.
 pub(crate) fn read(payload: &[u8]) -> Option<Alarm> {
     serde_json::from_slice(payload).ok()
 }
 
 impl Alarm {
-    /// An event is all of the alarm's new state but for what is not in events: it is taken from the state before.
+    /// Completes an event to the alarm's new state: members that events lack come from the state before.
     pub(crate) fn since(self, before: Option<Alarm>) -> Alarm {
-        // Events may come again after a restart of whoever published them.
+        // An instance may publish events again after its restart; older ones than the known state are ignored.
         if let Some(before) = &before
             && stamp(before.at.as_ref()) > stamp(self.at.as_ref())
         {
@@ -85,19 +86,19 @@ impl Alarm {
         }
     }
 
-    /// What it is called.
+    /// The alarm's id.
     pub(crate) fn id(&self) -> AlarmId {
         AlarmId::new(&self.thing, &self.property, &self.level)
     }
 
-    /// The event that activated it, if it is active and nobody has acknowledged that, and the instance that published it.
+    /// The event that activated the alarm and the instance that published it; `None` unless the state is `activated`.
     pub(crate) fn activation(&self, facts: Arc<AlarmFacts>) -> Option<(Event, &str)> {
         if self.state != State::Activated.as_str() {
             return None;
         }
         let at = stamp(self.at.as_ref())?;
         let event = Event {
-            // One that was taken over before has lost its number. Deliveries need one that no other event has.
+            // A state that was taken over has lost its number. Deliveries need a unique one, so a hash replaces it.
             seq: self.seq.unwrap_or_else(|| fnv(&format!("{} {at}", facts.id))),
             alarm: facts,
             ix: None,
@@ -123,9 +124,10 @@ impl Alarm {
         Cause::ALL.into_iter().find(is_written).unwrap_or(Cause::Config)
     }
 
-    /// As the store would have kept it. `handle` is its short number there. None: it says nothing that makes sense.
+    /// The record as the store would have it, under this handle. `None`: a state or severity is unknown, or an anomaly
+    /// is the cause.
     pub(crate) fn memory(&self, handle: u32, model: &Model, now: Now) -> Option<AlarmMemory> {
-        // It ends with its anomaly, of which only the instance knows that has the model and what was measured.
+        // Such an alarm ends with its anomaly, which only the instance with the model and the samples knows.
         if self.alarm_type == AlarmType::Anomaly.as_str() {
             return None;
         }
@@ -158,7 +160,7 @@ impl Alarm {
                 Some(Acknowledgement { at, by: Arc::from(said.by.as_str()), comment: text(said.comment.as_ref()) })
             }),
             last: stamp(self.at.as_ref()).map(|at| LastChange {
-                // It is a number of another instance: under our name it would be somebody else's event.
+                // The number belongs to the other instance: with this gateway's id it would denote another event.
                 seq: 0,
                 at,
                 cause: self.cause(),
@@ -181,8 +183,8 @@ impl Alarm {
         self.seq.filter(|_| self.gateway == gateway)
     }
 
-    /// The same as [`Alarm::memory`] of what this gateway has published itself, before its store lost it: the number of the
-    /// event is its own, and nothing else than the next value says whether it is so still.
+    /// Like [`Alarm::memory`], for a state that this gateway itself published before its store lost it. The event keeps
+    /// its number, and the state is uncertain until the next value.
     pub(crate) fn own_memory(&self, gateway: &str, handle: u32, model: &Model, now: Now) -> Option<AlarmMemory> {
         let mut memory = self.memory(handle, model, now)?;
         if let Some(last) = &mut memory.last {
@@ -236,7 +238,7 @@ mod tests {
         state::render(engine.view(alarm), "gw/a")
     }
 
-    /// The retained state of an engine that goes on with what is known of another one's alarm.
+    /// The retained state of an engine that has taken over another one's alarm.
     fn handed_over(known: &Alarm, model: &Arc<Model>, now: Now) -> Vec<u8> {
         let memory = Memory { alarm: known.memory(1, model, now).unwrap(), soft: None, samples: Vec::new() };
         let mut effects = Effects::default();

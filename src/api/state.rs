@@ -1,4 +1,4 @@
-//! `base/alarms/<thing>/<property>/<level>`: an alarm's present state, retained for those who come later.
+//! `base/alarms/<thing>/<property>/<level>`: an alarm's present state, retained for later subscribers.
 //!
 //! It changes with events only, not with values: `value` is the one of the latest event. For an idled alarm that is
 //! the value that ended the activation.
@@ -8,7 +8,7 @@ use crate::domain::engine::AlarmView;
 use crate::domain::model::AlarmType;
 use serde::Serialize;
 
-/// A state, ready to be written.
+/// The payload of a state.
 #[derive(Serialize)]
 pub(crate) struct Payload<'a> {
     #[serde(flatten)]
@@ -63,7 +63,7 @@ pub fn render(view: AlarmView<'_>, gateway: &str) -> Vec<u8> {
     to_bytes(&payload(view, gateway))
 }
 
-/// The state, for whatever it becomes a part of.
+/// The payload of a state, on its own or as a part of another one.
 pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> {
     let last = view.last_change();
     let averages = view.definition().trigger.alarm_type() == AlarmType::Average;
@@ -76,7 +76,7 @@ pub(crate) fn payload<'a>(view: AlarmView<'a>, gateway: &'a str) -> Payload<'a> 
         uncertain: view.is_uncertain(),
         occurrence: view.occurrence(),
         since: view.since().map(Rfc3339),
-        // One that was taken over from another instance has none under our name.
+        // A state that was taken over from another instance has no number of this gateway.
         seq: last.map(|l| l.seq).filter(|seq| *seq > 0),
         at: last.map(|l| Rfc3339(l.at)),
         time: last.and_then(|l| time_quality(l.at)),

@@ -1,4 +1,4 @@
-//! `base/status`: whether the daemon is there and how it is; `base/faults` beside it, and what `base/metrics` counts.
+//! `base/status`: the daemon's availability and health; and the payloads of `base/faults` and `base/metrics`.
 
 use super::problem::StatusProblems;
 use super::{Rfc3339, to_bytes};
@@ -6,33 +6,33 @@ use crate::domain::time::{Span, Stamp};
 use crate::ingest::router::Fault;
 use serde::Serialize;
 
-/// How the daemon is.
+/// The health of a running daemon.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// When it was started.
+    /// Time of the start.
     pub since: Stamp,
-    /// How many alarms it has.
+    /// Number of alarms.
     pub alarms: usize,
-    /// How many of them are activated or acknowledged.
+    /// Number of alarms that are activated or acknowledged.
     pub active: usize,
-    /// Whether what is published is on disk before.
+    /// True if the store is on disk and events are written before they are published.
     pub durable: bool,
-    /// What a technician should know, in words; empty when all is well.
+    /// Problems that a technician should know; empty if there are none.
     pub problems: StatusProblems,
-    /// The last gap in observation.
+    /// The last gap in observation; `None` if there was none.
     pub last_gap: Option<Gap>,
 }
 
-/// A time in which nothing could be heard.
+/// A period in which the daemon could not receive messages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gap {
-    /// When it began.
+    /// Start of the gap.
     pub from: Stamp,
-    /// When it ended.
+    /// End of the gap.
     pub to: Stamp,
-    /// How long it was.
+    /// Duration of the gap; in seconds in the payload.
     pub length: Span,
-    /// Why, in words.
+    /// The cause in words.
     pub cause: String,
 }
 
@@ -66,7 +66,7 @@ struct Offline<'a> {
     version: &'a str,
 }
 
-/// The status of a daemon that is there.
+/// The status of a running daemon.
 pub fn online(status: &Status, gateway: &str) -> Vec<u8> {
     to_bytes(&Online {
         state: "online",
@@ -86,26 +86,26 @@ pub fn online(status: &Status, gateway: &str) -> Vec<u8> {
     })
 }
 
-/// The status of one that is not: the last will, and the last word before a clean stop.
+/// The status of a stopped daemon: the last will, and the final status of a clean stop.
 pub fn offline(gateway: &str) -> Vec<u8> {
     to_bytes(&Offline { state: "offline", gateway, version: env!("CARGO_PKG_VERSION") })
 }
 
-/// What an instance says of itself while another one works.
+/// The status of an instance that is not working, such as a standby.
 pub(crate) fn of_standby(state: &str, gateway: &str) -> Vec<u8> {
     to_bytes(&Offline { state, gateway, version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Who has published a status, and whether it works.
+/// The sender of a status, and its availability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
-    /// The name of the instance.
+    /// The id of the instance.
     pub(crate) gateway: String,
-    /// Whether it works.
+    /// True if the state is `online`.
     pub(crate) is_online: bool,
 }
 
-/// Reads a status; none: it was deleted, or nobody of us has written it.
+/// Parses a status; `None` if it was deleted or is not one.
 pub(crate) fn read(payload: &[u8]) -> Option<Said> {
     #[derive(serde::Deserialize)]
     struct Payload {
@@ -123,11 +123,11 @@ struct FaultPayload<'a> {
     count: u64,
 }
 
-/// Bytes of a report of faults: what every broker and every client takes.
+/// Maximum size of a report of faults in bytes; every broker and client accepts that.
 const REPORT_BYTES: usize = 64 << 10;
 
-/// One report of inputs that could not be used, with how often each came since the last report. Those that have no room
-/// in it are counted with the others.
+/// One report of unusable inputs, with the number of times that each occurred since the last report. Entries that
+/// exceed the maximum size are not listed but counted; `more` is the number of faults that have no entry.
 pub fn faults(faults: &[(Fault, u64)], more: u64) -> Vec<u8> {
     #[derive(Serialize)]
     struct Report<'a> {
@@ -169,13 +169,13 @@ pub struct Metrics {
     pub refused: u64,
     /// Messages that wait for the broker.
     pub outbox: u64,
-    /// How many seconds the oldest of them has waited.
+    /// Age of the oldest of them in seconds.
     pub outbox_age: u64,
     /// Events that were dropped because the outbox was full.
     pub outbox_dropped: u64,
-    /// Alarms.
+    /// Number of alarms.
     pub alarms: u64,
-    /// Alarms that are activated or acknowledged.
+    /// Number of alarms that are activated or acknowledged.
     pub active: u64,
     /// Connections to the broker that were made.
     pub connects: u64,
@@ -183,7 +183,8 @@ pub struct Metrics {
     pub commits: u64,
     /// Bytes handed to the store.
     pub stored_bytes: u64,
-    /// Bytes that this process has made the system write to disks: log, databases and all. 0 where it does not tell.
+    /// Bytes that this process has made the system write to disks: log, databases and all. 0 if the system does not
+    /// report it.
     pub written_bytes: u64,
     /// The sequence number of the latest event.
     pub seq: u64,
@@ -193,11 +194,11 @@ pub struct Metrics {
     pub reactions_failed: u64,
     /// Attempts that were not the first.
     pub reactions_retried: u64,
-    /// Deliveries that never arrive.
+    /// Deliveries that were given up.
     pub reactions_dropped: u64,
     /// Deliveries that wait.
     pub reactions_waiting: u64,
-    /// How long the oldest of them has been due.
+    /// Seconds since the oldest of them became due.
     pub reactions_oldest_seconds: u64,
     /// Models of anomalies.
     pub models: u64,
@@ -205,7 +206,7 @@ pub struct Metrics {
     pub model_builds: u64,
     /// Values that are kept for models.
     pub samples: u64,
-    /// Bytes that they take.
+    /// Bytes of these values on disk.
     pub samples_bytes: u64,
     /// Values that were lost because the disk refused them for too long.
     pub samples_lost: u64,

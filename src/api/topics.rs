@@ -1,4 +1,4 @@
-//! Topics: what the gateway publishes and listens to, and what each of these topics is for.
+//! Topics that the gateway publishes and subscribes to, and their classification.
 
 pub use crate::domain::model::encoding::{decode, encode};
 
@@ -6,17 +6,17 @@ pub use crate::domain::model::encoding::{decode, encode};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
     base: String,
-    /// Where one of several instances has what only it can say; otherwise the base.
+    /// The root of the topics that belong to one instance alone; `base` if there is only one.
     own: String,
 }
 
-/// What belongs to one of several instances is below this level.
+/// The level above the indices of instances.
 const SHARDS: &str = "shards";
-/// The verbs that the daemon listens for are the last level under this one.
+/// The level above the verbs of commands.
 const COMMANDS: &str = "commands";
-/// Models publish under this one.
+/// The level above the topics of models.
 const ANOMALIES: &str = "anomalies";
-/// The first levels under the base, and under the level of an instance, on which the daemon alone speaks or is spoken to.
+/// The first levels, under the base and under the level of an instance, that are reserved for the daemon.
 const TAKEN: [&str; 12] = [
     "status",
     "standby",
@@ -33,13 +33,13 @@ const TAKEN: [&str; 12] = [
 ];
 
 impl Topics {
-    /// The topics under `base`.
+    /// The topics of a single instance under `base`.
     pub fn new(base: &str) -> Topics {
         Topics { base: base.to_owned(), own: base.to_owned() }
     }
 
-    /// The topics of one of several instances under `base`. Alarms, events, answers and reports of reactions are where
-    /// those of a single one would be; what an instance says of itself is below a level with its index.
+    /// The topics of one of several instances under `base`. Alarms, events, answers and reports of reactions are on the
+    /// same topics as with a single instance; topics about the instance itself are below a level with its index.
     ///
     /// ```
     /// # use annunciator::api::topics::Topics;
@@ -51,34 +51,34 @@ impl Topics {
         Topics { base: base.to_owned(), own: format!("{base}/{SHARDS}/{index}") }
     }
 
-    /// The filter for what all of several instances say of themselves on their [`Topics::status`].
+    /// The filter for the [`Topics::status`] of all of several instances.
     pub fn every_status(&self) -> String {
         format!("{}/{SHARDS}/+/status", self.base)
     }
 
-    /// Whether an instance, or the only one, says on this topic how it is.
+    /// True for the status topic of any instance.
     pub fn is_status(&self, topic: &str) -> bool {
         let below = topic.strip_prefix(self.base.as_str()).and_then(|rest| rest.strip_prefix('/'));
         let of_shard = |rest: &str| rest.strip_prefix(SHARDS)?.strip_prefix('/')?.strip_suffix("/status").map(drop);
         below.is_some_and(|rest| rest == "status" || of_shard(rest).is_some())
     }
 
-    /// Where an instance says that it stands by.
+    /// The topic on which an instance publishes that it stands by.
     pub fn standby(&self, name: &str) -> String {
         format!("{}/standby/{name}", self.own)
     }
 
-    /// Whether the daemon is there, and how it is. Retained; also the last will.
+    /// The daemon's availability and health. Retained; also the topic of the last will.
     pub fn status(&self) -> String {
         format!("{}/status", self.own)
     }
 
-    /// An alarm's present state. Retained.
+    /// The present state of an alarm. Retained.
     pub fn alarm(&self, alarm: &crate::domain::model::AlarmId) -> String {
         format!("{}/alarms/{alarm}", self.base)
     }
 
-    /// One event.
+    /// The events of an alarm.
     pub fn event(&self, alarm: &crate::domain::model::AlarmId) -> String {
         format!("{}/events/{alarm}", self.base)
     }
@@ -88,7 +88,7 @@ impl Topics {
         format!("{}/events/#", self.base)
     }
 
-    /// Where the state of the alarm is whose events are on this topic, if it is one of events.
+    /// The state topic of the alarm whose events are on this topic; `None` for a topic that has no events.
     pub(crate) fn alarm_of_event(&self, topic: &str) -> Option<String> {
         let id = topic.strip_prefix(self.base.as_str())?.strip_prefix("/events/")?;
         Some(format!("{}/alarms/{id}", self.base))
@@ -99,18 +99,18 @@ impl Topics {
         format!("{}/alarms/#", self.base)
     }
 
-    /// How a model is. Retained. Each of several instances has one of its own, of its own things.
+    /// The state of a model. Retained. Each of several instances has a topic of its own, about its own things.
     pub fn model(&self, model: &str) -> String {
         format!("{}/{ANOMALIES}/{}", self.own, encode(model))
     }
 
-    /// What a model says of a thing: `score` or `index`.
+    /// A number that a model publishes for a thing; `what` is `score` or `index`.
     pub fn saved(&self, model: &str, thing: &str, what: &str) -> String {
         format!("{}/{ANOMALIES}/{}/{}/{what}", self.base, encode(model), encode(thing))
     }
 
-    /// Whether the topic is one on which a model says something of a thing. A source may read these, unlike all others of
-    /// the gateway: a score is a property like those that devices publish.
+    /// True for a topic of [`Topics::saved`]. A source may read these, unlike all other topics of the gateway: a score
+    /// is a property like those that devices publish.
     ///
     /// ```
     /// # use annunciator::api::topics::Topics;
@@ -125,7 +125,7 @@ impl Topics {
         below.is_some_and(|rest| rest.matches('/').count() == 2)
     }
 
-    /// Inputs that could not be used.
+    /// Reports of inputs that could not be used.
     pub fn faults(&self) -> String {
         format!("{}/faults", self.own)
     }
@@ -135,24 +135,24 @@ impl Topics {
         format!("{}/metrics", self.own)
     }
 
-    /// What became of a reaction's deliveries.
+    /// The outcomes of a reaction's deliveries.
     pub fn reaction(&self, name: &str) -> String {
         format!("{}/reactions/{}", self.base, encode(name))
     }
 
-    /// One topic of each kind that the daemon publishes to, for names that nothing has.
+    /// One topic of each kind that the daemon publishes to, with names that are not in use.
     pub(crate) fn samples(&self) -> Vec<String> {
         const NOTHING: &str = "annunciator-check";
         let alarm = crate::domain::model::AlarmId::new(NOTHING, NOTHING, NOTHING);
         vec![self.probe(), self.event(&alarm), self.alarm(&alarm), self.reaction(NOTHING)]
     }
 
-    /// Where the daemon listens to itself.
+    /// The topic of probes, which the daemon sends to itself.
     pub fn probe(&self) -> String {
         format!("{}/probe", self.own)
     }
 
-    /// Whether this is where [`Topics::probe`] goes.
+    /// True for the topic of [`Topics::probe`].
     pub fn is_probe(&self, topic: &str) -> bool {
         topic.strip_prefix(&self.own) == Some("/probe")
     }
@@ -162,15 +162,15 @@ impl Topics {
         format!("{}/replies", self.base)
     }
 
-    /// Where the daemon takes the commands of one verb; of several instances this one alone.
+    /// The topic for commands of one verb; with several instances, for this one alone.
     pub fn command(&self, verb: &str) -> String {
         format!("{}/{COMMANDS}/{verb}", self.own)
     }
 
-    /// Whether an answer may go to the response topic that somebody has given with a command.
+    /// Checks the response topic of a command.
     ///
     /// # Errors
-    /// Why not, in words: the daemon must not be made to forge its own events, or to command itself.
+    /// The topic is not a valid one, or it is reserved: the daemon must not forge its own events or command itself.
     ///
     /// ```
     /// # use annunciator::api::topics::Topics;
@@ -199,26 +199,26 @@ impl Topics {
         Ok(())
     }
 
-    /// The filters for all commands: those for everybody, and of several instances those for this one.
+    /// The filters for all commands: those to all instances and, with several, those to this one.
     pub fn commands(&self) -> Vec<String> {
         let mut filters = vec![format!("{}/{COMMANDS}/#", self.base), format!("{}/{COMMANDS}/#", self.own)];
         filters.dedup();
         filters
     }
 
-    /// Whether a command on this topic is for this instance, whichever alarm it names.
+    /// True if a command on this topic is for this instance, whichever alarm it names.
     pub fn is_addressed(&self, topic: &str) -> bool {
         topic.strip_prefix(self.own.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// Whether the topic is one of the gateway's own. What is published there is never taken for a value, even if a
-    /// source's filter covers it: the daemon would hear itself.
+    /// True for any topic of the gateway. Messages on it are never evaluated as values, even if a source's filter
+    /// covers it: the daemon would read its own output.
     pub fn is_own(&self, topic: &str) -> bool {
         topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Whether the daemon, or another instance, speaks or listens on this topic: what somebody else publishes there would
-    /// be taken for the daemon's.
+    /// True for a topic that is reserved for the daemon or for another instance: the message of another client there
+    /// would be taken for the daemon's.
     ///
     /// ```
     /// # use annunciator::api::topics::Topics;
@@ -231,7 +231,7 @@ impl Topics {
         below.and_then(|rest| rest.split('/').next()).is_some_and(|level| TAKEN.contains(&level))
     }
 
-    /// The verb, if the topic is one of a command.
+    /// The verb of a command's topic; `None` for other topics.
     ///
     /// ```
     /// # use annunciator::api::topics::Topics;

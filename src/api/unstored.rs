@@ -1,25 +1,25 @@
-//! The mark of a run whose disk took nothing more, not even a note of that: a retained message on the gateway's own probe
-//! topic, published before anything else of which the store knows nothing.
+//! The mark of a run whose disk accepted nothing more, not even a note of that: a retained message on the gateway's own
+//! probe topic, published before any other message that the store does not know.
 //!
-//! The disk looks afterwards as if the run had ended just before. The broker has what was published, and so it has the mark:
-//! on one connection it comes first. Whoever finds none knows that nothing else was published either.
+//! Afterwards the disk looks as if the run had ended just before. The broker has the published messages and therefore
+//! the mark, because it was first on the same connection. Without a mark, nothing was published without the store.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
 struct Mark {
-    /// Who has published it.
+    /// The id of the gateway that published it.
     gateway: String,
-    /// Events with numbers below this one may have been published. Later ones are numbered by the clock.
+    /// Events with numbers below this one may have been published. Later events are numbered by the clock.
     unstored_below: u64,
 }
 
-/// The mark of a gateway.
+/// The payload of a gateway's mark.
 pub(crate) fn render(gateway: &str, unstored_below: u64) -> Vec<u8> {
     serde_json::to_vec(&Mark { gateway: gateway.to_owned(), unstored_below }).unwrap_or_default()
 }
 
-/// Reads the mark of this gateway; none: it is something else.
+/// `unstored_below` of this gateway's mark; `None` for any other payload.
 pub(crate) fn read(payload: &[u8], gateway: &str) -> Option<u64> {
     let mark: Mark = serde_json::from_slice(payload).ok()?;
     (mark.gateway == gateway).then_some(mark.unstored_below)

@@ -101,8 +101,7 @@ impl Daemon {
                 // An empty one: somebody has deleted a retained message. A source's filter may cover commands, too.
                 if !payload.is_empty() && self.config.gateway.commands {
                     match self.admit(verb, inbound, now.wall) {
-                        Ok(Request { command, .. })
-                            if !is_addressed && !command.concerns(self.config.model.share) => {}
+                        Ok(Request { command, .. }) if !is_addressed && !command.concerns(self.config.model.share) => {}
                         Ok(request) => self.command(request, payload.len(), reply_to.clone(), now),
                         Err(refusal) => self.replies.push(refusal),
                     }

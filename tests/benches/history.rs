@@ -43,6 +43,7 @@ fn event(seq: u64, alarm: Arc<AlarmFacts>) -> Entry {
     Entry::Event(Event {
         seq,
         alarm,
+        ix: None,
         from: State::Idled,
         to: State::Activated,
         at,

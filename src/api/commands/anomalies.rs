@@ -1,4 +1,4 @@
-//! The commands of models and their anomalies, read and checked.
+//! The commands about models and their anomalies, parsed and checked.
 
 use super::{Fields, MAX_LISTED};
 use crate::domain::anomaly::series::Sample;
@@ -6,74 +6,75 @@ use crate::domain::model::Selector;
 use crate::domain::time::Stamp;
 use serde_json::Value;
 
-/// Samples that one command brings at most: about 150 KB as text.
+/// Maximum number of samples in one command: about 150 KB as text.
 pub const MAX_IMPORTED: usize = 5_000;
-/// Points of a series that one answer has at most, and as many as it has unless the command says otherwise.
+/// Maximum number of points of a series in one answer.
 const MAX_POINTS: u64 = 2_000;
+/// Default number of points of a series in one answer.
 const POINTS: u64 = 500;
-/// What one answer lists unless the command says otherwise.
+/// Default number of anomalies in one answer.
 const LISTED: usize = 50;
 
-/// What operators can want of models.
+/// The commands about models.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnomalyCommand {
-    /// To build one from its history.
+    /// Builds a model from its recorded values.
     Build {
-        /// Its name.
+        /// The model's name.
         model: String,
-        /// Not from before.
+        /// Start of the time range; `None`: the earliest value.
         from: Option<Stamp>,
-        /// Not from after.
+        /// End of the time range; `None`: the latest value.
         to: Option<Stamp>,
     },
-    /// Not to build it after all.
+    /// Cancels a build that is waiting or running.
     Cancel {
-        /// Its name.
+        /// The model's name.
         model: String,
     },
-    /// To look at a past time.
+    /// Evaluates the values of a past time range.
     Reprocess {
-        /// Its name.
+        /// The model's name.
         model: String,
-        /// From when on.
+        /// Start of the time range.
         from: Stamp,
-        /// Until when.
+        /// End of the time range.
         to: Stamp,
-        /// Ids and patterns; empty: all of the model's.
+        /// Ids and patterns of things; empty: all things of the model.
         things: Vec<String>,
-        /// Whether there are alarms.
+        /// True if the anomalies found raise alarms.
         alarms: bool,
     },
-    /// To look at what is new.
+    /// Switches or triggers the evaluation of new values.
     Refresh {
-        /// Its name.
+        /// The model's name.
         model: String,
-        /// Again and again, not any more, or once.
+        /// The mode: periodic, off, or once.
         set: Set,
-        /// Ids and patterns; none: as before.
+        /// Ids and patterns of things; `None`: no change.
         things: Option<Vec<String>>,
     },
-    /// What was found.
+    /// A query for anomalies.
     List(AnomalyQuery),
-    /// To delete what was found.
+    /// Deletes anomalies.
     Delete(Deleted),
-    /// How models are, and the values of one.
+    /// A query for the states of models, and for the values of one.
     Models(ModelQuery),
-    /// To take values of the past.
+    /// Adds past values to a model's history.
     Import {
         /// The model's name.
         model: String,
-        /// Of which thing.
+        /// The thing's id.
         thing: String,
-        /// Of which of the model's properties.
+        /// The property's name, which is one of the model's.
         property: String,
-        /// The values.
+        /// The values with their times.
         samples: Vec<Sample>,
     },
 }
 
 impl AnomalyCommand {
-    /// The one thing that it is about, if it is about one.
+    /// The id of the thing, if the command is about a single one.
     pub fn thing(&self) -> Option<&str> {
         match self {
             AnomalyCommand::Import { thing, .. } => Some(thing),
@@ -88,14 +89,14 @@ impl AnomalyCommand {
     }
 }
 
-/// Whether a model looks at what is new.
+/// The mode in which a model evaluates new values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Set {
-    /// Again and again.
+    /// Periodically, as configured.
     On,
-    /// Not any more.
+    /// No longer.
     Off,
-    /// Once, at once.
+    /// Once, immediately; the periodic mode does not change.
     Now,
 }
 
@@ -111,57 +112,57 @@ impl Set {
     }
 }
 
-/// Which anomalies to list, the latest first.
+/// The filter and the page of `anomaly-list`, which lists the latest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnomalyQuery {
-    /// A name or a pattern.
+    /// A model's name or a pattern; `None`: all.
     pub model: Option<String>,
-    /// An id or a pattern.
+    /// A thing's id or a pattern; `None`: all.
     pub thing: Option<String>,
-    /// Not over before.
+    /// Only anomalies that are open or ended at this time or later.
     pub from: Option<Stamp>,
-    /// Not begun after.
+    /// Only anomalies that began at this time or earlier.
     pub to: Option<Stamp>,
-    /// Only those that go on, or only those that are over.
+    /// Only open (true) or only ended (false) anomalies; `None`: both.
     pub open: Option<bool>,
-    /// How many at most.
+    /// Maximum number of anomalies in the answer.
     pub limit: usize,
-    /// Only those that come after the one with this id.
+    /// Only anomalies that follow the one with this id in the list, which are older.
     pub before: Option<String>,
 }
 
-/// Which anomalies to delete.
+/// The anomalies to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deleted {
     /// The one with this id.
     One(String),
-    /// Those of a model.
+    /// Anomalies of one model.
     Of {
-        /// Its name.
+        /// The model's name.
         model: String,
-        /// An id or a pattern.
+        /// A thing's id or a pattern; `None`: all things.
         thing: Option<String>,
-        /// Not over before.
+        /// Only anomalies that are open or ended at this time or later.
         from: Option<Stamp>,
-        /// Not begun after.
+        /// Only anomalies that began at this time or earlier.
         to: Option<Stamp>,
     },
 }
 
-/// Which models to show, and which values.
+/// The models that `anomaly-model` shows, and the values of one property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelQuery {
-    /// A name or a pattern.
+    /// A model's name or a pattern.
     pub model: String,
-    /// The thing whose values are wanted, too.
+    /// The thing with the values; `None`: no values are shown.
     pub thing: Option<String>,
-    /// Which of its properties; none: the model's first.
+    /// The property with the values; `None`: the first of the model's.
     pub property: Option<String>,
-    /// Not before.
+    /// Start of the time range.
     pub from: Option<Stamp>,
-    /// Not after.
+    /// End of the time range.
     pub to: Option<Stamp>,
-    /// How many of them at most.
+    /// Maximum number of points; 0: no values are shown.
     pub points: usize,
 }
 
@@ -258,7 +259,7 @@ impl Fields {
         }
     }
 
-    /// A list of names and patterns over names.
+    /// A list of names and patterns over names; `None` if the member is absent.
     fn patterns(&self, member: &str) -> Result<Option<Vec<String>>, String> {
         let given = match self.value(member) {
             None => return Ok(None),
@@ -292,9 +293,9 @@ impl Fields {
     }
 }
 
-/// The whole number that a float is, or that it is nearest to: fractions of a millisecond are not kept.
+/// Rounds a float to an integer, because fractions of a millisecond are not kept; `None` beyond 2^53.
 fn whole(number: f64) -> Option<i64> {
-    /// Up to here every whole number is a float.
+    /// The largest magnitude up to which every integer has an exact `f64`: 2^53.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most 2^53")]
     (number.abs() <= EXACT).then(|| number.round() as i64)
