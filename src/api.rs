@@ -2,8 +2,8 @@
 //!
 //! Topics are built in [`topics`] and classified in [`channel`]. Published are [`event`], [`state`], [`reaction`],
 //! [`status`], models (`anomaly`) and figures ([`alarm_metrics`], [`openmetrics`] for HTTP); [`commands`] are read and
-//! answered, [`execute`] applies them and [`explain`] gives the reasons for an alarm's state. [`home_assistant`] announces
-//! alarms as entities, `retained` reads states back.
+//! answered, [`execute`] applies them and [`explain`] gives the reasons for an alarm's state. [`home_assistant`]
+//! announces alarms as entities, `retained` reads states back.
 //!
 //! Pure functions between the engine's types and bytes: nothing is kept and nothing is sent. One value always gives the
 //! same bytes, so a message that is sent twice is equal.

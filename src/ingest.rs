@@ -1,4 +1,5 @@
-//! From a message to values: which sources match a topic, how its payload is read, and who watches what is in it.
+//! From a message to values: the sources that match a topic, the format of the payload, and the alarms that watch the
+//! values.
 
 pub mod formats;
 pub mod recorder;

@@ -8,9 +8,9 @@ use std::fmt;
 pub enum ProblemKind {
     /// The clock is not set.
     Clock,
-    /// The store was damaged, or takes nothing.
-    Store,
     /// The store was damaged, or does not accept writes.
+    Store,
+    /// There is no connection because a certificate, a key or a password cannot be read.
     Credentials,
     /// The broker refuses a subscription.
     Subscription,

@@ -1,10 +1,10 @@
-//! Alarms announced to Home Assistant: all of them after each connect and when it asks, new ones as they come, and taken
-//! back when they or the option go.
+//! Alarms announced to Home Assistant: all of them after each connect and at its request, new ones as they appear.
+//! Announcements are withdrawn with the alarm or the option.
 //!
-//! The topics are retained, so what was announced has to be remembered: the store keeps the prefixes under which there
-//! may be something of ours. One that is not configured any more is cleaned, alarm by alarm, before anything else is
-//! announced, and forgotten when the broker has taken all of it. Alarms that leave the configuration say last_status in a
-//! outbound event, as on their own topic.
+//! The topics are retained, so earlier announcements must be remembered: the store keeps the prefixes under which there
+//! may be some of this gateway. A prefix that is no longer configured is cleaned, alarm by alarm, before anything else
+//! is announced, and forgotten when the broker has taken all of it. The announcement of an alarm that leaves the
+//! configuration is withdrawn by an outbound event, as is its state.
 
 use super::Daemon;
 use super::durable::{Durable, Write};
@@ -18,30 +18,30 @@ use crate::io::store::record;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Announcements that wait for the broker at one time: few, so that a hundred thousand of them leave room for events.
+/// Maximum number of unconfirmed announcements: small, so that a hundred thousand of them leave room for events.
 const WINDOW: usize = 16;
-/// Home Assistant says once that it has started. If it is said again and again, all is announced again after this time at
-/// the earliest, and when the round before is complete.
+/// Minimum time between two rounds of announcements that Home Assistant asks for. It asks at its start; repeated
+/// requests have to wait, also until the round before is complete.
 const ROUND_PAUSE: Span = Span::from_secs(10);
 
-/// Under which prefixes this gateway may have announced alarms, as the store has to know it.
+/// The prefixes under which this gateway may have announced alarms, in memory and in the store.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
-    /// The configured one.
+    /// The configured prefix; `None` if alarms are not announced.
     current: Option<String>,
-    /// Those of earlier configurations.
+    /// The prefixes of earlier configurations that are not cleaned yet.
     obsolete: Vec<String>,
     stored: Vec<String>,
 }
 
 impl Prefixes {
-    /// What an earlier run has left, and what is configured now.
+    /// Combines the stored prefixes of earlier runs with the configured one.
     pub(super) fn restore(stored: Vec<String>, current: Option<String>) -> Prefixes {
         let obsolete = stored.iter().filter(|prefix| Some(*prefix) != current.as_ref()).cloned().collect();
         Prefixes { current, obsolete, stored }
     }
 
-    /// Another one is configured, or none.
+    /// Replaces the configured prefix; the one before becomes obsolete.
     pub(super) fn change(&mut self, current: Option<String>) {
         let mut known: Vec<String> = self.known().cloned().collect();
         known.retain(|prefix| Some(prefix) != current.as_ref());
@@ -52,7 +52,7 @@ impl Prefixes {
         self.obsolete.iter().chain(&self.current)
     }
 
-    /// Outbound events that take back what was announced of an alarm that is gone.
+    /// Outbound events that withdraw the announcements of an alarm that is removed, one for each known prefix.
     pub(super) fn retractions(&self, gateway: &str, alarm: &AlarmId) -> impl Iterator<Item = OutboundEvent> {
         self.known().map(move |prefix| OutboundEvent {
             topic: Arc::from(home_assistant::topic(prefix, gateway, alarm)),
@@ -63,7 +63,7 @@ impl Prefixes {
 }
 
 impl Durable for Prefixes {
-    /// True if the store has to be told before anything is announced.
+    /// True if the store must be updated before anything is announced.
     fn must_be_written(&self) -> bool {
         !self.known().eq(&self.stored)
     }
@@ -82,38 +82,38 @@ impl Durable for Prefixes {
     fn failed(&mut self) {}
 }
 
-/// How far the announcing has come.
+/// The progress of the announcements.
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
-    /// Alarms up to here were announced, or cleaned away under the first obsolete prefix.
+    /// Index of the next alarm: those before it were announced, or cleaned under the first obsolete prefix.
     done: usize,
-    /// Of those before, the ones of which there is something to tell only since then.
+    /// Alarms before `done` that have to be announced again, or have appeared since.
     late: Vec<AlarmIx>,
     in_flight: usize,
-    /// Whether somebody who was not there before has asked for a round.
+    /// True if Home Assistant has asked for a round since the last one began.
     is_asked: bool,
-    /// When the next round that is asked for may begin.
+    /// Earliest start of the next round that is asked for.
     next_round: Moment,
 }
 
 impl Discovery {
-    /// Everything has to be said again, because nobody knows what the broker has.
+    /// Begins with the first alarm after a connect: the retained messages of the broker are unknown.
     pub(super) fn connected(&mut self) {
         *self = Discovery { next_round: self.next_round, ..Discovery::default() };
     }
 
-    /// Everything has to be said again to somebody who was not there.
+    /// Begins with the first alarm again.
     pub(super) fn begin_anew(&mut self) {
         self.done = 0;
         self.late.clear();
     }
 
-    /// There is something to tell of these now.
+    /// Queues alarms that have appeared. Those not reached yet are announced in their turn.
     pub(super) fn appeared(&mut self, alarms: &mut Vec<AlarmIx>) {
         self.late.extend(alarms.drain(..).filter(|alarm| alarm.index() < self.done));
     }
 
-    /// These have to be said again, and some have gone.
+    /// Queues changed alarms again and removes those that are gone.
     pub(super) fn change(&mut self, changed: &[AlarmIx], is_gone: impl Fn(AlarmIx) -> bool) {
         self.late.retain(|alarm| !is_gone(*alarm));
         self.late.extend(changed.iter().copied().filter(|alarm| alarm.index() < self.done));
@@ -121,14 +121,15 @@ impl Discovery {
         self.late.dedup();
     }
 
-    /// The broker has taken one.
+    /// Counts an announcement that the broker has taken.
     pub(super) fn taken(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 }
 
 impl Daemon {
-    /// Announces what has room in the window. A outbound event that takes back an old announcement must not come after a new one.
+    /// Sends announcements while the window has room. Outbound events go first, because a withdrawal must not follow a
+    /// new announcement.
     pub(super) fn announce(&mut self) {
         if self.durables.outbox.has_unsent_events() {
             return;
@@ -172,7 +173,8 @@ impl Daemon {
         Some(Outbound { topic, payload, confirmed: true, retain: true, ..Outbound::default() })
     }
 
-    /// When the broker has taken all that cleans an obsolete prefix, the next one has its turn. True: there is more to do.
+    /// Forgets an obsolete prefix once the broker has taken all that cleans it, and begins with the next. True if one
+    /// was forgotten.
     fn forget_cleaned_prefix(&mut self) -> bool {
         if self.discovery.in_flight > 0 || self.durables.prefixes.obsolete.is_empty() {
             return false;
@@ -183,15 +185,15 @@ impl Daemon {
         true
     }
 
-    /// Home Assistant says whether it is there.
+    /// Handles the message by which Home Assistant publishes its availability.
     pub(super) fn home_assistant_says(&mut self, payload: &[u8], retained: bool) {
-        // A retained one was there before we connected, and all was announced since.
+        // A retained one is from before this connection, and all alarms were announced since.
         if !retained && home_assistant::is_birth(payload) {
             self.discovery.is_asked = true;
         }
     }
 
-    /// All is announced again, if somebody wants that and the last time is long enough ago. False: there is nothing to do.
+    /// Begins a round if one is asked for and the pause is over. True if one has begun.
     fn begin_round_that_is_asked_for(&mut self) -> bool {
         let now = self.clock.at();
         if !self.discovery.is_asked || now < self.discovery.next_round {
@@ -204,7 +206,7 @@ impl Daemon {
         true
     }
 
-    /// When a round begins that is asked for, if nothing else is in the way.
+    /// Start of the next round that is asked for; `None` if there is no request.
     pub(super) fn next_announcements(&self) -> Option<Moment> {
         self.discovery.is_asked.then_some(self.discovery.next_round)
     }

@@ -4,10 +4,10 @@ use crate::api::status;
 use crate::ingest::router::Fault;
 use std::collections::BTreeMap;
 
-/// Different faults that are told apart between two reports; of further ones only the number is kept.
+/// Maximum number of different faults between two reports; further ones are counted together.
 const KINDS: usize = 100;
 
-/// What has gone wrong since the last report.
+/// The faults since the last report.
 #[derive(Debug, Default)]
 pub(super) struct FaultLog {
     fresh: Vec<Fault>,
@@ -16,12 +16,12 @@ pub(super) struct FaultLog {
 }
 
 impl FaultLog {
-    /// Where new faults are put; [`FaultLog::settle`] counts them.
+    /// The list to which new faults are added; [`FaultLog::settle`] counts them.
     pub(super) fn inlet(&mut self) -> &mut Vec<Fault> {
         &mut self.fresh
     }
 
-    /// Counts what was put in. Returns how many there were.
+    /// Counts the added faults and returns their number.
     pub(super) fn settle(&mut self) -> u64 {
         let fresh = self.fresh.len() as u64;
         for fault in self.fresh.drain(..) {
@@ -41,7 +41,7 @@ impl FaultLog {
         self.counted.is_empty()
     }
 
-    /// The payload of a report. Counting begins anew.
+    /// The payload of a report. The counters begin anew.
     pub(super) fn report(&mut self) -> Vec<u8> {
         let counted: Vec<(Fault, u64)> = std::mem::take(&mut self.counted).into_iter().collect();
         status::faults(&counted, std::mem::take(&mut self.more))

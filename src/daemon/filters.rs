@@ -1,8 +1,8 @@
-//! Which subscriptions the broker's session may have: it remembers them for longer than this process lives.
+//! Subscriptions that the broker's session may have: it remembers them for longer than this process lives.
 //!
-//! What an earlier configuration subscribed and this one does not want has to be unsubscribed, or its messages would go on
-//! coming. So the store keeps every filter that may be in the session, until the broker has confirmed that it has what is
-//! wanted and nothing else.
+//! A filter that an earlier configuration subscribed and this one does not want has to be unsubscribed, or its messages
+//! would go on coming. So the store keeps every filter that may be in the session, until the broker has confirmed that
+//! the session has exactly the wanted ones.
 
 use super::durable::{Durable, Write};
 use crate::io::store::record;
@@ -14,12 +14,12 @@ pub(super) struct Filters {
     wanted: BTreeSet<String>,
     earlier: BTreeSet<String>,
     stored: BTreeSet<String>,
-    /// Whether the store does not know what may be there.
+    /// True if the store does not have all filters that the session may have, or has others.
     must_be_written: bool,
 }
 
 impl Filters {
-    /// What an earlier run has left, and what is wanted now.
+    /// Combines the stored filters of earlier runs with the wanted ones.
     pub(super) fn restore(stored: Vec<String>, wanted: &[(String, u8)]) -> Filters {
         let stored: BTreeSet<String> = stored.into_iter().collect();
         let mut filters = Filters { wanted: names(wanted), earlier: stored.clone(), stored, must_be_written: false };
@@ -27,19 +27,19 @@ impl Filters {
         filters
     }
 
-    /// Filters that the session may have from before.
+    /// Filters of earlier configurations that the session may still have.
     pub(super) fn earlier(&self) -> impl Iterator<Item = String> + '_ {
         self.earlier.iter().cloned()
     }
 
-    /// Others are wanted.
+    /// Replaces the wanted filters; those before may still be in the session.
     pub(super) fn change(&mut self, wanted: &[(String, u8)]) {
         let before = std::mem::replace(&mut self.wanted, names(wanted));
         self.earlier.extend(before);
         self.compare();
     }
 
-    /// The session has what is wanted and nothing else.
+    /// Forgets earlier filters, because the session has exactly the wanted ones.
     pub(super) fn confirmed(&mut self) {
         self.earlier.clear();
         self.compare();
@@ -55,7 +55,7 @@ impl Filters {
 }
 
 impl Durable for Filters {
-    /// True if the store does not know which filters the session may have.
+    /// True if the store must be updated before the session changes.
     fn must_be_written(&self) -> bool {
         self.must_be_written
     }

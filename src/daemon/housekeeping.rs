@@ -1,6 +1,8 @@
-//! What recurs: the status of the gateway with its problems, reports of faults, figures, and signs of life for the watchdog.
+//! Recurring tasks: the status of the gateway with its problems, reports of faults, metrics, and signs of life for the
+//! watchdog.
 //!
-//! Each has its time in [`super::Due`]; whatever is due is done at the end of a turn, and what nobody could hear is not.
+//! Each has its time in [`super::Due`] and is done at the end of a turn. Messages wait while the broker cannot be
+//! reached.
 
 use super::{Daemon, signals};
 use crate::api::problem::ProblemKind;
@@ -10,20 +12,20 @@ use crate::domain::outbox::Token;
 use crate::domain::time::{Now, Span};
 use crate::io::mqtt::Outbound;
 
-/// The status topic follows changes, but no faster than this.
+/// Minimum time between two publications of a changed status.
 const STATUS_PAUSE: Span = Span::from_secs(1);
-/// A status that nobody renews goes: a gateway and its broker that lose their power together leave no last will behind
-/// (MQTT 5; one of version 3.1.1 never forgets).
+/// Expiry of a status that is not renewed: a gateway and its broker that lose power together leave no last will behind
+/// (MQTT 5; a broker of version 3.1.1 keeps the status).
 const STATUS_LIFETIME: Span = Span::from_secs(15 * 60);
-/// An unchanged status is renewed this often, so that it outlives two that get lost.
+/// Maximum time between two publications of the status, so that it outlives two that get lost.
 pub(super) const STATUS_RENEWAL: Span = Span::from_secs(5 * 60);
-/// Reports of faults come at most this often.
+/// Minimum time between two reports of faults.
 const FAULTS_PAUSE: Span = Span::from_secs(1);
-/// The loop wakes at least this often, so that the watchdog sees turns.
+/// Maximum time between two turns of the loop, for the watchdog.
 pub(super) const IDLE_TURN: Span = Span::from_secs(5);
 
 impl Daemon {
-    /// What recurs: status, faults, metrics, the watchdog.
+    /// Does the recurring tasks that are due: status, faults, metrics, the watchdog.
     pub(super) fn housekeeping(&mut self, now: Now) {
         self.status.alarms = self.engine.len();
         self.status.active = self.engine.active();

@@ -1,5 +1,5 @@
-//! How the daemon and its alarms do, in figures: counted as things happen, told on request, on `base/metrics` and to
-//! whoever asks over HTTP.
+//! Metrics of the daemon and performance of its alarms: counted as events happen, published on `base/metrics`, and
+//! available by `stats` and over HTTP.
 
 mod backlog;
 
@@ -16,27 +16,27 @@ use backlog::Backlog;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// All alarms are looked at this often for those that are stale, which takes milliseconds where there are very many.
+/// Interval of the scan of all alarms for stale ones, which takes milliseconds with very many alarms.
 const LOOK: Span = Span::from_secs(60);
-/// How often what is shown over HTTP is made new. It also shows that the loop turns.
+/// Interval of the snapshots for HTTP. They also show that the loop turns.
 const SHOW: Span = Span::from_secs(1);
 
-/// What is counted, and where it is shown.
+/// The performance counters, and the board on which HTTP shows them.
 #[derive(Debug)]
 pub(super) struct Counts {
     performance: Performance,
-    /// So many events of this turn were counted.
+    /// Number of this turn's events that have been counted.
     counted: usize,
     standing: Standing,
     look_at: Moment,
     backlog: Backlog,
-    /// None: nobody listens.
+    /// The board of the HTTP listener; `None` if HTTP is off.
     board: Option<Arc<Board>>,
     show_at: Moment,
 }
 
 impl Counts {
-    /// Begins to count; `next_number` is the number of the next outbound event for the broker.
+    /// Begins to count. `next_outbound_event` is the number of the next outbound event for the broker.
     pub(super) fn new(now: Moment, next_outbound_event: u64, board: Option<Arc<Board>>) -> Counts {
         Counts {
             performance: Performance::new(now),
@@ -49,22 +49,23 @@ impl Counts {
         }
     }
 
-    /// When the loop has to turn for somebody who looks on.
+    /// Time of the next snapshot; `None` if HTTP is off.
     pub(super) fn wake_at(&self) -> Option<Moment> {
         self.board.as_ref().map(|_| self.show_at)
     }
 }
 
 impl Daemon {
-    /// Counts what the turn has decided so far. Shelved alarms are not announced to anybody, so they do not count.
+    /// Counts the events that the turn has decided so far. Activations of shelved alarms do not count: operators do not
+    /// see them.
     pub(super) fn count_events(&mut self, now: Now) {
         let counted = std::mem::replace(&mut self.counts.counted, self.effects.events.len());
         for event in self.effects.events.iter().skip(counted) {
             let Event { alarm, from, to, at, .. } = event;
-            // The wall clock may have been set between the event and now; the counting does not go beyond now.
+            // The wall clock may have been set between the event and now; events are not counted in the future.
             let at = now.moment(*at).min(now.at);
             match to {
-                // One that becomes worse asks for attention again only if somebody had taken note of it.
+                // A rise of the severity counts only if the alarm was acknowledged: then it needs attention again.
                 State::Activated if *from != State::Activated && !self.engine.is_shelved(alarm.id.as_str()) => {
                     self.counts.performance.activated(&alarm.id, at)
                 }
@@ -74,7 +75,7 @@ impl Daemon {
         }
     }
 
-    /// Says what has become of the alarms as a whole, and shows the figures.
+    /// Completes the figures of the turn: floods become problems of the status, and HTTP gets a new snapshot if due.
     pub(super) fn show_figures(&mut self, now: Now) {
         self.counts.counted = self.effects.events.len();
         self.counts.performance.advance(now.at);
@@ -108,7 +109,7 @@ impl Daemon {
         self.status.problems.replace(ProblemKind::Flood, note);
     }
 
-    /// The figures of this moment.
+    /// The figures at this moment; numbers of standing, shelved and stale alarms may be a minute old.
     pub(super) fn figures(&mut self, now: Now) -> Figures {
         if now.at >= self.counts.look_at {
             self.look_at_all(now);
@@ -122,13 +123,13 @@ impl Daemon {
         self.counts.standing = standing(self.engine.alarms_from(0).map(|alarm| self.engine.view(alarm)), now.wall);
     }
 
-    /// `base/metrics`.
+    /// The payload of `base/metrics`.
     pub(super) fn metrics_payload(&mut self, now: Now) -> Vec<u8> {
         let figures = self.figures(now);
         alarm_metrics::metrics(&self.current_metrics(), &figures)
     }
 
-    /// The answer to `stats`. Who asks wants to know it exactly.
+    /// The answer to `stats`, with a new scan of all alarms.
     pub(super) fn stats(&mut self, name: &Value, now: Now) -> Vec<u8> {
         self.count_events(now);
         self.look_at_all(now);
@@ -145,7 +146,7 @@ impl Daemon {
         }
     }
 
-    /// The counters with what is known only now.
+    /// The counters, completed by gauges that are read at this moment.
     pub(super) fn current_metrics(&self) -> Metrics {
         let outbox = &self.durables.outbox;
         let mut metrics = Metrics {
@@ -167,12 +168,13 @@ impl Daemon {
     }
 }
 
-/// People read it; the microsecond is in the log.
+/// Cuts a stamp to the whole second, for a text that people read.
 fn whole_second(stamp: Stamp) -> Stamp {
     Stamp::from_micros(stamp.as_micros().div_euclid(1_000_000) * 1_000_000)
 }
 
-/// What the system says that this process has caused to be written. Under systemd's `ProcSubset=pid` it is there, too.
+/// Bytes that this process has made the system write to disks; 0 if `/proc` does not tell. The file exists under
+/// systemd's `ProcSubset=pid`, too.
 fn written_bytes() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));

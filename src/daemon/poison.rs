@@ -1,11 +1,11 @@
-//! No message brings the daemon to its end again and again: after an unclean end, each large message is written down before
-//! it is handled, and one that was being handled at two ends in a row is skipped.
+//! Poison messages: after an unclean end, each large message is noted on disk before it is handled, and one that was
+//! being handled at two ends in a row is skipped.
 //!
-//! A message that brings the daemon to its end is not acknowledged, so the broker sends it again, for ever; one that is
-//! retained comes at each connection. In the first seconds after an unclean end a turn handles one large message at most, and
-//! its hash is on disk before. If the process ends then, the next one knows which message it was.
+//! A message that ends the daemon is not acknowledged, so the broker sends it again, for ever; a retained one comes at
+//! each connection. In the first seconds after an unclean end a turn handles one large message at most, and its hash is
+//! on disk before. If the process ends then, the next one knows which message it was.
 //!
-//! It has a small file of its own in the state folder, which does not depend on what the store can be made to do.
+//! The notes are in a small file of their own in the state folder, which does not depend on the store.
 
 use crate::domain::text::clip;
 use crate::domain::time::{Moment, Span};
@@ -17,37 +17,37 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The file.
+/// Name of the file in the state folder.
 const FILE: &str = "suspects";
-/// Smaller messages have not enough in them to do harm.
+/// Maximum size of a message (topic and payload) that is not noted, in bytes: it is too small to do harm.
 const LARGE: usize = 4 << 10;
-/// So long after an unclean end. Retained messages, and those that the broker repeats, come within seconds.
+/// Duration of the watch after an unclean end. Retained and repeated messages come within seconds.
 const WATCH: Span = Span::from_secs(30);
-/// Ends in a row at which a message was being handled before it is skipped.
+/// Number of ends in a row after which the message that was being handled is skipped.
 const ENDS: u32 = 2;
-/// Messages that are skipped: with more, the oldest is tried again.
+/// Maximum number of messages that are skipped: with more, the oldest is tried again.
 const SKIPPED: usize = 32;
-/// Outbound events of a hash: 128 bits.
+/// Hexadecimal digits of a hash: 128 bits.
 const HASH: usize = 32;
 
-/// Which messages may have brought the daemon to its end.
+/// Messages that may have ended the daemon, and the notes of them on disk.
 #[derive(Debug, Default)]
 pub(super) struct PoisonMessages {
-    /// None: nothing is watched, because nothing can be written.
+    /// The state folder; `None` if the file cannot be written, so that nothing is noted.
     folder: Option<PathBuf>,
-    /// Until then each large message is written down.
+    /// End of the watch, during which large messages are noted; `None` if there is no watch.
     watch_until: Option<Moment>,
-    /// The message that was being handled at the last end, and at how many ends in a row.
+    /// Hash of the message that was being handled at the last end, and the number of ends in a row.
     last: Option<(String, u32)>,
     /// Hashes of messages that are skipped, the latest last.
     skipped: Vec<String>,
-    /// Whether this turn handles a message that was written down.
+    /// True if this turn handles a message that was noted.
     has_mark: bool,
-    /// Topics of messages that were skipped, and how often.
+    /// Topics of messages that were skipped, with the number of skipped messages.
     reported: BTreeMap<String, u64>,
 }
 
-/// A mark that has to be on disk before its message is handled.
+/// A note that has to be on disk before its message is handled.
 #[derive(Debug)]
 pub(super) struct Mark {
     folder: PathBuf,
@@ -55,7 +55,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Writes it, beside the loop.
+    /// Writes the note on another thread and waits for it. An error is logged, and the message is handled all the same.
     pub(super) async fn write(self) {
         let written = tokio::task::spawn_blocking(move || write(&self.folder, &self.text)).await;
         if let Ok(Err(error)) = written {
@@ -65,7 +65,7 @@ impl Mark {
 }
 
 impl PoisonMessages {
-    /// Looks at how the last run has ended, and begins this one.
+    /// Reads the notes of the last run, and begins those of this one.
     pub(super) fn open(state_dir: &Path, now: Moment) -> PoisonMessages {
         let found = fs::read_to_string(state_dir.join(FILE)).unwrap_or_default();
         let mut poison = PoisonMessages { folder: Some(state_dir.to_owned()), ..PoisonMessages::default() };
@@ -97,7 +97,7 @@ impl PoisonMessages {
         poison
     }
 
-    /// What has to be written before this message is handled; none: nothing.
+    /// The note to write before this message is handled; `None` if it needs none.
     pub(super) fn mark(&mut self, message: &Inbound, now: Moment) -> Option<Mark> {
         let until = self.watch_until?;
         if now >= until {
@@ -113,12 +113,12 @@ impl PoisonMessages {
         Some(Mark { folder: self.folder.clone()?, text: self.text(true, Some((&hash, before))) })
     }
 
-    /// Whether the turn ends with the message that was marked.
+    /// True if the turn has to end with the message that was noted.
     pub(super) fn have_mark(&self) -> bool {
         self.has_mark
     }
 
-    /// All that the message has brought about is done.
+    /// Removes the note of the message, because its turn is completed.
     pub(super) fn turn_completed(&mut self) {
         if std::mem::take(&mut self.has_mark)
             && let Some(folder) = &self.folder
@@ -128,12 +128,12 @@ impl PoisonMessages {
         }
     }
 
-    /// Whether a message is not to be handled.
+    /// True if the message must not be handled.
     pub(super) fn is_skipped(&self, message: &Inbound) -> bool {
         !self.skipped.is_empty() && size(message) > LARGE && self.skipped.contains(&hash(message))
     }
 
-    /// Takes note that it was not. The problem to be told, if it is a new one.
+    /// Counts a skipped message. Returns the problem to report if it is the first on this topic.
     pub(super) fn report(&mut self, topic: &str) -> Option<String> {
         let topic = clip(topic, 128).into_owned();
         let problem = format!(
@@ -145,7 +145,7 @@ impl PoisonMessages {
         (*count == 1 && self.reported.len() <= SKIPPED).then_some(problem)
     }
 
-    /// The daemon ends cleanly.
+    /// Notes a clean end. The file is removed unless it has messages to skip.
     pub(super) fn end(&mut self) {
         let Some(folder) = self.folder.take() else { return };
         let file = folder.join(FILE);
@@ -187,7 +187,7 @@ fn hash(message: &Inbound) -> String {
     hash
 }
 
-/// Replaces the file, in such a way that a power cut leaves the old one or the new one.
+/// Replaces the file so that a power cut leaves the old one or the new one.
 fn write(folder: &Path, text: &str) -> std::io::Result<()> {
     let draft = folder.join(format!("{FILE}.new"));
     let mut file = File::create(&draft)?;
@@ -216,7 +216,7 @@ mod tests {
         Moment::from_micros(secs * 1_000_000)
     }
 
-    /// A run that handles these messages and ends with the last of them.
+    /// A run that handles these messages and ends with the last of them; true for each that it skips.
     fn ends_with(folder: &Path, outbound_events: &[&str]) -> Vec<bool> {
         let mut poison = PoisonMessages::open(folder, at(0));
         let mut skipped = Vec::new();

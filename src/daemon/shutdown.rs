@@ -1,5 +1,5 @@
-//! A clean stop: what was running has run until now, everything is written, the broker hears what is left and that we
-//! have gone. Each step has a bound: what the broker does not take in time it gets after the next start.
+//! A clean stop: running timers are evaluated up to now, everything is written, waiting messages and the final status
+//! are sent. Each step has a time limit: a message that the broker does not take in time is sent after the next start.
 
 use super::{Daemon, signals};
 use crate::api::status;
@@ -7,13 +7,13 @@ use crate::domain::outbox::Token;
 use crate::io::mqtt::{LinkEvent, Outbound, Received};
 use std::time::Duration;
 
-/// How long a clean stop waits for the last proof that it could hear.
+/// Maximum duration of the last probe, which shows that messages could be received until now.
 const LAST_PROOF: Duration = Duration::from_secs(1);
-/// How long it may take to tell the broker what is left to tell.
+/// Maximum duration of each step that waits for the broker or for receivers of reactions.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 impl Daemon {
-    /// A clean stop: everything is written, the broker hears what is left and that we have gone.
+    /// Stops the daemon: writes everything, sends waiting messages and the final status, and closes the connection.
     pub(super) async fn stop(&mut self) {
         tracing::info!("stopping");
         signals::stopping();
@@ -31,7 +31,7 @@ impl Daemon {
         let last_status = async {
             let mut said = false;
             loop {
-                // First what is waiting, then the last word.
+                // The final status follows the messages that are waiting.
                 if self.durables.outbox.is_idle() && !said {
                     said = true;
                     self.say_offline();
@@ -49,7 +49,7 @@ impl Daemon {
                         self.taken(token, acknowledged);
                         self.send_waiting().await;
                     }
-                    // Not evaluated and not acknowledged: the broker keeps it for the next start.
+                    // Neither evaluated nor acknowledged: the broker keeps it for the next start.
                     LinkEvent::Message(_)
                     | LinkEvent::Up { .. }
                     | LinkEvent::Subscribed { .. }
@@ -67,12 +67,13 @@ impl Daemon {
         if tokio::time::timeout(STOP_LIMIT, closed).await.is_err() {
             tracing::debug!("the connection did not close in time");
         }
-        // What the broker has taken in the meantime need not be sent again.
+        // Messages that the broker has taken in the meantime need not be sent again.
         self.due.tidy = self.clock.at();
         self.finish_turn().await;
     }
 
-    /// Up to the end silence was silence, if that can be shown quickly: what is running has run until now.
+    /// Sends a probe and, if it is back in time, evaluates running timers up to now: the silence of things until then
+    /// is proven.
     pub(super) async fn prove_once_more(&mut self) {
         if !self.can_speak() {
             return;
@@ -80,7 +81,7 @@ impl Daemon {
         let begun = self.clock.at();
         let proof = async {
             while self.can_speak() && self.observation.proven() < begun {
-                // The first one may only show that the line moves.
+                // After a long silence, the first probe may prove only that the connection works again.
                 if !self.observation.awaits_probe() {
                     self.send_probe();
                 }
@@ -94,7 +95,7 @@ impl Daemon {
         }
     }
 
-    /// What is on its way to somebody now would reach them twice if nobody waited for its end.
+    /// Waits for delivery attempts that are running. One that was cut off could reach its receiver twice.
     pub(super) async fn let_attempts_end(&mut self) {
         let end = async {
             while self.notifier.is_busy() {

@@ -1,19 +1,19 @@
-//! The system around the daemon: signals in, readiness and the watchdog out.
+//! Interface to the operating system: signals in, readiness and the watchdog of systemd out.
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// What somebody outside wants of the daemon.
+/// A request to the daemon, by a signal or by the owner of [`Stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopRequest {
-    /// That it ends.
+    /// To end.
     Stop,
-    /// That it reads its configuration again.
+    /// To read the configuration again.
     Reload,
 }
 
-/// What ends the daemon, and what makes it read its configuration again.
+/// The source of requests to stop, and to read the configuration again.
 #[derive(Debug)]
 pub struct Stop {
     signals: Option<(Signal, Signal, Signal)>,
@@ -22,18 +22,18 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// SIGTERM and SIGINT; SIGHUP for the configuration.
+    /// Stops at SIGTERM and SIGINT; SIGHUP is the request to read the configuration again.
     pub fn on_signals() -> Stop {
         let (keep, handle) = watch::channel(false);
         Stop { signals: None, handle, _keep: Some(keep) }
     }
 
-    /// A value that becomes true.
+    /// Stops when the value becomes true.
     pub fn when(handle: watch::Receiver<bool>) -> Stop {
         Stop { signals: None, handle, _keep: None }
     }
 
-    /// Waits until somebody wants something.
+    /// Waits for the next request. The first call installs the handlers of signals.
     pub(super) async fn requested(&mut self) -> StopRequest {
         if self._keep.is_some() && self.signals.is_none() {
             let all = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
@@ -58,12 +58,12 @@ impl Stop {
     }
 }
 
-/// Says that the daemon works. It does so without a broker, too.
+/// Notifies systemd that the daemon works, with a broker or without.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Says that the configuration is being read again, and since when.
+/// Notifies systemd that the configuration is being read again, and since when.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -71,7 +71,7 @@ pub(super) fn reloading() {
     }
 }
 
-/// Says that it is about to end.
+/// Notifies systemd that the daemon is about to end.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
@@ -81,7 +81,7 @@ pub(super) fn turn_completed() {
     tell(&[NotifyState::Watchdog]);
 }
 
-/// Without systemd there is nobody to tell, and that is fine.
+/// Sends a notification to systemd. Without systemd it has no effect; errors are logged at debug level.
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "cannot notify systemd");

@@ -1,9 +1,9 @@
-//! Stalls: times in which the process did not run, because it was stopped or the machine swapped. It reads no socket then
-//! and does not know it.
+//! Stalls: times in which the process did not run, because it was stopped or the machine swapped. It reads no socket
+//! then and does not know it.
 //!
-//! A task does nothing but look at the clock once a second. If it finds that far more time has passed, the thread on which
-//! everything runs was not running, the socket was not read, and what comes out of it now is older than it looks. The disk
-//! has a thread of its own, so a slow one is no stall.
+//! A task reads the clock once a second. If far more time has passed, the thread on which everything runs was not
+//! running, the socket was not read, and data that comes out of it now is older than it looks. The disk has a thread of
+//! its own, so a slow one is no stall.
 
 use crate::domain::time::{Moment, Span};
 use crate::io::clock::Clock;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 /// The pause between two looks of the task.
 const BEAT: Span = Span::from_secs(1);
-/// A beat that comes this much late is one of a process that did not run. Schedulers of busy cards are late by less.
+/// Lateness of a beat that shows a stall. Schedulers of busy cards are late by less.
 const TOLERANCE: Span = Span::from_millis(250);
 
 /// Stalls that are kept apart while the loop waits for a write; more are joined to the latest.
@@ -24,12 +24,13 @@ const MOST_STALLS: usize = 16;
 pub(super) struct Stall {
     /// The last moment at which the process ran for certain.
     pub(super) since: Moment,
-    /// The first one after it.
+    /// The first moment at which it ran again.
     pub(super) until: Moment,
 }
 
 impl Stall {
-    /// True if a message was received after the stall. Others move its beginning.
+    /// True if the stall may have delayed a message received at this time. An earlier message moves the start of the
+    /// stall.
     pub(super) fn has_delayed(&mut self, received: Moment) -> bool {
         let has_delayed = received - self.since > BEAT;
         if !has_delayed {
@@ -39,7 +40,7 @@ impl Stall {
     }
 }
 
-/// Finds stalls.
+/// Detects stalls with a task that reads the clock every [`BEAT`].
 #[derive(Debug)]
 pub(super) struct StallDetector {
     clock: Rc<Clock>,
@@ -49,7 +50,7 @@ pub(super) struct StallDetector {
 }
 
 impl StallDetector {
-    /// Begins to look. Must be called inside a `LocalSet`.
+    /// Starts the task. Must be called inside a `LocalSet`.
     pub(super) fn start(clock: Rc<Clock>) -> Rc<StallDetector> {
         let last = Cell::new(clock.at());
         let detector = Rc::new(StallDetector { clock, last, stalls: RefCell::default() });

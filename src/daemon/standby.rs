@@ -1,17 +1,17 @@
-//! Before the work begins: what others have left, and whether there is anything to do yet.
+//! Standby: before the work begins, the retained state is read, and the end of an active instance is awaited.
 //!
-//! An instance that shares things with others, or that stands by for another one, first looks at the retained topics of
-//! its gateway by a connection of its own, which leaves nothing behind. Alarms that it has no memory of are taken over as
-//! they are there, so that nothing is activated a second time because somebody else has seen the first. One that stands
-//! by goes on looking until nothing was events for a while of the one that works.
+//! An instance that shares things with others, or that stands by for another one, first reads the retained topics of
+//! its gateway over a connection of its own, which leaves nothing behind. Alarms that its store does not have are taken
+//! over as published, so that nothing is activated a second time after another instance. A standby goes on reading
+//! until the active instance has been silent for a while.
 //!
-//! One whose store has lost something looks once, too, at what it has published itself: states that are newer than those
-//! in the store are taken over, and retained topics of alarms that nobody knows any more can be deleted. The same does one
-//! that has found the mark of a run whose disk took nothing ([`unstored`]).
+//! A single instance whose store has lost data reads its own retained topics once: states that are newer than those in
+//! the store are taken over, and retained topics of unknown alarms can be deleted. The same is done after the mark of a
+//! run whose disk accepted nothing was found ([`unstored`]).
 //!
-//! Nobody is asked and nothing is agreed upon. Who works has the one session at the broker that belongs to the gateway;
-//! whoever connects with its name ends the connection of the one before, and so that one cannot publish any more,
-//! whatever it thinks of itself. It looks anew then, as after a start.
+//! There is no election. The active instance has the one session at the broker that belongs to the gateway. Another one
+//! that connects with its client identifier ends the connection of the one before, which then cannot publish any more
+//! and reads the retained state anew, as after a start.
 
 use super::Unusable;
 use super::housekeeping::IDLE_TURN;
@@ -29,42 +29,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long what is retained may take to come. It is waited for what comes back of ourselves, which is behind it; where
-/// access rules keep that, what has come until then has to do.
+/// Maximum time until all retained messages are received. Normally the message that this instance sends to itself is
+/// behind them and marks their end; access rules may prevent that.
 const ALL_HAS_COME: Span = Span::from_secs(10);
 
-/// How long one that works alone, and whose store has lost something, waits for the broker: reactions that wait do not need
-/// it, and alarms that are uncertain say so.
+/// Maximum time for which a single instance, whose store has lost data, waits for the broker: queued reactions do not
+/// need it, and uncertain alarms are marked as such.
 const LOOK_FOR: Span = Span::from_secs(30);
 
-/// What was found.
+/// The retained state at the broker.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RetainedState {
-    /// Alarms as their retained topics have them, by topic.
+    /// Published states of alarms, by topic.
     pub(super) alarms: BTreeMap<String, retained::Alarm>,
-    /// Whether another instance was the last to work: what we remember of alarms is older than that.
+    /// True if another instance was the last to work: the states in this instance's store are older than its.
     pub(super) is_of_another: bool,
-    /// Events below this number, and some that were numbered by the clock, were published, and the store knows nothing of it.
+    /// Events below this number, and some that were numbered by the clock, were published but not stored; `None`
+    /// without a mark.
     pub(super) unstored_below: Option<u64>,
-    /// Whether nobody can tell which numbers were given out.
+    /// True if the numbers that were given out cannot be determined.
     pub(super) has_unknown_numbers: bool,
 }
 
 impl RetainedState {
-    /// Takes out of what we remember what is not ours to know: things of other instances, and everything if another one
-    /// has worked since.
+    /// Removes the memories of things that other instances own, or all of them if another instance has worked since.
+    /// Returns the removed ones.
     pub(super) fn leave_to_others(&self, model: &Model, alarms: &mut Vec<Memory>) -> Vec<AlarmMemory> {
         let is_theirs = |memory: &mut Memory| self.is_of_another || !model.share.has(&memory.alarm.facts.thing);
         alarms.extract_if(.., is_theirs).map(|memory| memory.alarm).collect()
     }
 
-    /// The highest number of an event of this gateway that is published.
+    /// The highest number of an event that this gateway published, according to retained states.
     pub(super) fn highest_seq(&self, gateway: &str) -> Option<u64> {
         self.alarms.values().filter_map(|alarm| alarm.seq_of(gateway)).max()
     }
 
-    /// After the store has lost something: puts what this gateway has published itself in the place of what is older in
-    /// the store, and adds what is not there. What was put and added is returned.
+    /// After a loss in the store: replaces states in the store by newer ones that this gateway published itself, and
+    /// adds missing ones. Returns the states that were put or added.
     pub(super) fn take_back(
         &self,
         gateway: &str,
@@ -93,7 +94,7 @@ impl RetainedState {
         taken
     }
 
-    /// Adds the alarms that we have no memory of as if they had been stored. What was added is returned.
+    /// Adds the alarms that the store does not have, as if they had been stored. Returns the states that were added.
     pub(super) fn take_over(
         &self,
         model: &Model,
@@ -115,8 +116,8 @@ impl RetainedState {
     }
 }
 
-/// Looks around, and waits as long as another one works. None: somebody wants us to end.
-/// `has_lost`: the store has lost something.
+/// Reads the retained state, and waits while another instance works. `None`: a stop was requested.
+/// `returns`: this instance has just been the active one; `has_lost`: the store has lost data.
 pub(super) async fn keep(
     config: &Config,
     returns: bool,
@@ -176,19 +177,19 @@ pub(super) async fn keep(
             tracing::info!(why, known = reader.retained.alarms.len(), "begins to work");
             leave(&link, &mut events, reader.nothing()).await;
             let RetainedReader { mut retained, .. } = reader;
-            // It has come back because there was a mark.
+            // A single instance returns here because there was a mark. Without it, the numbers are unknown.
             retained.has_unknown_numbers = is_alone(gateway) && returns && retained.unstored_below.is_none();
             return Ok(Some(retained));
         }
     }
 }
 
-/// Whether no other instance works for the same gateway.
+/// True if the configuration has neither shards nor a standby, so that no other instance works for the gateway.
 pub(super) fn is_alone(gateway: &Gateway) -> bool {
     gateway.shard.is_none() && gateway.standby.is_none()
 }
 
-/// Says a last word and closes the connection, so that the last will does not say another one.
+/// Sends the last message and closes the connection, so that the broker does not publish the last will.
 async fn leave(link: &mqtt::Link, events: &mut mqtt::Listener, last_word: Outbound) {
     let taken = async {
         let is_answer = |event: &LinkEvent| {
@@ -212,23 +213,23 @@ async fn leave(link: &mqtt::Link, events: &mut mqtt::Listener, last_word: Outbou
     }
 }
 
-/// What is known so far.
+/// The reader of retained messages and its findings so far.
 struct RetainedReader<'a> {
     config: &'a Config,
     standby: Option<&'a Standby>,
     name: String,
     retained: RetainedState,
-    /// Who worked last, as the status says.
+    /// The instance that worked last, according to the gateway's status; `None` if there is none.
     last: Option<String>,
-    /// Whether we were the ones who worked, a moment ago.
+    /// True if this instance has just been the active one, and no other has shown up since.
     returns: bool,
-    /// When it gives up to reach the broker; never where others may work.
+    /// Time at which a single instance stops to wait for the broker; `None` where other instances may work.
     gives_up: Option<Moment>,
-    /// Since when the connection is there.
+    /// Start of the present connection; `None` while there is none.
     up_since: Option<Moment>,
-    /// Whether all that is retained has come.
+    /// True once all retained messages are received.
     has_all: bool,
-    /// When another one was last known to work; at first, when we began to look.
+    /// Time of the last sign of another active instance, or of the connection or start of the reader if that is later.
     last_sign: Moment,
 }
 
@@ -249,7 +250,8 @@ impl<'a> RetainedReader<'a> {
         }
     }
 
-    /// Without quality of service: brokers have room for a thousand messages of that kind that wait, and for more alarms.
+    /// Subscriptions with quality of service 0: brokers queue about a thousand messages of higher ones, and there may
+    /// be more alarms.
     fn filters(&self) -> Vec<(String, u8)> {
         let topics = &self.config.gateway.topics;
         if self.gives_up.is_some() {
@@ -260,7 +262,7 @@ impl<'a> RetainedReader<'a> {
         filters.into_iter().chain(events).map(|filter| (filter, 0)).collect()
     }
 
-    /// What this instance says of itself while it waits. It comes back to us behind everything that is retained.
+    /// The message about this instance's own state while it reads. The broker returns it behind all retained messages.
     fn word(&self, state: &str) -> Outbound {
         Outbound {
             topic: self.own_topic(),
@@ -270,13 +272,13 @@ impl<'a> RetainedReader<'a> {
         }
     }
 
-    /// Where this instance hears itself. One that is alone has a topic for that anyway.
+    /// The topic of [`RetainedReader::word`]. A single instance uses its probe topic.
     fn own_topic(&self) -> String {
         let topics = &self.config.gateway.topics;
         if self.gives_up.is_some() { topics.probe() } else { topics.standby(&self.name) }
     }
 
-    /// It waits no more.
+    /// The empty message that removes this instance's own state when it has finished.
     fn nothing(&self) -> Outbound {
         Outbound { payload: bytes::Bytes::new(), confirmed: true, ..self.word("") }
     }
@@ -287,7 +289,7 @@ impl<'a> RetainedReader<'a> {
                 self.up_since = Some(at);
                 self.has_all = false;
                 self.retained.alarms.clear();
-                // Nothing could be events while there was no connection.
+                // Nothing could be received while there was no connection.
                 self.last_sign = at;
                 if self.standby.is_some() {
                     tracing::info!("standing by");
@@ -335,7 +337,8 @@ impl<'a> RetainedReader<'a> {
             }
             self.last = said.map(|said| said.gateway);
         } else if let Some(topic) = topics.alarm_of_event(topic) {
-            // An event is published before the state that it leads to; who died in between has not told the state.
+            // An event is published before the resulting state; an instance that ended in between has not published the
+            // state.
             if let Some(alarm) = retained::read(payload).filter(|_| !retained) {
                 let before = self.retained.alarms.remove(&topic);
                 if self.config.model.share.has(&alarm.thing) {
@@ -351,7 +354,7 @@ impl<'a> RetainedReader<'a> {
         }
     }
 
-    /// When [`RetainedReader::ends`] may have something else to say, if nothing happens before.
+    /// The next time at which [`RetainedReader::ends`] may change its result without a message.
     fn due(&self) -> Option<Moment> {
         let Some(up_since) = self.up_since else { return self.gives_up };
         match self.standby {
@@ -361,7 +364,7 @@ impl<'a> RetainedReader<'a> {
         }
     }
 
-    /// Why there is work to do, if there is.
+    /// The reason to begin to work; `None` while the reader has to wait.
     fn ends(&mut self, now: Moment) -> Option<&'static str> {
         let Some(up_since) = self.up_since else {
             return self.gives_up.is_some_and(|end| now >= end).then_some("the broker cannot be reached");

@@ -1,31 +1,32 @@
-//! When values come in quick succession, the loop rests between its turns.
+//! Rests of the loop between its turns while messages come in quick succession.
 //!
 //! A broker sends each message on its own, and each that arrives wakes the thread. At thousands a second most of the
-//! processor's time would go into waking up and falling asleep. So a turn begins a moment after the one before at the
-//! earliest, the whole thread rests until then, and what has come meanwhile is one read and one turn, as network cards do
-//! it with their interrupts. Measured with 10,000 messages a second: a third of the processor time, or half.
+//! processor's time would go into waking up and falling asleep. So there is a minimum time from turn to turn, the whole
+//! thread rests until then, and the messages of that time are one read and one turn, like the interrupt moderation of
+//! network cards. Measured with 10,000 messages a second: a third of the processor time, or half.
 //!
-//! An alarm is later by a rest at most, and only then. Where alarms themselves come by the thousand a second, a rest is
-//! longer: nobody can tell, and each turn has a write of its own. Messages that the broker wants acknowledged are never kept
-//! waiting: it sends only so many of those ahead.
+//! A rest delays an alarm by its own length at most. With thousands of alarms a second the rest is longer, because each
+//! turn has a write of its own and the delay does not show. Messages that the broker wants acknowledged are never
+//! delayed: it sends only so many of those ahead.
 
 use crate::domain::time::{Moment, Span};
 use std::time::Duration;
 
-/// From one turn to the next: long enough for many messages at the rates that it is meant for, short beside the write
-/// that follows on a slow card.
+/// Minimum time from turn to turn: long enough for many messages at the rates that it is meant for, short beside the
+/// write that follows on a slow card.
 const REST: Span = Span::from_millis(2);
-/// The same after a turn with many events. What it decides fits into the window that the broker has to confirm.
+/// Minimum time from turn to turn if there are many events. Their messages fit into the window that the broker has to
+/// confirm.
 const LONG_REST: Span = Span::from_millis(8);
-/// So many events in one turn are many: thousands a second.
+/// Number of events in one turn that are many: thousands a second.
 const MANY: usize = 10;
-/// Messages a second from which on it saves more than it costs.
+/// Messages a second from which on a rest saves more than it costs.
 const BUSY_RATE: i64 = 3_000;
-/// The rate is that of so long a time.
+/// Period over which the rate is measured.
 const LOOK: Span = Span::from_millis(20);
 const MICROS: i64 = 1_000_000;
 
-/// How quickly messages come.
+/// Measures the rate of messages and decides on rests.
 #[derive(Debug)]
 pub(super) struct Throttle {
     since: Moment,
@@ -38,8 +39,8 @@ impl Throttle {
         Throttle { since: now, messages: 0, is_busy: false }
     }
 
-    /// A turn that has begun at this moment has taken so many messages, and decided so many events. How long to rest before
-    /// the next one.
+    /// Counts a turn that began at `began`, with its messages and events. Returns the rest before the next turn; `None`
+    /// if there is none.
     pub(super) fn turned(&mut self, messages: u64, events: usize, began: Moment, now: Moment) -> Option<Duration> {
         self.messages = self.messages.saturating_add_unsigned(messages);
         let passed = now - self.since;
@@ -52,8 +53,8 @@ impl Throttle {
     }
 }
 
-/// Rests. First leaves what there is to say. Then the thread rests, not the task: packets must not wake it. What has come
-/// by then is read before the next turn begins.
+/// Blocks the thread for the rest, not only the task: packets must not wake it. Before, the connection's task sends
+/// what is waiting; after, it reads what has arrived.
 pub(super) async fn rest(length: Duration) {
     tokio::task::yield_now().await;
     std::thread::sleep(length);
@@ -64,7 +65,7 @@ pub(super) async fn rest(length: Duration) {
 mod tests {
     use super::*;
 
-    /// What a second of turns with so many messages each ends with, one every so many microseconds.
+    /// The rest at the end of one second of turns with this number of messages, one turn per `every` microseconds.
     fn after(messages: u64, every: i64) -> Option<Duration> {
         let mut throttle = Throttle::new(Moment::default());
         let turn = |turn: i64| Moment::from_micros(turn * every);

@@ -1,7 +1,8 @@
 //! From the bytes of a message to values.
 //!
-//! Valid JSON is read as JSON, anything else as UTF-8 text. What is not a value is a [`PayloadFault`]: it changes no alarm.
-//! Nothing is converted: `"1"` stays a string. The text is looked at in place; only what is picked is copied.
+//! Valid JSON is read as JSON, anything else as UTF-8 text. A part that is not a value becomes a [`PayloadFault`],
+//! which changes no alarm. Nothing is converted: `"1"` stays a string. The text is parsed in place; only selected parts
+//! are copied.
 
 mod json;
 mod text;
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a message, or a part of it, is not a value.
+/// The reason why a message, or a part of it, is not a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PayloadFault {
     /// More bytes than `max_payload`.
@@ -31,7 +32,7 @@ pub enum PayloadFault {
     PointerMissing(String),
     /// The payload is not JSON, but the source points into it.
     NotJson,
-    /// What is at the time pointer is no time.
+    /// The value at the time pointer is not a time; the mistake in a sentence.
     BadTime(&'static str),
     /// Objects are nested too deeply.
     TooDeep,
@@ -94,7 +95,7 @@ impl fmt::Display for Pointer {
     }
 }
 
-/// How a source writes its time.
+/// The notation of a source's own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeUnit {
     /// RFC 3339 text.
@@ -105,19 +106,19 @@ pub enum TimeUnit {
     Milliseconds,
 }
 
-/// Where a source's own time is, and how it is written.
+/// The place and the notation of a source's own time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimePointer {
-    /// Where.
+    /// The place in the payload.
     pub pointer: Pointer,
-    /// How.
+    /// The notation.
     pub unit: TimeUnit,
 }
 
-/// What scalar values are replaced by, keyed by the text of the value.
+/// Replacements of scalar values, keyed by the text of the original value.
 pub type Map = BTreeMap<String, Value>;
 
-/// A payload that was found to be text, JSON or nothing.
+/// A payload, classified as JSON or other text.
 #[derive(Debug, Clone, Copy)]
 pub enum Payload<'a> {
     /// Valid JSON, without white space around it.
@@ -127,7 +128,7 @@ pub enum Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Looks at the bytes of a message.
+    /// Classifies the bytes of a message.
     ///
     /// # Errors
     /// [`PayloadFault::TooLarge`], [`PayloadFault::NotUtf8`].
@@ -149,10 +150,10 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// The one value that the payload carries, given to `take`.
+    /// Gives the one value at `pointer`, or its replacement in `map`, to `take`.
     ///
     /// # Errors
-    /// Why it is not a value.
+    /// There is no value at `pointer`.
     pub fn scalar<T>(
         self,
         pointer: Option<&Pointer>,
@@ -165,10 +166,10 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// The values of an object's members, each given to `take` with its name; what is not a value to `faulty`.
+    /// Gives each value of an object, with its member's name, to `take`; faulty members are given to `faulty`.
     ///
     /// # Errors
-    /// Why the payload is not an object of values.
+    /// There is no object at `pointer`, or it cannot be read to its end.
     pub fn members(
         self,
         pointer: Option<&Pointer>,
@@ -185,7 +186,7 @@ impl<'a> Payload<'a> {
     /// The source's own time.
     ///
     /// # Errors
-    /// Why it is no time.
+    /// The payload has nothing at the pointer, or it is not a time.
     pub fn time(self, time: &TimePointer) -> Result<Stamp, PayloadFault> {
         let found = match self.at(Some(&time.pointer))? {
             Payload::Json(json) | Payload::Text(json) => json,
@@ -202,7 +203,8 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// A number of seconds or milliseconds as a stamp.
+/// The stamp for a JSON number of seconds or milliseconds since 1970; `factor` is the number of microseconds in one of
+/// them.
 fn micros(json: &str, factor: f64) -> Result<Stamp, PayloadFault> {
     let bad = || PayloadFault::BadTime("it is no number of seconds or milliseconds since 1970");
     let number: f64 = if json::is_number(json) { json.parse().map_err(|_| bad())? } else { return Err(bad()) };

@@ -1,8 +1,8 @@
-//! Which values are kept for models: the numbers of the properties that they name.
+//! Recording of values for models: the numbers of the properties that models name.
 //!
-//! A value has its source's time where there is one, else that of its receipt. What is not evidence is no sample: a
-//! retained message may be of any age; what a session has queued while nobody listened has only a wrong time, unless the
-//! source gives it one; what is older than the property's latest came too late.
+//! A value has its source's time if there is one, else that of its receipt. Unreliable values are not recorded: a
+//! retained message may be of any age; a message that the session queued during a gap has only a wrong time, unless the
+//! source gives one; a value older than the property's latest came too late.
 
 use crate::domain::anomaly::definition::AnomalyDefinition;
 use crate::domain::anomaly::series::Sample;
@@ -13,17 +13,17 @@ use crate::domain::time::Stamp;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Properties that are recorded at most: their latest blocks are in memory, up to 16 KiB each.
+/// Maximum number of recorded properties: their latest blocks are in memory, up to 16 KiB each.
 const MOST: usize = 10_000;
 
-/// A value that was taken down.
+/// A recorded value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// Of which thing.
+    /// The thing's id.
     pub thing: ThingId,
-    /// Of which property.
+    /// The property's name.
     pub property: PropertyName,
-    /// What it was, and when.
+    /// The value and its time.
     pub sample: Sample,
 }
 
@@ -32,21 +32,21 @@ pub struct Recorded {
 struct Track {
     thing: ThingId,
     property: PropertyName,
-    /// The newest stamp that its source gave.
+    /// The newest stamp that its source gave; `None` if it gave none.
     newest: Option<Stamp>,
 }
 
-/// Where the numbers of a message go.
+/// The tracks in which the numbers of a message are recorded.
 #[derive(Debug, Clone)]
 pub(crate) enum Recording {
-    /// The message is a value of this property.
+    /// The track of the message's only value.
     Value(usize),
-    /// Its members are.
+    /// The tracks of the message's members, by name.
     Members(Rc<[(PropertyName, usize)]>),
 }
 
 impl Recording {
-    /// The number of the track for a member, or for the value of a message without members.
+    /// The index of the track for a member, or for a message without members; `None` if it is not recorded.
     pub(super) fn track(&self, member: Option<&str>) -> Option<usize> {
         match self {
             Recording::Value(track) => Some(*track),
@@ -57,17 +57,17 @@ impl Recording {
     }
 }
 
-/// Takes down what models need.
+/// Records the values that models need.
 #[derive(Debug, Default)]
 pub struct Recorder {
     wanted: Vec<(Vec<ThingPattern>, Vec<PropertyName>)>,
-    /// Of which things this instance takes down anything.
+    /// The things that this instance records.
     share: Share,
     known: BTreeMap<(ThingId, PropertyName), usize>,
     tracks: Vec<Track>,
-    /// How often a property was not recorded because there are too many.
+    /// Number of times that a property was not recorded because there were [`MOST`] already.
     refused: u64,
-    /// What was taken down since somebody fetched it.
+    /// Values recorded since the last [`Recorder::drain`].
     taken: Vec<Recorded>,
 }
 
@@ -95,7 +95,7 @@ impl Recorder {
         }
         if self.tracks.len() >= MOST {
             self.refused += 1;
-            // Each message asks again.
+            // Each message tries again, so only powers of two are logged.
             if self.refused.is_power_of_two() {
                 let (thing, refused) = (clip(thing, 128), self.refused);
                 tracing::warn!(%thing, %property, refused, most = MOST, "too many properties are recorded; this one is not");
@@ -107,13 +107,13 @@ impl Recorder {
         Some(self.tracks.len() - 1)
     }
 
-    /// Where the value of a property goes, if it is recorded.
+    /// The track for messages that are values of this property; `None` if it is not recorded.
     pub(crate) fn value(&mut self, thing: &str, property: &str) -> Option<Recording> {
         let wanted = self.properties_of(thing).into_iter().find(|wanted| **wanted == *property)?;
         self.track(thing, &wanted).map(Recording::Value)
     }
 
-    /// Where the members of a thing's object go, if any of them is recorded.
+    /// The tracks for messages that are objects of this thing; `None` if none of its properties is recorded.
     pub(crate) fn members(&mut self, thing: &str) -> Option<Recording> {
         let wanted = self.properties_of(thing);
         let tracks: Vec<_> =
@@ -121,11 +121,12 @@ impl Recorder {
         (!tracks.is_empty()).then(|| Recording::Members(tracks.into()))
     }
 
-    /// Takes a number down.
+    /// Records a number. A late one is dropped, and one without a stamp if it was received in a gap.
     pub(crate) fn take(&mut self, track: usize, value: f64, stamp: Option<Stamp>, now: Stamp, in_gap: bool) {
         let Some(track) = self.tracks.get_mut(track) else { return };
         let at = match stamp {
-            // As for alarms: a clock that is ahead is not believed, and what comes late does not count.
+            // As for alarms: a stamp too far in the future is replaced by the time of receipt, and a late value is
+            // dropped.
             Some(stamp) if stamp - now > STAMP_TOLERANCE => now,
             Some(stamp) if track.newest.is_some_and(|newest| stamp < newest) => return,
             Some(stamp) => {
@@ -139,7 +140,7 @@ impl Recorder {
         self.taken.push(Recorded { thing: thing.clone(), property: property.clone(), sample: Sample { at, value } });
     }
 
-    /// What was taken down since the last time.
+    /// Removes and returns the values recorded since the last call.
     pub fn drain(&mut self) -> impl Iterator<Item = Recorded> + '_ {
         self.taken.drain(..)
     }

@@ -1,8 +1,9 @@
-//! From a message to the engine: which sources it matches, which values it carries, who watches them.
+//! From a message to the engine: the sources that match its topic, the values in its payload, the alarms that watch
+//! them.
 //!
-//! The first message on a topic is matched against all sources; what was found is remembered, so each further one
-//! costs one look-up, however many sources and alarms there are. A message that matches two sources is evaluated once
-//! for each, in their order. What cannot be used becomes a [`Fault`].
+//! The first message on a topic is matched against all sources; the result is remembered, so each further one costs one
+//! look-up, however many sources and alarms there are. A message that matches two sources is evaluated once for each,
+//! in their order. Input that cannot be used becomes a [`Fault`].
 
 use crate::domain::engine::{
     AlarmIx, Effects, Engine, Input, InputFault, Life, PropertyIx, STAMP_TOLERANCE, Sample, ThingIx,
@@ -19,50 +20,50 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Topics that are remembered, about 130 bytes each: so many that an alarm watches, and so many that only sources read. They
-/// lie apart, so a publisher of ever new names makes the daemon forget unwatched topics and no others. A gateway with more
-/// topics than this works on, each message then costs a microsecond more.
+/// Maximum number of remembered topics, about 130 bytes each, in each of two lists: topics that an alarm watches, and
+/// topics that only sources read. A publisher of ever new names thus displaces unwatched topics only. With more topics
+/// a gateway still works, and each message costs a microsecond more.
 const MAX_TOPICS: usize = 1 << 17;
-/// Bytes of the longest topic that is remembered. Real ones have some dozens.
+/// Maximum length of a remembered topic in bytes. Real ones have some dozens.
 const MAX_TOPIC_BYTES: usize = 1_024;
-/// Bytes of the topics that are remembered, together: a hundred thousand of usual length are some megabytes.
+/// Maximum size in bytes of all remembered topics of a list: a hundred thousand of usual length are some megabytes.
 const MAX_TOPICS_BYTES: usize = 16 << 20;
 
-/// Faults of one message that are told one by one; of further ones only the number is.
+/// Maximum number of faults of one message that are reported one by one; further ones are counted.
 const MAX_FAULTS: usize = 100;
-/// Bytes of a topic, a name or a reason in a fault.
+/// Maximum number of bytes of a topic, a name or a reason in a fault.
 const MAX_FAULT_BYTES: usize = 256;
 
-/// Bytes of the longest name of a thing, property or level. Encoded, all three and the base fit into a topic, which
-/// ends at 65,535 bytes.
+/// Maximum length in bytes of the name of a thing, property or level. Encoded, all three and the base fit into a topic,
+/// which ends at 65,535 bytes.
 pub const MAX_NAME: usize = 1_024;
 
 /// A message from the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// Where it was published.
+    /// The topic on which it was published.
     pub topic: &'a str,
-    /// What it says.
+    /// The payload as received.
     pub payload: &'a [u8],
-    /// Whether the broker replayed it at subscription.
+    /// True if the broker sent it as a retained message after a subscription.
     pub retained: bool,
 }
 
-/// An input that could not be used as it was meant.
+/// An input that could not be used as intended.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// The topic it came on.
+    /// The topic of the message, clipped.
     pub topic: Arc<str>,
-    /// What was wrong with it, in words.
+    /// The reason in words, clipped.
     pub reason: String,
 }
 
-/// Where the messages of one topic go, for one source.
+/// The destination of the messages on one topic, for one source.
 #[derive(Debug, Clone)]
 struct Route {
     source: usize,
     target: Target,
-    /// Where its numbers are kept for models.
+    /// The tracks in which its numbers are recorded for models; `None` if no model needs them.
     recording: Option<Box<Recording>>,
 }
 
@@ -74,12 +75,12 @@ enum Target {
     Object(ThingIx),
     /// The payload says whether the thing lives, for these of its properties.
     Life(Rc<Vec<PropertyIx>>),
-    /// No alarm watches this. The payload is looked at all the same, so that a sensor that sends rubbish is found
-    /// before somebody relies on it.
+    /// No alarm watches this. The payload is checked all the same, so that a faulty sensor is found before an alarm
+    /// depends on it.
     Nobody(Kind),
 }
 
-/// What a source expects of the messages of a topic.
+/// The kind of content that a source expects on a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Scalar,
@@ -87,20 +88,20 @@ enum Kind {
     Life,
 }
 
-/// Whether further messages on a topic go the same way, without a second classification of the topic.
+/// Permission to evaluate further messages on a topic without another classification of the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remember {
     /// The topic is for sources alone.
     Yes,
-    /// The caller wants to see each of its messages.
+    /// The caller needs to classify each message on the topic.
     No,
 }
 
-/// What was found out about topics, within bounds. A topic too many makes room by forgetting all of them.
+/// Routes by topic, within bounds. At a bound all of them are forgotten, to make room.
 #[derive(Debug)]
 struct Routes {
     of_topics: HashMap<Box<str>, SmallList<Route>>,
-    /// Bytes of their topics.
+    /// Size of all topics in bytes.
     bytes: usize,
     max: usize,
     max_bytes: usize,
@@ -121,16 +122,16 @@ impl Routes {
     }
 }
 
-/// Knows the sources, and the way of each topic to the alarms.
+/// Matches messages with sources, and remembers the routes of topics to the alarms.
 #[derive(Debug)]
 pub struct Intake {
     sources: Arc<[Source]>,
     max_payload: usize,
     watched: Routes,
     unwatched: Routes,
-    /// Scratch for messages with several values.
+    /// Buffer for messages with several values, reused.
     values: Vec<(PropertyIx, Value)>,
-    /// Takes down what models need.
+    /// Records the values that models need.
     pub recorder: Recorder,
 }
 
@@ -147,13 +148,13 @@ impl Intake {
         }
     }
 
-    /// The same, which takes down what models need.
+    /// The same intake with another recorder.
     #[must_use]
     pub fn recording(self, recorder: Recorder) -> Intake {
         Intake { recorder, ..self }
     }
 
-    /// Gives a message to the engine whose topic is one of things. What could not be used is added to `faults`.
+    /// Gives a message on the topic of a thing to the engine. Inputs that could not be used are added to `faults`.
     pub fn take(
         &mut self,
         message: Message<'_>,
@@ -167,9 +168,9 @@ impl Intake {
         }
     }
 
-    /// Gives a message to the engine if its topic is remembered. False: it is not, and nothing was done; the caller finds
-    /// out what the topic is for, and calls [`Intake::take_new`] if sources may read it. What could not be used is added
-    /// to `faults`.
+    /// Gives a message to the engine if its topic is remembered. False: it is not, and nothing was done; the caller
+    /// classifies the topic, and calls [`Intake::take_new`] if sources may read it. Inputs that could not be used are
+    /// added to `faults`.
     pub fn take_known(
         &mut self,
         message: Message<'_>,
@@ -180,7 +181,7 @@ impl Intake {
     ) -> bool {
         let known = self.watched.of_topics.get(message.topic);
         let Some(routes) = known.or_else(|| self.unwatched.of_topics.get(message.topic)) else { return false };
-        // Whatever the message is, time has passed until it came.
+        // Time has passed until the message came, whatever its content.
         engine.handle(Input::Tick, now, effects);
         if message.payload.is_empty() {
             // MQTT's way to delete a retained message.
@@ -200,7 +201,8 @@ impl Intake {
         true
     }
 
-    /// Gives a message to the engine whose topic is not remembered. What could not be used is added to `faults`.
+    /// Gives a message to the engine whose topic is not remembered. Inputs that could not be used are added to
+    /// `faults`.
     pub fn take_new(
         &mut self,
         message: Message<'_>,
@@ -221,11 +223,11 @@ impl Intake {
             let delivery = Delivery { source, message, payload: &payload };
             for (kind, names) in kinds(source, message.topic) {
                 let thing_id = source.thing.as_deref().or(names.thing);
-                // What another instance evaluates it also finds fault with.
+                // The instance that evaluates the thing also reports its faults.
                 if thing_id.is_some_and(|id| !engine.model().share.has(id)) {
                     continue;
                 }
-                // A thing is heard with its first usable message, not with one that says nothing.
+                // A thing is registered with its first usable message, not with a faulty one.
                 if let Err(fault) = delivery.check(kind) {
                     faults.push(Fault::new(message.topic, format_args!("{fault}")));
                     all_usable = false;
@@ -239,7 +241,7 @@ impl Intake {
                     continue;
                 }
                 let thing = thing_id.and_then(|id| engine.register_thing(id, now, effects));
-                // Each refusal is counted.
+                // The route of a refused thing is not remembered, so each refusal is counted.
                 all_usable &= !effects
                     .input_faults
                     .iter()
@@ -252,14 +254,14 @@ impl Intake {
                         .and_then(|name| engine.property(thing, name))
                         .map_or(Target::Nobody(kind), Target::Property),
                 };
-                // Ids of things that no alarm watches are kept here, too.
+                // The recorder also keeps the ids of things that no alarm watches, so their length is checked here.
                 let recorded = thing_id.filter(|id| id.len() <= MAX_NAME);
                 let recording = match (recorded, kind) {
                     (Some(thing), Kind::Object) => self.recorder.members(thing),
                     (Some(thing), Kind::Scalar) => property.and_then(|name| self.recorder.value(thing, name)),
                     (None, _) | (_, Kind::Life) => None,
                 };
-                // Where nothing wants it, the check above was all.
+                // Without a target, the check above was enough.
                 if !matches!(target, Target::Nobody(_)) || recording.is_some() {
                     let (values, recorder) = (&mut self.values, &mut self.recorder);
                     let turn = Turn { values, recorder, engine, now, effects, faults };
@@ -269,7 +271,7 @@ impl Intake {
                 routes.push(Route { source: index, target, recording: recording.map(Box::new) });
             }
         }
-        // A topic that no source reads is found out each time: it costs no more than to find it in a list.
+        // A topic that no source reads is matched each time: that costs no more than a look-up.
         let is_remembered = remember == Remember::Yes && !routes.is_empty() && message.topic.len() <= MAX_TOPIC_BYTES;
         if all_usable && is_remembered {
             let is_watched =
@@ -280,15 +282,15 @@ impl Intake {
     }
 }
 
-/// True for the name of a property that is too long to be taken, unless the configuration names it.
+/// True if a property's name is too long and the configuration does not name the property.
 fn is_overlong(name: &str, thing: Option<&str>, engine: &Engine) -> bool {
     let is_known = || thing.and_then(|id| engine.thing(id)).is_some_and(|thing| engine.property(thing, name).is_some());
     name.len() > engine.model().max_id_bytes && !is_known()
 }
 
 impl Intake {
-    /// The properties of a thing for which a source's liveness topic speaks: what the source itself may deliver, less
-    /// what a source without such a topic is there for.
+    /// The properties of a thing for which a source's liveness topic counts: those that the source itself may deliver,
+    /// except those that a source without a liveness topic names.
     fn alive_properties(&self, source: &Source, thing: ThingIx, engine: &Engine) -> Rc<Vec<PropertyIx>> {
         let named = |source: &Source| source.property.as_deref().and_then(|name| engine.property(thing, name));
         if source.property.is_some() {
@@ -300,7 +302,8 @@ impl Intake {
     }
 }
 
-/// What a source makes of a topic: nothing, a value, an object of values, a sign of life, or two of them.
+/// The kinds of content that a source reads on a topic: none, a value, an object of values, a sign of life, or two of
+/// them.
 fn kinds<'a>(source: &Source, topic: &'a str) -> impl Iterator<Item = (Kind, Names<'a>)> + use<'a> {
     let kind = if source.property.is_some() || source.pattern.names_property() { Kind::Scalar } else { Kind::Object };
     let value = source.pattern.names(topic).map(|names| (kind, names));
@@ -308,7 +311,7 @@ fn kinds<'a>(source: &Source, topic: &'a str) -> impl Iterator<Item = (Kind, Nam
     value.into_iter().chain(life)
 }
 
-/// What a message may change while it is evaluated.
+/// The state that the evaluation of a message may change.
 struct Turn<'t> {
     values: &'t mut Vec<(PropertyIx, Value)>,
     recorder: &'t mut Recorder,
@@ -318,7 +321,7 @@ struct Turn<'t> {
     faults: &'t mut Vec<Fault>,
 }
 
-/// One message under the rule of one source. Its payload is read once, for all sources.
+/// One message under the rule of one source. Its payload is parsed once, for all sources.
 struct Delivery<'a> {
     source: &'a Source,
     message: Message<'a>,
@@ -330,7 +333,7 @@ impl Delivery<'_> {
         self.payload.clone()
     }
 
-    /// Checks that there is anything in the message that can be used.
+    /// Checks that some content of the message can be used.
     fn check(&self, kind: Kind) -> Result<(), PayloadFault> {
         let payload = self.read()?;
         let Source { value, time, map, alive, .. } = self.source;
@@ -347,7 +350,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// Hands the values to the engine, and the numbers that models need to the recorder, in one walk over the payload.
+    /// Hands the values to the engine, and the numbers that models need to the recorder, in one pass over the payload.
     fn deliver(&self, target: &Target, recording: Option<&Recording>, turn: Turn<'_>) -> Result<(), PayloadFault> {
         let Source { value, time, map, alive, .. } = self.source;
         let Turn { values, recorder, engine, now, effects, faults } = turn;
@@ -360,11 +363,11 @@ impl Delivery<'_> {
         let payload = self.read()?;
         let stamp = time.as_ref().map(|time| payload.time(time)).transpose()?;
         let (retained, sign_of_life) = (self.message.retained, alive.is_none());
-        // A retained message may be of any age: it is no sample.
+        // A retained message may be of any age: it is not recorded.
         let recording = recording.filter(|_| !retained);
         let in_gap = !engine.link().is_up();
         let mut record = |name: Option<&str>, value: ValueRef<'_>| {
-            // Values of other types are nothing to learn from, and no fault of the message.
+            // Values of other types are not recorded, and are no fault of the message.
             if let (Some(track), ValueRef::Number(number)) = (recording.and_then(|of| of.track(name)), value) {
                 recorder.take(track, number, stamp, now.wall, in_gap);
             }
@@ -423,8 +426,8 @@ impl Delivery<'_> {
         }
     }
 
-    /// What a liveness topic says. A last will is retained by design, so where the source says which payload means
-    /// "online" its retained messages count; a heartbeat of unknown age does not.
+    /// Evaluates the message of a liveness topic. A last will is retained by design, so retained messages count if
+    /// their payload is the one for "offline" or "online"; a retained heartbeat, of unknown age, does not.
     fn life(
         &self,
         alive: &crate::ingest::source::Alive,
@@ -452,17 +455,17 @@ impl Delivery<'_> {
 }
 
 impl Fault {
-    /// A fault of a message on this topic, for a reason in words; what is long in either is cut.
+    /// A fault of a message on this topic, for a reason in words; long texts are clipped.
     pub(crate) fn new(topic: &str, reason: fmt::Arguments<'_>) -> Fault {
         Fault { topic: Arc::from(&*clip(topic, MAX_FAULT_BYTES)), reason: say(MAX_FAULT_BYTES, reason) }
     }
 }
 
-/// Turns what the engine doubted into faults of this topic.
+/// Turns the inputs that the engine rejected or corrected into faults of this topic.
 fn tell_input_faults(topic: &str, engine: &Engine, effects: &mut Effects, faults: &mut Vec<Fault>) {
     let mut input_faults = effects.input_faults.drain(..);
     for input_fault in input_faults.by_ref().take(MAX_FAULTS) {
-        // The beginning of an alarm's id says which one it is.
+        // The beginning of an alarm's id identifies it.
         let named = |alarm: AlarmIx| clip(engine.view(alarm).id().as_str(), MAX_FAULT_BYTES / 2).into_owned();
         let mut add = |reason: fmt::Arguments<'_>| faults.push(Fault::new(topic, reason));
         match input_fault {
@@ -539,7 +542,7 @@ mod tests {
         bench.take(&format!("t/press/{}", "y".repeat(MAX_TOPIC_BYTES)), "1");
         assert!(bench.intake.unwatched.of_topics.keys().all(|topic| topic.len() <= MAX_TOPIC_BYTES));
         assert!(bench.intake.watched.of_topics.contains_key("t/press/p"));
-        // One that is remembered is looked at all the same.
+        // A remembered topic's messages are checked all the same.
         bench.faults.clear();
         bench.take("t/press/known", "1");
         bench.take("t/press/known", "null");

@@ -1,7 +1,8 @@
-//! Sources: which topics carry values, and of what.
+//! Sources: the topics that carry values, and the things and properties that these belong to.
 //!
 //! A [`Source`] is a topic filter whose levels may be named (`things/{thing}/properties/{property}`) and the rule that
-//! turns a message into property values. Reading the payload is in [`super::formats`]; who gets the values: [`crate::ingest::router`].
+//! turns a message into property values. [`super::formats`] reads the payload, [`crate::ingest::router`] finds the
+//! alarms.
 
 use crate::domain::model::{PropertyName, ThingId};
 use crate::ingest::formats::{Map, Pointer, TimePointer};
@@ -29,20 +30,20 @@ pub struct Pattern {
     levels: Vec<Level>,
 }
 
-/// What a topic's levels say.
+/// The names in a topic's levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Names<'a> {
-    /// The level named `{thing}`.
+    /// The text of the level `{thing}`; `None` if the pattern has no such level.
     pub thing: Option<&'a str>,
-    /// The level named `{property}`.
+    /// The text of the level `{property}`; `None` if the pattern has no such level.
     pub property: Option<&'a str>,
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// What MQTT forbids, and names that are not known, in a sentence.
+    /// A sentence about the mistake: a filter that MQTT forbids, a shared subscription, or an unknown name of a level.
     pub fn parse(text: &str) -> Result<Pattern, String> {
         if text.is_empty() {
             return Err("a topic filter has at least one character".into());
@@ -84,17 +85,17 @@ impl Pattern {
         Ok(Pattern { text: text.to_owned(), levels })
     }
 
-    /// Whether a level is named `{thing}`.
+    /// True if a level is named `{thing}`.
     pub fn names_thing(&self) -> bool {
         self.levels.contains(&Level::Thing)
     }
 
-    /// Whether a level is named `{property}`.
+    /// True if a level is named `{property}`.
     pub fn names_property(&self) -> bool {
         self.levels.contains(&Level::Property)
     }
 
-    /// The filter to subscribe with: names become `+`.
+    /// The filter to subscribe with: named levels become `+`.
     ///
     /// ```
     /// # use annunciator::ingest::source::Pattern;
@@ -117,7 +118,7 @@ impl Pattern {
         levels.join("/")
     }
 
-    /// What the topic's levels say, if the topic fits.
+    /// The names in a topic's levels; `None` if the topic does not fit.
     pub fn names<'a>(&self, topic: &'a str) -> Option<Names<'a>> {
         // Topics that begin with `$` are the broker's: wildcards do not reach them (MQTT-4.7.2-1).
         if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Literal(_))) {
@@ -134,7 +135,7 @@ impl Pattern {
                 Level::Literal(literal) if literal == text => {}
                 Level::Literal(_) => return None,
                 Level::Any | Level::Rest => {}
-                // A level may be empty in MQTT; a thing or a property without a name is none.
+                // A level may be empty in MQTT; a thing and a property must have a name.
                 Level::Thing | Level::Property if text.is_empty() => return None,
                 Level::Thing => names.thing = Some(text),
                 Level::Property => names.property = Some(text),
@@ -150,58 +151,58 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A liveness topic: says whether things live that report their values only on change.
+/// A liveness topic: signs of life of things that report their values only on change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alive {
     /// The topic; names the thing unless the source does.
     pub pattern: Pattern,
-    /// Where in the payload it says so, if the payload is JSON with more in it.
+    /// The place of the liveness text in a JSON payload; `None`: the whole payload.
     pub value: Option<Pointer>,
-    /// The payload by which a thing says that it lives until its last will says otherwise. Without it every message
-    /// is a heartbeat.
+    /// The payload by which a thing is alive until its last will. Other payloads than this and `offline` are
+    /// heartbeats.
     pub online: Option<String>,
-    /// The payload that is no sign of life.
+    /// The payload by which a thing is offline, such as its last will.
     pub offline: String,
 }
 
 /// A subscription and the rule that turns its messages into property values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// Its topics.
+    /// The topics of the values.
     pub pattern: Pattern,
     /// The thing, where the topic does not name it.
     pub thing: Option<ThingId>,
     /// The property, where the topic does not name it. Without either, the payload is an object of properties.
     pub property: Option<PropertyName>,
-    /// The quality of service that it asks for: 0 or 1.
+    /// The quality of service of the subscription: 0 or 1.
     pub qos: u8,
-    /// Where in the payload the value is, or the object of values.
+    /// The place of the value, or of the object of values, in a JSON payload; `None`: the whole payload.
     pub value: Option<Pointer>,
-    /// Where in the payload the source's own time is.
+    /// The place and the notation of the source's own time; `None`: the time of receipt is used.
     pub time: Option<TimePointer>,
-    /// What scalar values are replaced by.
+    /// Replacements of scalar values.
     pub map: Map,
-    /// Where signs of life come from, if not from values.
+    /// The liveness topic; `None`: the values are the signs of life.
     pub alive: Option<Alive>,
 }
 
 impl Source {
-    /// Whether it reads values or signs of life on this topic.
+    /// True if it reads values or signs of life on this topic.
     pub fn reads(&self, topic: &str) -> bool {
         let alive = self.alive.as_ref().is_some_and(|alive| alive.pattern.names(topic).is_some());
         alive || self.pattern.names(topic).is_some()
     }
 
-    /// The filters to subscribe with.
+    /// The filters to subscribe with, for values and for signs of life.
     pub fn filters(&self) -> impl Iterator<Item = String> + '_ {
         std::iter::once(self.pattern.filter()).chain(self.alive.iter().map(|alive| alive.pattern.filter()))
     }
 }
 
-/// The subscriptions that bring every message these filters want, each once.
+/// The subscriptions that bring every message of these filters, each once if possible.
 ///
-/// A filter that another one covers is left out: some brokers send a message once for each subscription that it matches,
-/// and it would be evaluated as often. Filters that overlap only in part are all kept.
+/// A filter that another one covers is left out: some brokers send a message once for each subscription that it
+/// matches, and it would be evaluated as often. Filters that overlap only in part are all kept.
 pub fn subscriptions(filters: impl IntoIterator<Item = (String, u8)>) -> Vec<(String, u8)> {
     let mut kept: Vec<(String, u8)> = Vec::new();
     for (filter, mut qos) in filters {
@@ -221,8 +222,8 @@ pub fn subscriptions(filters: impl IntoIterator<Item = (String, u8)>) -> Vec<(St
     kept
 }
 
-/// Those of the subscriptions that bring what the last wills of things have said. The broker sends that again to whoever
-/// subscribes again: for alarms that did not exist when it was said.
+/// The subscriptions that cover retained last wills of things. The broker repeats these messages at a new subscription,
+/// which informs alarms that did not exist at the time.
 pub(crate) fn of_last_wills(sources: &[Source], subscriptions: &[(String, u8)]) -> Vec<(String, u8)> {
     let alive = sources.iter().filter_map(|source| source.alive.as_ref());
     let topics: Vec<String> =
@@ -231,7 +232,7 @@ pub(crate) fn of_last_wills(sources: &[Source], subscriptions: &[(String, u8)]) 
     subscriptions.iter().filter(|(filter, _)| brings(filter)).cloned().collect()
 }
 
-/// Whether every topic that fits `inner` fits `outer`.
+/// True if every topic that fits `inner` also fits `outer`.
 fn covers(outer: &str, inner: &str) -> bool {
     if inner.starts_with('$') && outer.starts_with(['+', '#']) {
         return false;

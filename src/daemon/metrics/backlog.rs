@@ -1,33 +1,33 @@
-//! How long the oldest outbound event has waited for the broker.
+//! Age of the oldest outbound event that waits for the broker.
 //!
-//! Outbound events carry no time. So which number the next one would have is noted now and then, and the age of a outbound event is told
-//! to within the second from the first note in which its number had been given.
+//! Outbound events carry no time. So the number of the next one is noted at intervals, and the age of an event is
+//! measured from the first note with a higher number, which is accurate to the second at first.
 
 use crate::domain::time::{Moment, Span};
 use std::collections::VecDeque;
 
-/// Notes are at least this far apart.
+/// Minimum time between two notes at first.
 const PAUSE: Span = Span::from_secs(1);
-/// Notes that are kept, 16 KiB; when there are more, every second one goes and the next ones come half as often. So the
-/// error stays below a hundredth of the time that the outage lasts.
+/// Maximum number of notes, 16 KiB. With more, every second one is removed and the minimum time between notes doubles.
+/// So the error stays below a hundredth of the outage's duration.
 const NOTES: usize = 1_024;
 
-/// When which outbound events had been written.
+/// Times at which outbound events were written, by their numbers.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    /// At this moment the next outbound event had this number.
+    /// A time, and the number that the next outbound event had then.
     notes: VecDeque<(Moment, u64)>,
     noted_at: Moment,
     pause: Span,
 }
 
 impl Backlog {
-    /// Outbound events below `next` are from an earlier run: their age is counted from now.
+    /// The backlog at a start. Outbound events below `next` are from an earlier run: their age is measured from now.
     pub(super) fn new(now: Moment, next: u64) -> Backlog {
         Backlog { notes: VecDeque::from([(now, next)]), noted_at: now, pause: PAUSE }
     }
 
-    /// Takes a note. `first` is the oldest outbound event that waits.
+    /// Takes a note if one is due. `first` is the number of the oldest outbound event that waits; `None` if none waits.
     pub(super) fn mark(&mut self, now: Moment, next: u64, first: Option<u64>) {
         let first = first.unwrap_or(next);
         while self.notes.front().is_some_and(|(_, written)| *written <= first) {
@@ -52,7 +52,7 @@ impl Backlog {
         }
     }
 
-    /// How long the oldest outbound event has waited, in whole seconds; 0 if none waits.
+    /// Age in whole seconds of the outbound event `first`, the oldest that waits; 0 if none waits.
     pub(super) fn age(&self, now: Moment, first: Option<u64>) -> u64 {
         let Some(first) = first else { return 0 };
         let written = self.notes.iter().find(|(_, next)| *next > first);

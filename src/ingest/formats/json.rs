@@ -1,4 +1,4 @@
-//! JSON, looked at in place: only what is picked is copied.
+//! JSON, parsed in place: only selected parts are copied.
 
 use super::{Map, PayloadFault};
 use crate::domain::model::{Value, ValueRef};
@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// Nested objects are followed to this depth. A message nested deeper is no telemetry, and following it would cost
-/// stack and, for each level, another look at the text.
+/// Maximum depth of nested objects. A message nested deeper is no telemetry, and each level costs stack and another
+/// pass over the text.
 pub(super) const MAX_DEPTH: usize = 32;
 
 /// The text without white space around it, if it is valid JSON.
@@ -50,7 +50,7 @@ pub(super) fn scalar<T>(json: &str, map: &Map, take: impl FnOnce(ValueRef<'_>) -
 /// Gives each scalar of an object to `take`, nested ones under names like `a.b`; one that is no value to `faulty`.
 ///
 /// # Errors
-/// The payload is no object, or no more of it can be read.
+/// The payload is not an object, is nested too deeply, or has a member whose name is not valid text.
 pub(super) fn members(
     json: &str,
     map: &Map,
@@ -71,7 +71,7 @@ pub(super) fn is_number(json: &str) -> bool {
     json.starts_with(|c: char| c == '-' || c.is_ascii_digit())
 }
 
-/// Visits the scalars of an object, nested objects included; arrays and nulls are not for alarms.
+/// Visits the scalars of an object, nested objects included; arrays and nulls are skipped.
 fn walk(json: &str, name: &mut String, depth: usize, visit: &mut dyn FnMut(&str, &str)) -> Result<(), PayloadFault> {
     if depth == MAX_DEPTH {
         return Err(PayloadFault::TooDeep);
@@ -105,7 +105,7 @@ fn child<'a>(json: &'a str, token: &str) -> Option<&'a str> {
                 found = Some(value);
             }
         });
-        // Behind a broken name there may be another member with this one's.
+        // If the walk stopped at a broken name, a later member with the wanted name may be hidden.
         found = found.filter(|_| read.is_ok());
     } else if json.starts_with('[') && (token == "0" || !token.starts_with(['0', '+'])) {
         let index: usize = token.parse().ok()?;
@@ -115,7 +115,7 @@ fn child<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     found
 }
 
-/// The text was found to be valid JSON before, so only a name that is no text can stop it half-way.
+/// Visits the members of an object. The text is valid JSON, so only a name that is not valid text can end it early.
 fn for_each_member<'a>(json: &'a str, visit: &mut dyn FnMut(&str, &'a str)) -> Result<(), PayloadFault> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer.deserialize_map(Members(visit)).map_err(|_| PayloadFault::BadName)

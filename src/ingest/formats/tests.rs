@@ -1,4 +1,4 @@
-//! Payloads as devices send them, and what becomes of each.
+//! Payloads as devices send them, and the values or faults that result.
 
 use super::*;
 

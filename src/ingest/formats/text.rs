@@ -1,12 +1,12 @@
-//! Text that is no JSON: one value, as the device has written it.
+//! Text that is not JSON: one value, as the device has written it.
 
 use super::{Map, PayloadFault};
 use crate::domain::model::ValueRef;
 
-/// Gives the text to `take`, or what the map has for it.
+/// Gives the text, or its replacement in the map, to `take`.
 ///
 /// # Errors
-/// It is a number that is not finite.
+/// The text is NaN or an infinity.
 pub(super) fn scalar<T>(text: &str, map: &Map, take: impl FnOnce(ValueRef<'_>) -> T) -> Result<T, PayloadFault> {
     match map.get(text) {
         Some(mapped) => Ok(take(mapped.borrow())),
